@@ -1,0 +1,14 @@
+"""Diffusion models made of linear parts only: fitted in closed form, sampled exactly.
+
+>>> from lineardiffusion import LinearDiffusion
+>>> from lineardiffusion.datasets import load_digits
+>>> ld = LinearDiffusion().fit(*load_digits())
+>>> ld.predict(["7", "3"], seed=137).shape
+(2, 8, 8)
+"""
+
+from lineardiffusion.gaussian import Gaussian
+from lineardiffusion.model import LinearDiffusion
+
+__all__ = ["Gaussian", "LinearDiffusion"]
+__version__ = "0.1.0"

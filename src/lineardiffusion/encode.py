@@ -1,0 +1,158 @@
+"""The image encoder: principal components, from moments alone.
+
+An image of D pixels is x; its latent z has d <= D entries:
+
+    z = V (x - mean) / (r s),        x = mean + r (s V^T z)
+
+mean  (D,)    the mean image
+r     (D,)    1, or with ``scale=True`` each pixel's standard deviation (1 where it is constant)
+V     (d, D)  the leading eigenvectors of the covariance of (x - mean) / r, one a row
+s     scalar  makes the latents' variance 1 on average: the counterpart of Stable Diffusion's scaling
+              factor. With ``scale=True`` it is 1: the standardised pixel is the unit already.
+
+What V leaves out is kept as one number, the residual variance a discarded direction has on average: the
+maximum-likelihood noise of probabilistic PCA (Tipping and Bishop 1999, eq. 8).
+
+References
+----------
+Tipping and Bishop (1999), Probabilistic principal component analysis. JRSS B 61(3).
+Rombach et al. (2022), High-resolution image synthesis with latent diffusion models. Section G.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse.linalg
+from numpy.typing import NDArray
+
+from lineardiffusion.moments import BLOCK, Array, Moments, working_dtype
+
+LANCZOS_FROM = 4096  # pixels from which a few eigenvectors come faster one by one than all at once
+
+
+@dataclass(frozen=True)
+class ImageEncoder:
+    """Images to latents and back.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (D,)
+        The mean image, in pixel units.
+    components : ndarray of shape (d, D)
+        Orthonormal rows, by falling variance; each row's largest entry is positive, as in
+        :class:`sklearn.decomposition.PCA`.
+    variance : ndarray of shape (d,)
+        Variance of the (standardised) pixels along each component.
+    residual_variance : float
+        Mean variance of the D - d directions left out; 0 when there are none.
+    pixel_scale : ndarray of shape (D,)
+        What each pixel is divided by: ones, or standard deviations.
+    scaling_factor : float
+        What the scores are divided by.
+    image_shape : tuple of int
+        Shape of one image, D entries in all.
+    dtype : numpy dtype
+        float32 or float64, the type of decoded images.
+    """
+
+    mean: Array
+    components: Array
+    variance: Array
+    residual_variance: float
+    pixel_scale: Array
+    scaling_factor: float
+    image_shape: tuple[int, ...]
+    dtype: np.dtype[np.floating]
+
+    @classmethod
+    def fit(
+        cls,
+        moments: Moments,
+        n_components: int,
+        image_shape: tuple[int, ...],
+        pixel_dtype: np.dtype[np.generic],
+        scale: bool = False,
+    ) -> ImageEncoder:
+        """Principal components of one group's moments.
+
+        Parameters
+        ----------
+        moments : Moments of one group of D entries
+            Of the flattened images.
+        n_components : int
+            How many components at most; directions in which the images do not vary are left out.
+        image_shape : tuple of int
+            Shape of one image.
+        pixel_dtype : numpy dtype
+            Type of the images' pixels: it tells how exact the moments are.
+        scale : bool, default=False
+            Whether to standardise the pixels first.
+        """
+        covariance = moments.covariance[0]
+        deviation = np.sqrt(np.diag(covariance))
+        pixel_scale = np.where(scale & (deviation > 0), deviation, 1.0)
+        covariance = covariance / pixel_scale / pixel_scale[:, None]
+        variance, components = _principal(covariance, n_components, pixel_dtype)
+        d, D = components.shape
+        rest = float(np.trace(covariance)) - float(variance.sum())
+        complete = d < min(n_components, D)  # no direction left in which the images vary
+        return cls(
+            mean=moments.mean[0],
+            components=components,
+            variance=variance,
+            residual_variance=0.0 if complete or d == D else max(rest, 0.0) / (D - d),
+            pixel_scale=pixel_scale,
+            scaling_factor=1.0 if scale else math.sqrt(variance.mean()) or 1.0,
+            image_shape=image_shape,
+            dtype=working_dtype(pixel_dtype),
+        )
+
+    @cached_property
+    def analysis(self) -> Array:
+        """The matrix (D, d) that takes centred pixels to latents."""
+        return (self.components / (self.pixel_scale * self.scaling_factor)).T.copy()
+
+    @cached_property
+    def synthesis(self) -> Array:
+        """The matrix (d, D) that takes latents to centred pixels."""
+        return self.components * (self.pixel_scale * self.scaling_factor)
+
+    def encode(self, images: NDArray[np.generic]) -> Array:
+        """Latents of shape (n, d) of images of shape (n, \\*image_shape)."""
+        rows = images.reshape(len(images), -1)
+        latents = np.empty((len(rows), len(self.components)))
+        for start in range(0, len(rows), BLOCK):
+            block = slice(start, start + BLOCK)
+            latents[block] = (rows[block].astype(np.float64) - self.mean) @ self.analysis
+        return latents
+
+    def decode(self, latents: Array) -> NDArray[np.floating]:
+        """Images of shape (..., \\*image_shape), in pixel units, of latents of shape (..., d)."""
+        pixels = latents.astype(self.dtype) @ self.synthesis.astype(self.dtype)
+        pixels += self.mean.astype(self.dtype)
+        return pixels.reshape(*latents.shape[:-1], *self.image_shape)
+
+
+def _principal(
+    covariance: Array, n_components: int, pixel_dtype: np.dtype[np.generic]
+) -> tuple[Array, Array]:
+    """Leading eigenvalues (d,) and eigenvectors (d, D), d = min(n_components, numerical rank)."""
+    D = len(covariance)
+    if LANCZOS_FROM <= D and n_components < D // 8:
+        start = np.random.default_rng(0).normal(size=D)
+        variance, vectors = scipy.sparse.linalg.eigsh(covariance, n_components, v0=start)
+    else:
+        variance, vectors = scipy.linalg.eigh(covariance, driver="evd")
+    order = np.argsort(variance)[::-1][:n_components]
+    variance, components = variance[order], vectors.T[order]
+    exact = pixel_dtype.itemsize == 1 or working_dtype(pixel_dtype) == np.float64
+    floor = D * np.finfo(np.float64).eps if exact else 10 * np.finfo(np.float32).eps
+    rank = max(1, int(np.sum(variance > floor * variance[0])))
+    variance, components = np.maximum(variance[:rank], 0.0), components[:rank]
+    peak = components[np.arange(rank), np.argmax(np.abs(components), axis=1)]
+    return variance, components * np.where(peak < 0, -1.0, 1.0)[:, None]

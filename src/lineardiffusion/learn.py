@@ -1,0 +1,333 @@
+"""Learning: from prompts and images to moments, and from moments to the model's parts.
+
+``fit`` measures the data once and keeps its moments; ``partial_fit`` and ``merge`` add to them. The encoder
+and the denoiser follow from the moments in closed form. They are worked out when they are first needed, so
+a stream of batches costs one solve, not one a batch.
+
+A new state is made beside the old one and adopted at the end: bad input or an interrupt leaves the model as
+it was.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    _num_samples,
+    check_is_fitted,
+    validate_data,
+)
+
+from lineardiffusion.affine import Affine
+from lineardiffusion.batch import Batch, check_images, check_prompts
+from lineardiffusion.denoise import GaussianDenoiser
+from lineardiffusion.encode import ImageEncoder
+from lineardiffusion.joint import JointMoments
+from lineardiffusion.moments import Array, Moments
+from lineardiffusion.regression import RegressionDenoiser
+from lineardiffusion.text import symbols, vocabulary
+from lineardiffusion.trajectory import Plan
+
+Prompts = Any  # a list of n strings, or an array of shape (n, k) of numbers
+
+
+@dataclass
+class Solution:
+    """What follows from the moments."""
+
+    encoder: ImageEncoder
+    denoiser: GaussianDenoiser | RegressionDenoiser
+    maps: dict[tuple[Any, ...], Affine] = field(default_factory=dict)
+
+
+class Learner(BaseEstimator):
+    """What :class:`LinearDiffusion` learns with; see there for the parameters and attributes."""
+
+    n_components: int
+    scale: bool
+    schedule: Any
+    sampler: str
+    num_steps: int
+    eta: float
+    max_memory: float
+
+    moments_: Any
+    prompts_: NDArray[np.str_]
+    image_shape_: tuple[int, ...]
+    pixel_range_: tuple[float, float]
+    n_features_in_: int
+    _known: tuple[str, ...]
+    _encoder: ImageEncoder | None
+    _pixel_dtype: np.dtype[np.generic]
+    _solved: dict[str, Solution]
+
+    def fit(self, X: Prompts, y: Any, sample_weight: Any = None) -> Self:
+        """Fit in closed form.
+
+        Parameters
+        ----------
+        X : list of str, or array-like of shape (n, k)
+            One prompt an image: strings, each a symbol of its own, or embeddings.
+        y : array-like of shape (n, h, w) or (n, h, w, c)
+            The images, of any real dtype; any shape (n, ...) will do.
+        sample_weight : array-like of shape (n,), default=None
+            Weight of each image; a weight of 2 is the same as the image given twice.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If lengths differ, pixels are NaN or infinite, there is no data, or a parameter is out of
+            its range. The model stays as it was.
+        """
+        batch = self._check_batch(X, y, sample_weight, reset=True)
+        encoder = None
+        if batch.nbytes(batch.rows.shape[1]) <= self.max_memory:
+            moments = batch.moments()
+        else:
+            encoder = self._fit_encoder(batch.pooled(), batch.image_shape, batch.rows.dtype)
+            self._check_memory(batch, len(encoder.components))
+            moments = batch.latent_moments(encoder)
+        self._adopt(batch, moments, batch.pixel_range, batch.rows.dtype, batch.known, encoder)
+        self._solution()
+        return self
+
+    def partial_fit(self, X: Prompts, y: Any, sample_weight: Any = None) -> Self:
+        """Add a batch: in any order and of any size, the batches give the model that ``fit`` gives.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As in :meth:`fit`, if the images have another shape than those before, or if the moments
+            of the pixels under every prompt take more than ``max_memory``. The model stays as it was.
+        """
+        first = not hasattr(self, "moments_")
+        batch = self._check_batch(X, y, sample_weight, reset=first)
+        D = batch.rows.shape[1]
+        known = batch.known if first else vocabulary([*batch.known, *self._known])
+        needed = Moments.nbytes(len(known), D) if known else batch.nbytes(D)
+        if needed > self.max_memory or (not first and self._encoder is not None):
+            raise ValueError(
+                f"partial_fit keeps the moments of all {D} pixels under every prompt, which takes "
+                f"{needed / 1e9:.2f} GB here; give all images to fit, which then goes over them "
+                f"twice, or allow it: LinearDiffusion(max_memory={needed:.3g}). A model that fit "
+                "made in two passes cannot go on"
+            )
+        moments: Any = batch.moments()
+        if first:
+            self._adopt(batch, moments, batch.pixel_range, batch.rows.dtype, known, None)
+            return self
+        total = _total(self.moments_, self._known, moments, batch.known, known)
+        span = _span(self.pixel_range_, batch.pixel_range)
+        dtype = np.result_type(self._pixel_dtype, batch.rows.dtype)
+        self._adopt(batch, total, span, dtype, known, None)
+        return self
+
+    def merge(self, other: Self) -> Self:
+        """The model of both data sets, with this one's parameters; neither is changed.
+
+        Parameters
+        ----------
+        other : LinearDiffusion
+            Fitted on images of the same shape.
+
+        Returns
+        -------
+        LinearDiffusion
+            A new one.
+
+        Raises
+        ------
+        ValueError
+            If the images' shapes or the kinds of prompts differ, or either kept moments of latents
+            only (see ``max_memory``).
+        """
+        check_is_fitted(self)
+        check_is_fitted(other)
+        if self.image_shape_ != other.image_shape_:
+            raise ValueError(
+                f"cannot merge models of images of shape {self.image_shape_} and {other.image_shape_}"
+            )
+        if type(self.moments_) is not type(other.moments_):
+            raise ValueError("cannot merge a model of strings with one of embeddings")
+        if self._encoder is not None or other._encoder is not None:
+            raise ValueError(
+                "cannot merge models that keep moments of latents: fit both with a max_memory that "
+                "has room for the moments of the pixels"
+            )
+        merged = copy.copy(self)
+        merged._known = vocabulary([*self._known, *other._known])
+        merged.moments_ = _total(self.moments_, self._known, other.moments_, other._known, merged._known)
+        merged.pixel_range_ = _span(self.pixel_range_, other.pixel_range_)
+        merged._pixel_dtype = np.result_type(self._pixel_dtype, other._pixel_dtype)
+        merged._solved = {}
+        return merged
+
+    @property
+    def prompt_prior_(self) -> Array:
+        check_is_fitted(self)
+        weight = self.moments_.weight
+        return np.asarray(weight / weight.sum())
+
+    @property
+    def mean_(self) -> Array:
+        return self._solution().encoder.mean
+
+    @property
+    def components_(self) -> Array:
+        return self._solution().encoder.components
+
+    @property
+    def n_components_(self) -> int:
+        return len(self._solution().encoder.components)
+
+    @property
+    def scaling_factor_(self) -> float:
+        return self._solution().encoder.scaling_factor
+
+    # ------------------------------------------------------------------ behind the scenes
+
+    def _solution(self) -> Solution:
+        """The encoder and the denoiser, from the moments; solved once."""
+        check_is_fitted(self)
+        if "solution" not in self._solved:
+            encoder, moments = self._encoder, self.moments_
+            if encoder is None:
+                encoder = self._fit_encoder(moments.pooled(), self.image_shape_, self._pixel_dtype)
+                moments = moments.project(encoder.mean, encoder.analysis)
+            denoiser: GaussianDenoiser | RegressionDenoiser
+            if isinstance(moments, Moments):
+                denoiser = GaussianDenoiser.from_moments(moments)
+            else:
+                denoiser = RegressionDenoiser.from_moments(moments)
+            self._solved["solution"] = Solution(encoder, denoiser)
+        return self._solved["solution"]
+
+    def _fit_encoder(
+        self, pooled: Moments, image_shape: tuple[int, ...], dtype: np.dtype[np.generic]
+    ) -> ImageEncoder:
+        return ImageEncoder.fit(pooled, self.n_components, image_shape, dtype, self.scale)
+
+    def _adopt(
+        self,
+        batch: Batch,
+        moments: Any,
+        pixel_range: tuple[float, float],
+        dtype: np.dtype[np.generic],
+        known: tuple[str, ...],
+        encoder: ImageEncoder | None,
+    ) -> None:
+        """Make a new state this model's."""
+        if known:
+            self.prompts_ = np.array(known)
+            self.__dict__.pop("n_features_in_", None)
+            self.__dict__.pop("feature_names_in_", None)
+        else:
+            self.__dict__.pop("prompts_", None)
+        self.image_shape_ = batch.image_shape
+        self.pixel_range_ = pixel_range
+        self._known, self._encoder, self._pixel_dtype = known, encoder, dtype
+        self._solved = {}
+        self.moments_ = moments
+
+    def _check_batch(self, X: Prompts, y: Any, sample_weight: Any, reset: bool) -> Batch:
+        """Check everything that a user may get wrong, before anything is changed."""
+        self._check_params()
+        prompts = check_prompts(X)
+        n = len(prompts) if prompts is not None else _num_samples(X)
+        images = check_images(y, n, None if reset else self.image_shape_) if n else y
+        places: Any = prompts
+        if prompts is None:
+            self._check_kind(strings=False, fitted=not reset)
+            places = validate_data(self, X, dtype=np.float64, reset=reset)
+        else:
+            self._check_kind(strings=True, fitted=not reset)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                sample_weight, places, dtype=np.float64, ensure_non_negative=True
+            )
+            if not sample_weight.any():
+                raise ValueError("sample weights are all zero: at least one image needs a weight")
+        return Batch.of(places, images, sample_weight)
+
+    def _check_kind(self, strings: bool, fitted: bool) -> None:
+        if fitted and strings != bool(self._known):
+            has, got = ("strings", "numbers") if self._known else ("embeddings", "strings")
+            raise ValueError(f"this model was fitted on prompts that are {has}, got {got}")
+
+    def _check_targets(self, X: Prompts) -> NDArray[Any]:
+        """Prompts to draw, as places among the known ones (n,) or as embeddings (n, k)."""
+        check_is_fitted(self)
+        prompts = check_prompts(X)
+        self._check_kind(strings=prompts is not None, fitted=True)
+        if prompts is not None:
+            return symbols(prompts, self._known)
+        embeddings: Array = validate_data(self, X, dtype=np.float64, reset=False)
+        return embeddings
+
+    def _check_params(self) -> None:
+        n = self.n_components
+        if isinstance(n, bool) or not isinstance(n, int | np.integer):
+            raise TypeError(f"n_components must be an int, got {n!r}")
+        if n < 1:
+            raise ValueError(f"n_components must be 1 or more, got {n}")
+        if not self.max_memory > 0:
+            raise ValueError(f"max_memory must be a positive number of bytes, got {self.max_memory}")
+        Plan.of(self.sampler, self.num_steps, self.schedule, self.eta, every_step=False)
+
+    def _check_memory(self, batch: Batch, d: int) -> None:
+        """Refuse what would not fit even in the latent space."""
+        needed = batch.nbytes(d)
+        if needed > self.max_memory:
+            fitting = int(d * (self.max_memory / needed) ** 0.5)
+            raise ValueError(
+                f"the moments of all prompts in {d} components take {needed / 1e9:.1f} GB; use "
+                f"n_components={max(fitting, 1)}, or allow it: max_memory={needed:.3g}"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return {**state, "_solved": {}} if "_solved" in state else state
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = True
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        tags.non_deterministic = True
+        return tags
+
+
+def _total(a: Any, known_a: tuple[str, ...], b: Any, known_b: tuple[str, ...], known: Any) -> Any:
+    """The moments of two data sets, over the prompts of both."""
+    if isinstance(a, JointMoments):
+        return a + b
+    both = [
+        part if names == known else part.spread(symbols(names, known), len(known))
+        for part, names in ((a, known_a), (b, known_b))
+    ]
+    return both[0] + both[1]
+
+
+def _span(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    return min(a[0], b[0]), max(a[1], b[1])

@@ -1,0 +1,116 @@
+"""Trajectories: one sampler's whole way, composed or walked.
+
+A plan says which way: the sampler, the schedule and the times it visits. Composed, the way is one affine
+map from starting noise to latent, whatever the number of steps. Walked, it takes a batch of latents step
+by step and shows every one. Both run the same sampler, and end in the same place.
+
+In the one-symbol-a-prompt model every step is diagonal in the eigenbasis of the prompt's covariance, so a
+trajectory is composed there, and turned back once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from lineardiffusion import sample
+from lineardiffusion.affine import Affine
+from lineardiffusion.denoise import GaussianDenoiser
+from lineardiffusion.moments import Array
+from lineardiffusion.regression import RegressionDenoiser
+from lineardiffusion.schedule import Karras, Schedule, get_schedule
+
+SAMPLERS: dict[str, Callable[..., Iterator[Any]]] = {
+    "exact": sample.exact,
+    "ddim": sample.ddim,
+    "ddpm": sample.ddpm,
+    "euler": sample.euler,
+    "heun": sample.heun,
+    "dpm++2m": sample.dpm_solver_pp_2m,
+    "one_step": sample.ddim,
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sampler, and where it goes.
+
+    Attributes
+    ----------
+    sampler : callable
+        One of the samplers of :mod:`lineardiffusion.sample`.
+    schedule : Schedule
+    times : ndarray of shape (num_steps + 1,)
+        Falling, from pure noise to none.
+    key : tuple
+        What tells this plan from another.
+    """
+
+    sampler: Callable[..., Iterator[Any]]
+    schedule: Schedule
+    times: Array
+    key: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, sampler: str, num_steps: int, schedule: Any, eta: float, every_step: bool) -> Plan:
+        """The plan of these settings; `every_step` asks ``exact`` to stop at each time too."""
+        if sampler not in SAMPLERS:
+            raise ValueError(f"unknown sampler {sampler!r}; choose one of {', '.join(map(repr, SAMPLERS))}")
+        if isinstance(num_steps, bool) or not isinstance(num_steps, int | np.integer):
+            raise TypeError(f"num_steps must be an int, got {num_steps!r}")
+        if num_steps < 1:
+            raise ValueError(f"num_steps must be 1 or more, got {num_steps}")
+        if not 0.0 <= eta <= 1.0:
+            raise ValueError(f"eta must be between 0 (deterministic) and 1 (ddpm), got {eta!r}")
+        way = SAMPLERS[sampler]
+        if sampler == "ddim" and eta:
+            way = partial(sample.ddim, eta=float(eta))
+        if sampler == "one_step":
+            schedule, num_steps = Karras(sigma_max=1.0), 1
+        if sampler == "exact" and not every_step:
+            num_steps = 1
+        plan = get_schedule(schedule)
+        key = (sampler, int(num_steps), float(eta), schedule)
+        return cls(way, plan, plan.times(int(num_steps)), key)
+
+    @property
+    def start(self) -> tuple[float, float]:
+        """alpha and sigma at the first time."""
+        alpha, sigma = self.schedule(float(self.times[0]))
+        return float(alpha), float(sigma)
+
+
+def compose(denoiser: GaussianDenoiser | RegressionDenoiser, p: int, d: int, plan: Plan) -> Affine:
+    """The map from starting noise z ~ N(0, I) to latent, for the denoiser's p prompts."""
+    _, sigma = plan.start
+    basis = denoiser.basis if isinstance(denoiser, GaussianDenoiser) else None
+    turned = denoiser.diagonal() if isinstance(denoiser, GaussianDenoiser) else denoiser
+    start = sigma * Affine.identity(p, d, diagonal=basis is not None)
+    x: Affine
+    *_, x = plan.sampler(turned, start, plan.schedule, plan.times, Affine.with_noise)
+    return x if basis is None else x.rotate(basis)
+
+
+def walk(
+    denoiser: GaussianDenoiser | RegressionDenoiser,
+    noise: Array,
+    plan: Plan,
+    generators: list[np.random.Generator],
+) -> Iterator[Array]:
+    """Latents at every time of the plan, from the start on, each of the shape (p, m, d) of `noise`.
+
+    `generators`, one for each of the p m latents in turn, feed a stochastic sampler.
+    """
+
+    def add_noise(x: Array, tau: float) -> Array:
+        fresh = [generator.normal(size=x.shape[-1]) for generator in generators]
+        return x + tau * np.reshape(fresh, x.shape)
+
+    _, sigma = plan.start
+    x = sigma * noise
+    yield x
+    yield from plan.sampler(denoiser, x, plan.schedule, plan.times, add_noise)
