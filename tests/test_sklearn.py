@@ -1,7 +1,5 @@
 """scikit-learn's own checks, and what it does with an estimator that takes strings and draws images."""
 
-import numpy as np
-import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from lineardiffusion import LinearDiffusion

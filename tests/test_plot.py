@@ -1,0 +1,230 @@
+"""The grid of pictures: the right pixels under the right prompts, and nothing on top of another."""
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from lineardiffusion.plot import grid
+
+SRC = Path(__file__).parents[1] / "src"
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    """Ten grey pictures, 4 x 3, of 120 different values: none can be taken for another."""
+    return np.random.default_rng(0).permutation(120).reshape(10, 4, 3).astype(np.uint8)
+
+
+def drawn(figure: Figure) -> list[np.ndarray]:
+    """The array in each axes."""
+    return [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
+
+
+def boxes(figure: Figure) -> list[tuple[float, float]]:
+    """Where each picture begins: left and bottom, in inches, rounded."""
+    size = figure.get_size_inches()
+    return [tuple(np.round(axes.get_position().p0 * size, 6)) for axes in figure.axes]
+
+
+def n_columns(figure: Figure) -> int:
+    return len({left for left, _ in boxes(figure)})
+
+
+def test_each_axes_has_its_picture_under_its_prompt(images):
+    prompts = [f"prompt {i}" for i in range(10)]
+    figure = grid(images, prompts, title="Ten pictures")
+    assert len(figure.axes) == 10
+    for picture, image in zip(drawn(figure), images, strict=True):
+        np.testing.assert_array_equal(picture, image)
+    assert [axes.get_title() for axes in figure.axes] == [f'"{prompt}"' for prompt in prompts]
+    assert figure.get_suptitle() == "Ten pictures"
+
+
+def test_no_prompts_and_no_title_write_nothing(images):
+    figure = grid(images)
+    assert {axes.get_title() for axes in figure.axes} == {""}
+    assert figure.get_suptitle() == ""
+
+
+def test_pictures_run_along_the_rows_from_the_top_left(images):
+    places = boxes(grid(images, columns=4))
+    lefts, bottoms = np.array(places).T
+    assert len(set(lefts)) == 4
+    assert len(set(bottoms)) == 3
+    order = sorted(range(10), key=lambda i: (-bottoms[i], lefts[i]))
+    assert order == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "columns"),
+    [
+        ("0000011111", 5),  # two runs of five
+        ("0011223344", 2),
+        ("7777777777", 10),  # one run
+        ("0123456789", 4),  # runs of one are no rows: the square root of 10, rounded up
+        ("0000001111", 4),  # unequal runs
+        ("0101010101", 4),
+        (None, 4),
+    ],
+)
+def test_columns_follow_the_runs_of_equal_prompts(images, prompts, columns):
+    assert n_columns(grid(images, prompts and list(prompts))) == columns
+
+
+def test_one_very_long_run_is_no_row():
+    assert n_columns(grid(np.zeros((36, 2, 2)), ["7"] * 36)) == 6
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 5, 9, 10])
+def test_columns_without_prompts_are_the_least_square_that_holds_all(n):
+    assert n_columns(grid(np.eye(3)[None].repeat(n, axis=0))) == int(np.ceil(np.sqrt(n)))
+
+
+def test_columns_can_be_said_and_are_never_more_than_the_pictures(images):
+    assert n_columns(grid(images, list("0000011111"), columns=3)) == 3
+    assert n_columns(grid(images, columns=99)) == 10
+
+
+def test_range_is_common_to_all_pictures(images):
+    figure = grid(images / 10 - 3)
+    assert {axes.images[0].get_clim() for axes in figure.axes} == {(-3.0, 119 / 10 - 3)}
+    figure = grid(images, vmin=-5, vmax=300)
+    assert {axes.images[0].get_clim() for axes in figure.axes} == {(-5.0, 300.0)}
+
+
+def test_color_is_scaled_by_the_common_range_and_clipped():
+    images = np.random.default_rng(1).integers(0, 256, size=(3, 5, 4, 3), dtype=np.uint8)
+    low, high = int(images.min()), int(images.max())
+    for picture, image in zip(drawn(grid(images)), images, strict=True):
+        np.testing.assert_allclose(picture, (image.astype(float) - low) / (high - low))
+    for picture, image in zip(drawn(grid(images, vmin=50, vmax=150)), images, strict=True):
+        np.testing.assert_allclose(picture, np.clip((image.astype(float) - 50) / 100, 0, 1))
+
+
+def test_one_channel_is_grey(images):
+    for picture, image in zip(drawn(grid(images[..., None])), images, strict=True):
+        np.testing.assert_array_equal(picture, image)
+
+
+def test_pixels_that_are_not_finite_stay_blank():
+    images = np.arange(8.0).reshape(2, 2, 2)
+    images[0, 0] = np.nan, -np.inf
+    first = grid(images).axes[0].images[0]
+    np.testing.assert_array_equal(np.ma.getmaskarray(first.get_array()), [[True] * 2, [False] * 2])
+    assert first.get_clim() == (2.0, 7.0)
+
+    color = np.zeros((1, 2, 2, 3))
+    color[0, 1, 1] = 1.0
+    color[0, 0, 0, 2] = np.nan
+    np.testing.assert_array_equal(drawn(grid(color))[0][0, 0], [1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.int64, np.float16, np.float32])
+def test_any_real_dtype_can_be_rendered(dtype, tmp_path):
+    images = np.eye(4).astype(dtype)[None].repeat(3, axis=0)
+    with warnings.catch_warnings(action="error"):
+        grid(images, list("abc")).savefig(tmp_path / "grid.png")
+
+
+def test_a_constant_picture_is_no_error(tmp_path):
+    with warnings.catch_warnings(action="error"):
+        grid(np.full((2, 3, 3), 7.0)).savefig(tmp_path / "grey.png")
+        grid(np.full((2, 3, 3, 3), 7.0)).savefig(tmp_path / "color.png")
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        list("0123456789"),
+        ["ankle boot"] * 10,
+        ["a picture of $3 or $4, with a prompt much wider than itself", "two\nlines", *"01234567"],
+    ],
+)
+@pytest.mark.parametrize("shape", [(28, 28), (10, 40), (40, 10)])
+@pytest.mark.parametrize("size", [0.3, 1.5])
+def test_no_text_touches_a_picture_or_another_text(prompts, shape, size):
+    images = np.zeros((10, *shape))
+    figure = grid(images, prompts, columns=5, title="A title, gjpqy", size=size)
+    figure.draw_without_rendering()
+    texts = [axes.title.get_window_extent() for axes in figure.axes]
+    pictures = [axes.images[0].get_window_extent() for axes in figure.axes]
+    everything = [*texts, *pictures, figure._suptitle.get_window_extent()]
+    for i, one in enumerate(everything):
+        assert not any(one.overlaps(other) for other in everything[i + 1 :])
+        assert one.x0 >= 0
+        assert one.y0 >= 0
+        assert one.x1 <= figure.bbox.x1
+        assert one.y1 <= figure.bbox.y1
+    # Nothing is stretched: the longer side is `size` inches, and the pixels are square.
+    height, width = (size * side / max(shape) * figure.dpi for side in shape)
+    for box in pictures:
+        np.testing.assert_allclose([box.height, box.width], [height, width], rtol=1e-6)
+
+
+def test_a_dollar_in_a_prompt_starts_no_formula(tmp_path):
+    with warnings.catch_warnings(action="error"):
+        grid(np.zeros((1, 2, 2)), [r"$\nonsense$"]).savefig(tmp_path / "grid.png")
+
+
+def test_color_map_changes_the_pixels_on_the_sheet(images):
+    def pixels(**options: str) -> np.ndarray:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        canvas = FigureCanvasAgg(grid(images, **options))
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())
+
+    np.testing.assert_array_equal(pixels(), pixels(cmap="gray_r"))
+    assert (pixels() != pixels(cmap="gray")).any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "error", "message"),
+    [
+        ((4, 3), {}, ValueError, r"shape \(4, 3\).*image\[None\]"),
+        ((2, 4, 3, 2), {}, ValueError, r"shape \(2, 4, 3, 2\)"),
+        ((2, 4, 3, 4), {}, ValueError, r"images\[\.\.\., :3\]"),
+        ((0, 4, 3), {}, ValueError, "at least one image"),
+        ((2, 4, 3), {"prompts": ["a"]}, ValueError, "1 prompts for 2 images"),
+        ((2, 4, 3), {"prompts": "ab"}, TypeError, "expected a list"),
+        ((2, 4, 3), {"columns": 0}, ValueError, "columns=0"),
+        ((2, 4, 3), {"columns": 1.5}, TypeError, "integer"),
+        ((2, 4, 3), {"size": 0.0}, ValueError, "size=0"),
+        ((2, 4, 3), {"size": float("nan")}, ValueError, "size=nan"),
+        ((2, 4, 3), {"vmin": 2, "vmax": 1}, ValueError, "from 2 to 1"),
+        ((2, 4, 3), {"vmax": float("nan")}, ValueError, "expected finite"),
+    ],
+)
+def test_errors_say_what_was_wrong(shape, options, error, message):
+    with pytest.raises(error, match=message):
+        grid(np.zeros(shape), **options)
+
+
+def test_errors_of_values():
+    with pytest.raises(TypeError, match="dtype complex128"):
+        grid(np.zeros((2, 3, 3), dtype=complex))
+    with pytest.raises(ValueError, match="no pixel of the images is finite"):
+        grid(np.full((2, 3, 3), np.nan))
+
+
+def test_matplotlib_comes_with_the_first_grid_and_pyplot_never():
+    program = """
+import sys
+import lineardiffusion.datasets, lineardiffusion.plot
+assert "matplotlib" not in sys.modules
+lineardiffusion.plot.grid([[[0.0, 1.0]]], ["1"], title="t")
+assert "matplotlib" in sys.modules
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(SRC)!r}){program}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
