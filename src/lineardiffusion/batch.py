@@ -35,14 +35,14 @@ class Batch:
         The place of each prompt in `known`, or the embeddings.
     rows : ndarray of shape (n, D)
         The flattened images.
-    image_shape : tuple of int
+    image_shape_ : tuple of int
     sample_weight : ndarray of shape (n,) or None
     """
 
     known: tuple[str, ...]
     prompts: NDArray[Any]
     rows: NDArray[np.generic]
-    image_shape: tuple[int, ...]
+    image_shape_: tuple[int, ...]
     sample_weight: Array | None
 
     @classmethod
@@ -63,9 +63,14 @@ class Batch:
         return cls(known, places, rows, images.shape[1:], sample_weight)
 
     @property
-    def pixel_range(self) -> tuple[float, float]:
+    def pixel_range_(self) -> tuple[float, float]:
         """The smallest and the largest pixel."""
         return float(self.rows.min()), float(self.rows.max())
+
+    @property
+    def pixel_dtype_(self) -> np.dtype[np.generic]:
+        """The type of the pixels."""
+        return self.rows.dtype
 
     def nbytes(self, d: int) -> int:
         """Bytes of the moments of every prompt in d dimensions."""

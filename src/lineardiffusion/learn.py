@@ -62,10 +62,10 @@ class Learner(BaseEstimator):
     prompts_: NDArray[np.str_]
     image_shape_: tuple[int, ...]
     pixel_range_: tuple[float, float]
+    pixel_dtype_: np.dtype[np.generic]
     n_features_in_: int
     _known: tuple[str, ...]
     _encoder: ImageEncoder | None
-    _pixel_dtype: np.dtype[np.generic]
     _solved: dict[str, Solution]
 
     def fit(self, X: Prompts, y: Any, sample_weight: Any = None) -> Self:
@@ -95,10 +95,10 @@ class Learner(BaseEstimator):
         if batch.nbytes(batch.rows.shape[1]) <= self.max_memory:
             moments = batch.moments()
         else:
-            encoder = self._fit_encoder(batch.pooled(), batch.image_shape, batch.rows.dtype)
+            encoder = self._fit_encoder(batch.pooled(), batch.image_shape_, batch.rows.dtype)
             self._check_memory(batch, len(encoder.components))
             moments = batch.latent_moments(encoder)
-        self._adopt(batch, moments, batch.pixel_range, batch.rows.dtype, batch.known, encoder)
+        self._adopt(moments, batch.known, batch, encoder)
         self._solution()
         return self
 
@@ -134,12 +134,10 @@ class Learner(BaseEstimator):
             )
         moments: Any = batch.moments()
         if first:
-            self._adopt(batch, moments, batch.pixel_range, batch.rows.dtype, known, None)
-            return self
-        total = _total(self.moments_, self._known, moments, batch.known, known)
-        span = _span(self.pixel_range_, batch.pixel_range)
-        dtype = np.result_type(self._pixel_dtype, batch.rows.dtype)
-        self._adopt(batch, total, span, dtype, known, None)
+            self._adopt(moments, known, batch)
+        else:
+            total = _total(self.moments_, self._known, moments, batch.known, known)
+            self._adopt(total, known, batch, before=self)
         return self
 
     def merge(self, other: Self) -> Self:
@@ -162,6 +160,8 @@ class Learner(BaseEstimator):
             only (see ``max_memory``).
         """
         check_is_fitted(self)
+        if not isinstance(other, Learner):
+            raise TypeError(f"merge takes a LinearDiffusion, got {type(other).__name__}")
         check_is_fitted(other)
         if self.image_shape_ != other.image_shape_:
             raise ValueError(
@@ -174,12 +174,10 @@ class Learner(BaseEstimator):
                 "cannot merge models that keep moments of latents: fit both with a max_memory that "
                 "has room for the moments of the pixels"
             )
+        known = vocabulary([*self._known, *other._known])
+        total = _total(self.moments_, self._known, other.moments_, other._known, known)
         merged = copy.copy(self)
-        merged._known = vocabulary([*self._known, *other._known])
-        merged.moments_ = _total(self.moments_, self._known, other.moments_, other._known, merged._known)
-        merged.pixel_range_ = _span(self.pixel_range_, other.pixel_range_)
-        merged._pixel_dtype = np.result_type(self._pixel_dtype, other._pixel_dtype)
-        merged._solved = {}
+        merged._adopt(total, known, other, before=self)
         return merged
 
     @property
@@ -212,7 +210,7 @@ class Learner(BaseEstimator):
         if "solution" not in self._solved:
             encoder, moments = self._encoder, self.moments_
             if encoder is None:
-                encoder = self._fit_encoder(moments.pooled(), self.image_shape_, self._pixel_dtype)
+                encoder = self._fit_encoder(moments.pooled(), self.image_shape_, self.pixel_dtype_)
                 moments = moments.project(encoder.mean, encoder.analysis)
             denoiser: GaussianDenoiser | RegressionDenoiser
             if isinstance(moments, Moments):
@@ -229,24 +227,26 @@ class Learner(BaseEstimator):
 
     def _adopt(
         self,
-        batch: Batch,
         moments: Any,
-        pixel_range: tuple[float, float],
-        dtype: np.dtype[np.generic],
         known: tuple[str, ...],
-        encoder: ImageEncoder | None,
+        data: Batch | Self,
+        encoder: ImageEncoder | None = None,
+        before: Self | None = None,
     ) -> None:
-        """Make a new state this model's."""
+        """Make a new state this model's: these moments, of `data` and of what came before it."""
+        pixel_range, dtype = data.pixel_range_, data.pixel_dtype_
+        if before is not None:
+            low, high = before.pixel_range_
+            pixel_range = min(low, pixel_range[0]), max(high, pixel_range[1])
+            dtype = np.result_type(before.pixel_dtype_, dtype)
         if known:
             self.prompts_ = np.array(known)
             self.__dict__.pop("n_features_in_", None)
             self.__dict__.pop("feature_names_in_", None)
         else:
             self.__dict__.pop("prompts_", None)
-        self.image_shape_ = batch.image_shape
-        self.pixel_range_ = pixel_range
-        self._known, self._encoder, self._pixel_dtype = known, encoder, dtype
-        self._solved = {}
+        self.image_shape_, self.pixel_range_, self.pixel_dtype_ = data.image_shape_, pixel_range, dtype
+        self._known, self._encoder, self._solved = known, encoder, {}
         self.moments_ = moments
 
     def _check_batch(self, X: Prompts, y: Any, sample_weight: Any, reset: bool) -> Batch:
@@ -328,6 +328,3 @@ def _total(a: Any, known_a: tuple[str, ...], b: Any, known_b: tuple[str, ...], k
     ]
     return both[0] + both[1]
 
-
-def _span(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
-    return min(a[0], b[0]), max(a[1], b[1])

@@ -72,6 +72,8 @@ class LinearDiffusion(Learner):
         Shape of one image.
     pixel_range_ : tuple of float
         Smallest and largest pixel seen.
+    pixel_dtype_ : numpy dtype
+        Type of the pixels seen.
     n_components_, mean_, components_, scaling_factor_ : int, ndarray, ndarray, float
         Size of the latent, mean image, orthonormal components (n_components_, D), and what their
         scores are divided by.
@@ -333,7 +335,10 @@ class LinearDiffusion(Learner):
 
     def decode(self, latents: Any) -> Images:
         """Images of shape (..., \\*image_shape_), in pixel units, of latents (..., n_components_)."""
-        return self._solution().encoder.decode(np.asarray(latents, dtype=np.float64))
+        array, d = np.asarray(latents, dtype=np.float64), self.n_components_
+        if array.ndim == 0 or array.shape[-1] != d:
+            raise ValueError(f"latents must have the shape (..., {d}), got {array.shape}")
+        return self._solution().encoder.decode(array)
 
     def score(self, X: Prompts, y: Any) -> float:
         """Mean log-density of images given their prompts, in nats an image: for model selection.
@@ -398,6 +403,8 @@ class LinearDiffusion(Learner):
         start = np.asarray(latents, dtype=np.float64)
         if start.shape != (n, d):
             raise ValueError(f"latents must have the shape {(n, d)}, got {start.shape}")
+        if not np.isfinite(start).all():
+            raise ValueError("latents must be finite, but some are NaN or infinite")
         return start, seeds
 
     def _draw(self, targets: NDArray[Any], start: Array, seeds: int | list[int], plan: Plan) -> Array:

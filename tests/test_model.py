@@ -1,0 +1,350 @@
+"""The model from end to end: two roads to the same pictures."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chi2, kstest, multivariate_normal
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.svm import SVC
+
+from lineardiffusion import LinearDiffusion
+from lineardiffusion.schedule import Karras
+
+SAMPLERS = ["exact", "ddim", "ddpm", "euler", "heun", "dpm++2m", "one_step"]
+GREY = 0.05  # grey levels of 256 within which two roads must meet
+
+
+def pictures(ld, seed=137):
+    return ld.predict(list(ld.prompts_), seed=seed)
+
+
+# ---------------------------------------------------------------------- fit by several roads
+
+
+@settings(deadline=None, max_examples=25)
+@given(order=st.permutations(range(90)), cuts=st.sets(st.integers(1, 89), max_size=6))
+def test_stream_in_any_order_and_batches_is_fit(tiny, order, cuts):
+    prompts, images = tiny
+    whole = LinearDiffusion().fit(prompts, images)
+    stream = LinearDiffusion()
+    for part in np.split(np.array(order), sorted(cuts)):
+        stream.partial_fit([prompts[i] for i in part], images[part])
+    np.testing.assert_allclose(pictures(stream), pictures(whole), atol=1e-8)
+
+
+def test_stream_and_merge_of_bytes_is_fit(mnist):
+    prompts, images = mnist
+    prompts, images = prompts[:12_000], images[:12_000]
+    whole = LinearDiffusion().fit(prompts, images)
+    stream, rng = LinearDiffusion(), np.random.default_rng(0)
+    for part in np.array_split(rng.permutation(len(prompts)), 7):
+        stream.partial_fit([prompts[i] for i in part], images[part])
+    # a model of digits below 5 and one of all the others: vocabularies differ
+    low = np.array([p < "5" for p in prompts])
+    a, b = (
+        LinearDiffusion().fit([p for p, k in zip(prompts, keep, strict=True) if k], images[keep])
+        for keep in (low, ~low)
+    )
+    for other in (stream, a.merge(b), b.merge(a)):
+        assert np.abs(pictures(other) - pictures(whole)).max() < GREY
+    assert list(a.prompts_) == list("01234")
+
+
+def test_stream_of_float32_is_fit(mnist):
+    prompts, images = mnist
+    prompts, images = prompts[:12_000], images[:12_000].astype(np.float32)
+    whole = LinearDiffusion().fit(prompts, images)
+    stream = LinearDiffusion()
+    for first in range(0, 12_000, 700):
+        batch = slice(first, first + 700)
+        stream.partial_fit(prompts[batch], images[batch])
+    assert np.abs(pictures(stream) - pictures(whole)).max() < GREY
+
+
+def test_two_passes_are_one(mnist):
+    prompts, images = mnist
+    prompts, images = prompts[:12_000], images[:12_000]
+    once = LinearDiffusion().fit(prompts, images)
+    twice = LinearDiffusion(max_memory=10 * 784**2 * 8 - 1).fit(prompts, images)
+    assert once.moments_.mean.shape == (10, 784)
+    assert twice.moments_.mean.shape == (10, 144)
+    assert np.abs(pictures(twice) - pictures(once)).max() < GREY
+    with pytest.raises(ValueError, match=r"partial_fit keeps .* takes 0\.05 GB.*max_memory"):
+        twice.partial_fit(prompts[:100], images[:100])
+    with pytest.raises(ValueError, match="merge"):
+        twice.merge(once)
+
+
+def test_two_passes_of_embeddings_are_one(tiny):
+    _, images = tiny
+    embeddings = np.random.default_rng(1).normal(size=(90, 2))
+    once = LinearDiffusion(n_components=5).fit(embeddings, images)
+    needed = 8 * (3 * 13) ** 2
+    twice = LinearDiffusion(n_components=5, max_memory=needed - 1).fit(embeddings, images)
+    assert len(twice.moments_.origin) == 5
+    np.testing.assert_allclose(twice.predict(embeddings, seed=0), once.predict(embeddings, seed=0), atol=1e-6)
+
+
+def test_weights_are_repetitions(tiny):
+    prompts, images = tiny
+    weight = np.random.default_rng(2).integers(0, 4, size=90)
+    weighted = LinearDiffusion().fit(prompts, images, sample_weight=weight)
+    index = np.repeat(np.arange(90), weight)
+    repeated = LinearDiffusion().fit([prompts[i] for i in index], images[index])
+    np.testing.assert_allclose(pictures(weighted), pictures(repeated), atol=1e-9)
+    np.testing.assert_allclose(weighted.prompt_prior_, repeated.prompt_prior_)
+    even = LinearDiffusion().fit(prompts, images)
+    assert np.abs(pictures(weighted) - pictures(even)).max() > 1  # weights do matter
+
+
+def test_embeddings_stream_too(tiny):
+    _, images = tiny
+    embeddings = np.random.default_rng(3).normal(size=(90, 2))
+    whole = LinearDiffusion().fit(embeddings, images)
+    stream = LinearDiffusion().partial_fit(embeddings[:50], images[:50])
+    stream.partial_fit(embeddings[50:], images[50:])
+    np.testing.assert_allclose(
+        stream.predict(embeddings[:5], seed=0), whole.predict(embeddings[:5], seed=0), atol=1e-6
+    )
+
+
+def test_one_hot_embeddings_are_prompts(tiny):
+    """Numbers as prompts take the general regression; on unit vectors it is the fast path."""
+    prompts, images = tiny
+    units = np.eye(3)[[("left", "right", "up").index(p) for p in prompts]]
+    words, numbers = (LinearDiffusion().fit(X, images) for X in (prompts, units))
+    for sampler in ("exact", "ddim", "heun"):
+        np.testing.assert_allclose(
+            numbers.predict(np.eye(3), seed=5, sampler=sampler),
+            words.predict(["left", "right", "up"], seed=5, sampler=sampler),
+            atol=1e-4,
+        )
+    assert numbers.score(units, images) == pytest.approx(words.score(prompts, images), rel=1e-5)
+
+
+# ---------------------------------------------------------------------- images of all kinds
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (3, 4), (2, 5, 3), (2, 2, 2, 2)])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "float16", "float32", "float64", "bool"])
+def test_shapes_and_dtypes(shape, dtype):
+    rng = np.random.default_rng(4)
+    raw = rng.normal(60, 20, size=(40, *shape))
+    images = (raw > 60) if dtype == "bool" else raw.astype(dtype)
+    prompts = [f"word {i % 3}" for i in range(40)]
+    ld = LinearDiffusion().fit(prompts, images)
+    drawn = ld.predict(["word 1"] * 4000, seed=0)
+    wide = np.dtype(dtype) in (np.int64, np.float64)
+    assert drawn.dtype == (np.float64 if wide else np.float32)
+    assert drawn.shape == (4000, *shape)
+    # the mean over draws is the prompt's, within 5 standard errors
+    real = images[1::3].astype(float)
+    error = np.abs(drawn.mean(axis=0) - real.mean(axis=0))
+    assert (error < 5 * real.std(axis=0) / np.sqrt(4000) + 1e-3).all()
+
+
+def test_one_prompt_one_image_and_few_images():
+    image = np.arange(12.0).reshape(1, 3, 4)
+    np.testing.assert_allclose(LinearDiffusion().fit(["it"], image).predict(["it"], seed=0), image)
+    rng = np.random.default_rng(5)
+    images = rng.normal(size=(7, 30, 30)).astype(np.float32)
+    prompts = ["a"] * 6 + ["single"]
+    ld = LinearDiffusion().fit(prompts, images)
+    assert ld.n_components_ == 6
+    np.testing.assert_allclose(ld.predict(["single"], seed=0)[0], images[6], atol=1e-4)
+    # what is drawn lies in the span of the images
+    drawn = ld.predict(["a"], seed=0)[0].ravel() - images[:6].mean(axis=0).ravel()
+    span = (images[:6] - images[:6].mean(axis=0)).reshape(6, -1).T
+    rest = drawn - span @ np.linalg.lstsq(span, drawn, rcond=None)[0]
+    assert np.linalg.norm(rest) < 1e-3 * np.linalg.norm(drawn)
+
+
+def test_offset_does_not_matter(digits):
+    """Images offset by 10,000 in float32 give the same pictures, offset."""
+    prompts, images = digits
+    plain = LinearDiffusion(n_components=30).fit(prompts, images)
+    offset = LinearDiffusion(n_components=30).fit(prompts, images.astype(np.float32) + 10_000)
+    np.testing.assert_allclose(pictures(offset) - 10_000, pictures(plain), atol=0.01)
+
+
+def test_words_for_prompts(fashion_mnist):
+    prompts, images = fashion_mnist
+    ld = LinearDiffusion().fit(prompts[:20_000], images[:20_000])
+    boots = ld.predict(["ankle boot"] * 2000, seed=1)
+    real = images[:20_000][np.array(prompts[:20_000]) == "ankle boot"]
+    # rank 144 keeps the mean image; 2,000 draws leave its standard error
+    assert np.abs(boots.mean(axis=0) - real.mean(axis=0)).max() < 5 * 80 / np.sqrt(2000)
+    with pytest.raises(ValueError, match=r"unknown prompt 'ankle boots' \(did you mean 'ankle boot'"):
+        ld.predict(["ankle boots"])
+
+
+# ---------------------------------------------------------------------- the law
+
+
+def law_statistic(ld, prompt, law, **settings_):
+    """Kolmogorov-Smirnov p-value of 100,000 draws' Mahalanobis distances against chi-square."""
+    images = ld.predict([prompt] * 100_000, seed=11, **settings_)
+    z = ld.encode(images) - law.mean
+    d = len(law.mean)
+    distance = np.einsum("ij,jk,ik->i", z, np.linalg.inv(law.covariance), z)
+    return kstest(distance, chi2(d).cdf).pvalue
+
+
+@pytest.mark.parametrize("sampler", ["exact", "ddim", "ddpm", "dpm++2m"])
+def test_law_against_draws(tiny, sampler):
+    ld = LinearDiffusion(n_components=6, sampler=sampler, num_steps=7).fit(*tiny)
+    law = ld.law("up")
+    assert law_statistic(ld, "up", law) > 0.001
+    # negative control: a law wider by 2 % must be told apart
+    wrong = copy.copy(law)
+    object.__setattr__(wrong, "covariance", 1.02 * law.covariance)
+    assert law_statistic(ld, "up", wrong) < 1e-6
+
+
+def test_exact_law_is_the_data_s(tiny):
+    prompts, images = tiny
+    ld = LinearDiffusion().fit(prompts, images)
+    z = ld.encode(images)[np.array(prompts) == "left"]
+    law = ld.law("left")
+    np.testing.assert_allclose(law.mean, z.mean(axis=0), atol=1e-10)
+    np.testing.assert_allclose(law.covariance, np.cov(z.T, bias=True), atol=1e-10)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("schedule", ["cosine", "vp", "karras", "flow"])
+def test_composed_is_stepped(tiny, sampler, schedule):
+    ld = LinearDiffusion(sampler=sampler, schedule=schedule, num_steps=9, scale=True).fit(*tiny)
+    prompts = ["up", "left", "up", "right"]
+    noise = np.random.default_rng(0).normal(size=(4, ld.n_components_))
+    images, trajectory = ld.predict(prompts, latents=noise, seed=0, return_trajectory=True)
+    stages = list(ld.staged_predict(prompts, latents=noise, seed=0))
+    np.testing.assert_allclose(np.array(stages), ld.decode(trajectory), atol=1e-9)
+    np.testing.assert_array_equal(stages[-1], images)
+    assert len(trajectory) == (2 if sampler == "one_step" else 10)
+    if sampler == "ddpm":
+        return  # its noise is its own: test_law_against_draws
+    np.testing.assert_allclose(ld.predict(prompts, latents=noise), images, atol=1e-9)
+    for i, prompt in enumerate(prompts):
+        matrix, offset = ld.affine(prompt)
+        np.testing.assert_allclose(matrix @ noise[i] + offset, trajectory[-1, i], atol=1e-10)
+
+
+def test_score_is_the_density_in_pixels(tiny):
+    prompts, images = tiny
+    ld = LinearDiffusion(n_components=5).fit(prompts, images)
+    W = ld.components_
+    v = (np.cov(images.reshape(90, -1).T, bias=True).trace() - 0) - ld._solution().encoder.variance.sum()
+    outside = np.eye(12) - W.T @ W
+    total = 0.0
+    for prompt in ld.prompts_:
+        x = images[np.array(prompts) == prompt].reshape(-1, 12)
+        mean = ld.mean_ + W.T @ (W @ (x.mean(axis=0) - ld.mean_))
+        covariance = W.T @ W @ np.cov(x.T, bias=True) @ W.T @ W + v / 7 * outside
+        total += multivariate_normal(mean, covariance).logpdf(x).sum()
+    assert ld.score(prompts, images) == pytest.approx(total / 90, rel=1e-8)
+
+
+def test_denoise_is_the_posterior_mean(tiny):
+    """At full rank, against the Wiener filter written in pixels."""
+    prompts, images = tiny
+    ld = LinearDiffusion().fit(prompts, images)
+    noisy = images[:3] + 2.0 * np.random.default_rng(6).normal(size=(3, 4, 3))
+    clean = ld.denoise(noisy, 2.0, prompts[:3])
+    for i in range(3):
+        x = images[np.array(prompts) == prompts[i]].reshape(-1, 12)
+        C, m = np.cov(x.T, bias=True), x.mean(axis=0)
+        wiener = m + C @ np.linalg.solve(C + 4.0 * np.eye(12), noisy[i].ravel() - m)
+        np.testing.assert_allclose(clean[i].ravel(), wiener, atol=1e-8)
+    by_numbers = LinearDiffusion().fit(np.eye(3)[[0, 1, 2] * 30], images)
+    np.testing.assert_allclose(by_numbers.denoise(noisy, 2.0, np.eye(3)), clean, atol=1e-8)
+
+
+def test_digits_are_read_right(digits):
+    """A classifier of real digits reads the drawn ones (8 x 8 pixels; MNIST's figure: benchmarks/)."""
+    prompts, images = digits
+    judge = SVC(gamma="scale").fit(images[:1200].reshape(-1, 64), prompts[:1200])
+    assert judge.score(images[1200:].reshape(-1, 64), prompts[1200:]) > 0.94  # the judge can read
+    asked = list("0123456789") * 100
+    exact = LinearDiffusion().fit(prompts, images)
+    original = LinearDiffusion(scale=True, sampler="one_step").fit(prompts, images)
+    right = [judge.score(ld.predict(asked, seed=0).reshape(-1, 64), asked) for ld in (exact, original)]
+    assert right[0] > 0.94
+    assert right[1] < right[0] - 0.02
+
+
+# ---------------------------------------------------------------------- seeds
+
+
+@pytest.mark.parametrize("sampler", ["exact", "ddpm"])
+def test_seeds(tiny, sampler):
+    ld = LinearDiffusion(sampler=sampler, num_steps=5).fit(*tiny)
+    many = ld.predict(["up", "left"] * 10, seed=137)
+    np.testing.assert_allclose(ld.predict(["up", "left"], seed=137), many[:2], atol=1e-9)
+    np.testing.assert_allclose(ld.predict(["up"], seed=[137]), many[:1], atol=1e-9)
+    mixed = ld.predict(["left", "up", "up"], seed=[3, 137, 4])
+    np.testing.assert_allclose(mixed[1], many[0], atol=1e-9)
+    assert np.abs(mixed[1] - mixed[2]).max() > 0.1
+    a, b = (list(ld.staged_predict(["up", "left"][:n], seed=137)) for n in (1, 2))
+    np.testing.assert_allclose(np.array(a)[:, 0], np.array(b)[:, 0], atol=1e-9)
+    assert np.abs(ld.predict(["up"]) - ld.predict(["up"])).max() > 0.1
+    ld.set_params(random_state=137)
+    np.testing.assert_allclose(ld.predict(["up"]), many[:1], atol=1e-9)
+
+
+def test_sample_draws_prompts_by_frequency(tiny):
+    prompts, images = tiny
+    weight = np.where(np.array(prompts) == "up", 2.0, 1.0)
+    ld = LinearDiffusion().fit(prompts, images, sample_weight=weight)
+    drawn, names = ld.sample(8000, seed=1)
+    share = [names.count(p) / 8000 for p in ("left", "right", "up")]
+    np.testing.assert_allclose(share, [0.25, 0.25, 0.5], atol=5 * 0.5 / np.sqrt(8000))
+    np.testing.assert_array_equal(drawn, ld.predict(names, seed=1))
+
+
+# ---------------------------------------------------------------------- as scikit-learn has it
+
+
+def test_clone_pickle_and_grid_search(tiny):
+    prompts, images = tiny
+    ld = LinearDiffusion(n_components=4, schedule=Karras(sigma_max=90.0)).fit(prompts, images)
+    again = clone(ld).fit(prompts, images)
+    np.testing.assert_array_equal(pictures(again), pictures(ld))
+    np.testing.assert_array_equal(pictures(pickle.loads(pickle.dumps(ld))), pictures(ld))
+    search = GridSearchCV(LinearDiffusion(), {"n_components": [1, 4, 8]}, cv=3)
+    search.fit(prompts, images)
+    # held-out likelihood by hand, one fold
+    train, test = np.arange(30, 90), np.arange(30)
+    by_hand = LinearDiffusion(n_components=8).fit([prompts[i] for i in train], images[train])
+    expected = by_hand.score([prompts[i] for i in test], images[test])
+    assert search.cv_results_["split0_test_score"][2] == pytest.approx(expected)
+
+
+def test_fit_forgets_and_seed_does_not_matter(tiny, digits):
+    prompts, images = tiny
+    ld = LinearDiffusion(random_state=0).fit(*digits).fit(prompts, images)
+    np.testing.assert_array_equal(pictures(ld), pictures(LinearDiffusion().fit(prompts, images)))
+    numbers = ld.fit(np.arange(90.0).reshape(90, 1), images)
+    assert not hasattr(numbers, "prompts_")
+    assert numbers.n_features_in_ == 1
+    assert not hasattr(numbers.fit(prompts, images), "n_features_in_")
+
+
+def test_pictures_for_people(digits):
+    prompts, images = digits
+    ld = LinearDiffusion().fit(prompts, images)
+    (picture,) = ld.predict(["7"], seed=137, output_type="pil")
+    expected = np.clip(ld.predict(["7"], seed=137)[0], 0, 16) * 255 / 16
+    np.testing.assert_allclose(np.asarray(picture), expected, atol=0.51)
+
+
+def test_warns_where_noise_is_no_start(tiny):
+    def weak(t):  # like Stable Diffusion's schedule, it stops before the signal is gone
+        return 1 - 0.8 * t, np.sqrt(1 - (1 - 0.8 * t) ** 2)
+
+    with pytest.warns(UserWarning, match="first level, alpha=0.2"):
+        LinearDiffusion(schedule=weak).fit(*tiny).predict(["up"], seed=0)
