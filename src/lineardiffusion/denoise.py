@@ -91,6 +91,8 @@ class GaussianDenoiser:
 
     def flow(self, x: State, start: tuple[float, float], end: tuple[float, float]) -> State:
         (alpha, sigma), (alpha_end, sigma_end) = start, end
+        if sigma == 0.0 and not self.variance.all():
+            raise ValueError("the flow from no noise at all is not defined in directions of no variance")
         ratio = (alpha_end**2 * self.variance + sigma_end**2) / (alpha**2 * self.variance + sigma**2)
         return self._scale(x, np.sqrt(ratio), alpha, alpha_end)
 

@@ -5,7 +5,8 @@ An image of D pixels is x; its latent z has d <= D entries:
     z = V (x - mean) / (r s),        x = mean + r (s V^T z)
 
 mean  (D,)    the mean image
-r     (D,)    1, or with ``scale=True`` each pixel's standard deviation (1 where it is constant)
+r     (D,)    1, or with ``scale=True`` each pixel's standard deviation (where it is constant, the
+              root mean square of the others')
 V     (d, D)  the leading eigenvectors of the covariance of (x - mean) / r, one a row
 s     scalar  makes the latents' variance 1 on average: the counterpart of Stable Diffusion's scaling
               factor. With ``scale=True`` it is 1: the standardised pixel is the unit already.
@@ -94,18 +95,25 @@ class ImageEncoder:
             Whether to standardise the pixels first.
         """
         covariance = moments.covariance[0]
-        deviation = np.sqrt(np.diag(covariance))
-        pixel_scale = np.where(scale & (deviation > 0), deviation, 1.0)
+        deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+        rounding = 4 * np.finfo(working_dtype(pixel_dtype)).eps * np.abs(moments.mean[0])
+        varies = deviation > rounding
+        if not varies.all():
+            covariance = covariance * varies * varies[:, None]
+        pixel_scale = np.ones_like(deviation)
+        if scale and varies.any():
+            pixel_scale = np.where(varies, deviation, np.sqrt(np.mean(deviation[varies] ** 2)))
         covariance = covariance / pixel_scale / pixel_scale[:, None]
         variance, components = _principal(covariance, n_components, pixel_dtype)
         d, D = components.shape
         rest = float(np.trace(covariance)) - float(variance.sum())
-        complete = d < min(n_components, D)  # no direction left in which the images vary
+        negligible = rest <= D * np.finfo(float).eps * float(np.trace(covariance))
+        complete = d < min(n_components, D) or negligible  # no other direction varies
         return cls(
             mean=moments.mean[0],
             components=components,
             variance=variance,
-            residual_variance=0.0 if complete or d == D else max(rest, 0.0) / (D - d),
+            residual_variance=0.0 if complete or d == D else rest / (D - d),
             pixel_scale=pixel_scale,
             scaling_factor=1.0 if scale else math.sqrt(variance.mean()) or 1.0,
             image_shape=image_shape,
@@ -143,6 +151,8 @@ def _principal(
 ) -> tuple[Array, Array]:
     """Leading eigenvalues (d,) and eigenvectors (d, D), d = min(n_components, numerical rank)."""
     D = len(covariance)
+    if not covariance.any():
+        return np.zeros(1), np.eye(1, D)
     if LANCZOS_FROM <= D and n_components < D // 8:
         start = np.random.default_rng(0).normal(size=D)
         variance, vectors = scipy.sparse.linalg.eigsh(covariance, n_components, v0=start)

@@ -327,4 +327,3 @@ def _total(a: Any, known_a: tuple[str, ...], b: Any, known_b: tuple[str, ...], k
         for part, names in ((a, known_a), (b, known_b))
     ]
     return both[0] + both[1]
-

@@ -103,8 +103,8 @@ class Moments:
         edges = np.searchsorted(groups[order], np.arange(n_groups + 1))
         for g in range(n_groups):
             members = order[edges[g] : edges[g + 1]]
-            if members.size:
-                weight = None if sample_weight is None else sample_weight[members]
+            weight = None if sample_weight is None else sample_weight[members]
+            if members.size and (weight is None or weight.any()):
                 moments.weight[g], moments.mean[g] = _accumulate(rows, members, weight, moments.scatter[g])
         return moments
 
@@ -166,12 +166,13 @@ def _accumulate(
     for start in range(0, len(members), BLOCK):
         x = rows[members[start : start + BLOCK]].astype(dtype)
         x -= origin
-        w = np.ones(len(x), dtype)
-        if sample_weight is not None:
+        if sample_weight is None:
+            weight += len(x)
+            total += x.sum(axis=0)
+        else:
             w = sample_weight[start : start + BLOCK]
-        weight += float(w.sum(dtype=np.float64))
-        total += w @ x
-        if sample_weight is not None:
+            weight += float(w.sum())
+            total += w @ x
             x *= np.sqrt(w)[:, None]
         scatter += x.T @ x
     offset = total / weight

@@ -15,9 +15,11 @@ sigma. Primes mark the next level.
     dpm++2m     x0 extrapolated from this step and the last, in log-SNR            (Lu 2022, alg. 2)
     exact       the probability-flow ODE itself: one step is as good as a thousand
 
-The error falls with the number of steps as 1 / n (ddim, euler) or 1 / n^2 (heun, dpm++2m). ``one_step``,
-the original of April 2023, is one ddim step that takes pure noise for a latent with as much noise as
-signal: from (alpha, sigma) = (1, 1) to (1, 0), so x' = D(x; 1, 1).
+The error falls with the number of steps as 1 / n (ddim, ddpm, euler) or 1 / n^2 (heun; dpm++2m up to a
+factor log n, for its first and last steps are of first order), until what a schedule's last level leaves.
+
+``one_step``, the original of April 2023, is one ddim step that takes pure noise for a latent with as much
+noise as signal: from (alpha, sigma) = (1, 1) to (1, 0), so x' = D(x; 1, 1).
 
 References
 ----------

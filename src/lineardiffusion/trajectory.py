@@ -89,7 +89,7 @@ def compose(denoiser: GaussianDenoiser | RegressionDenoiser, p: int, d: int, pla
     _, sigma = plan.start
     basis = denoiser.basis if isinstance(denoiser, GaussianDenoiser) else None
     turned = denoiser.diagonal() if isinstance(denoiser, GaussianDenoiser) else denoiser
-    start = sigma * Affine.identity(p, d, diagonal=basis is not None)
+    start = sigma * Affine.identity(p, d, diagonal=isinstance(denoiser, GaussianDenoiser))
     x: Affine
     *_, x = plan.sampler(turned, start, plan.schedule, plan.times, Affine.with_noise)
     return x if basis is None else x.rotate(basis)

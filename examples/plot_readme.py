@@ -1,0 +1,39 @@
+"""The pictures of README.md: ``python examples/plot_readme.py`` writes them into docs/.
+
+Needs MNIST and Fashion-MNIST (LINEARDIFFUSION_DATA, or a network to download them).
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from lineardiffusion import LinearDiffusion, plot
+from lineardiffusion.datasets import load_fashion_mnist, load_mnist
+
+DOCS = Path(__file__).parent.parent / "docs"
+SEED = 137
+
+
+def main() -> None:
+    digits = [str(digit) for digit in range(10)]
+    mnist = load_mnist()
+    ld = LinearDiffusion().fit(*mnist)
+    ten_each = [digit for digit in digits for _ in range(10)]
+    save(ld.predict(ten_each, seed=SEED), ten_each, "digits.png")
+
+    original = LinearDiffusion(sampler="one_step", scale=True).fit(*mnist)
+    both = np.concatenate([original.predict(digits, seed=SEED), ld.predict(digits, seed=SEED)])
+    save(both, digits * 2, "original.png")
+
+    fashion = LinearDiffusion().fit(*load_fashion_mnist())
+    words = [str(prompt) for prompt in fashion.prompts_]
+    save(fashion.predict(words * 3, seed=SEED), words * 3, "fashion.png")
+
+
+def save(images: np.ndarray, prompts: list[str], name: str) -> None:
+    """Ten pictures a row, grey levels from 0 to 255."""
+    plot.grid(images, prompts, columns=10, vmin=0, vmax=255).savefig(DOCS / name, dpi=80)
+
+
+if __name__ == "__main__":
+    main()
