@@ -15,7 +15,8 @@ batch of latents and on an affine map alike. When every step is diagonal, in the
 covariance, M and R are diagonal too, one row each, and ``x * gain`` takes the place of ``x @ A``.
 
 Fresh noise, x + tau n', adds tau^2 I to R^T R. The new root forgets which noise was which, so a map from
-before must not be added to one from after; each map counts its noises and refuses.
+before must not be added to one from after; each map counts its noises and refuses. (Two maps that each took noise of their own count alike;
+a sampler has one state, and never does that.)
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class Affine:
         return self + (-1.0) * other
 
     def with_noise(self, tau: float) -> Affine:
-        """``x + tau n`` with fresh noise n ~ N(0, I)."""
+        """``x + tau n`` with fresh noise n ~ N(0, I), tau above 0."""
         matrix, root, offset = np.split(self.rows, [self._size, -1], axis=1)
         if not root.size:
             root = np.zeros_like(matrix)
@@ -116,6 +117,8 @@ class Affine:
 
         M = Q diag(gain) Q^T and R alike; z and n are isotropic, so their rotation is left out.
         """
+        if not self.diagonal:
+            raise TypeError("only a diagonal affine map rotates; use x @ A on a full one")
         gains, offset = self.rows[:, :-1], self.rows[:, -1:]
         blocks = [(basis * gain[:, None]) @ basis.mT for gain in np.moveaxis(gains, 1, 0)]
         return Affine(np.concatenate([*blocks, offset @ basis.mT], axis=1), False, self.n_noises)

@@ -96,7 +96,9 @@ class ImageEncoder:
         """
         covariance = moments.covariance[0]
         deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-        rounding = 4 * np.finfo(working_dtype(pixel_dtype)).eps * np.abs(moments.mean[0])
+        precision = np.finfo(working_dtype(pixel_dtype))
+        digits = 256 if precision.bits == 64 else 4  # that a mean of many means may lose
+        rounding = digits * precision.eps * np.abs(moments.mean[0])
         varies = deviation > rounding
         if not varies.all():
             covariance = covariance * varies * varies[:, None]

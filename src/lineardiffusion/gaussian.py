@@ -88,9 +88,8 @@ class Gaussian:
 
     def wasserstein(self, other: Gaussian) -> float:
         """The 2-Wasserstein distance to another Gaussian, in the units of x."""
-        variance, basis = self._eigen
-        root = (basis * np.sqrt(variance)) @ basis.T
-        cross = np.linalg.eigvalsh(root @ other.covariance @ root)
-        overlap = np.sqrt(np.maximum(cross, 0.0)).sum()
+        root_a, root_b = (basis * np.sqrt(variance) for variance, basis in (self._eigen, other._eigen))
+        # the trace of that root is the sum of the singular values of C_a^(1/2) C_b^(1/2)
+        overlap = np.linalg.svd(root_a.T @ root_b, compute_uv=False).sum()
         spread = np.trace(self.covariance) + np.trace(other.covariance) - 2 * overlap
         return float(np.sqrt(np.sum((self.mean - other.mean) ** 2) + max(spread, 0.0)))

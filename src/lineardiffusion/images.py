@@ -31,5 +31,5 @@ def to_pil(images: NDArray[np.floating], pixel_range: tuple[float, float]) -> li
             f'are {images.shape[1:]}; use output_type="np"'
         )
     low, high = pixel_range
-    grey = (images - low) * (255 / (high - low or 1.0))
+    grey = (images.astype(np.float64) - low) * (255 / (high - low or 1.0))
     return [Image.fromarray(picture) for picture in np.clip(np.rint(grey), 0, 255).astype(np.uint8)]

@@ -145,7 +145,8 @@ class Moments:
     def project(self, origin: Array, basis: Array) -> Moments:
         """The moments of ``(x - origin) @ basis``; `origin` (d,), `basis` (d, k)."""
         scatter = np.stack([basis.T @ (within @ basis) for within in self.scatter])
-        return Moments(self.weight, (self.mean - origin) @ basis, scatter)
+        mean = np.where(self.weight[:, None] > 0, self.mean - origin, 0.0) @ basis
+        return Moments(self.weight, mean, scatter)
 
     @property
     def covariance(self) -> Array:

@@ -55,7 +55,10 @@ class Schedule:
         return float(alpha_dot), float(sigma_dot)
 
     def times(self, num_steps: int) -> Array:
-        """The falling times, ``num_steps + 1`` of them from t_max to 0, that a sampler visits."""
+        """The falling times, ``num_steps + 1`` of them from t_max to 0, that a sampler visits.
+
+        Evenly spaced unless a schedule says otherwise.
+        """
         return np.linspace(self.t_max, 0.0, num_steps + 1)
 
     def __repr__(self) -> str:
@@ -80,7 +83,7 @@ class VPLinear(Schedule):
         return np.exp(log_alpha), np.sqrt(-np.expm1(2 * log_alpha))
 
     def times(self, num_steps: int) -> Array:
-        # sigma^2 grows like t at t = 0: even steps of sqrt(t) are even steps of sigma there
+        """Even steps of sqrt(t): sigma grows with it at t = 0, so none of the steps is a leap there."""
         return np.linspace(1.0, 0.0, num_steps + 1) ** 2
 
     def derivative(self, t: float) -> tuple[float, float]:
@@ -167,6 +170,8 @@ def get_schedule(schedule: str | Schedule | Callable[[Any], tuple[Any, Any]]) ->
     """The schedule of this name, the one given, or one made of a function t -> (alpha, sigma)."""
     if isinstance(schedule, Schedule):
         return schedule
+    if isinstance(schedule, type):
+        raise TypeError(f"schedule must be an instance: {schedule.__name__}()")
     if isinstance(schedule, str):
         if schedule not in SCHEDULES:
             raise ValueError(

@@ -1,0 +1,345 @@
+"""Samplers: their order, their textbook formulas, and the law they draw from.
+
+Where a sampler loses its order, the tests below say where and why:
+
+- dpm++2m, all but karras: the last steps halve sigma (h = log 2 however many steps there are), which adds
+  a logarithm, log(n) / n^2.
+- heun and dpm++2m, karras: the last step, from sigma_min, is of first order and has a fixed length.
+- heun, vp: where the data has no variance, x' = sigma'/sigma x ~ x / 2t, which is singular at 0. Even steps
+  of sqrt(t) save the first order; even steps of t would leave order 1/2.
+"""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+from lineardiffusion import sample
+from lineardiffusion.affine import Affine
+from lineardiffusion.denoise import GaussianDenoiser
+from lineardiffusion.joint import JointMoments
+from lineardiffusion.regression import RegressionDenoiser
+from lineardiffusion.schedule import SCHEDULES, Karras
+from lineardiffusion.trajectory import SAMPLERS, Plan, compose, walk
+
+D = 4
+FINE_KARRAS = Karras(sigma_min=1e-5)  # its last step plays no part
+
+
+def plan(sampler, schedule, num_steps, eta=0.0):
+    return Plan.of(sampler, num_steps, schedule, eta, every_step=True)
+
+
+def gaussian(variance=(2.0, 1.0, 0.5, 0.25), p=1):
+    """Gaussians of these eigenvalues, each prompt with a mean and a basis of its own."""
+    rng = np.random.default_rng(0)
+    basis, _ = np.linalg.qr(rng.normal(size=(p, D, D)))
+    return GaussianDenoiser(rng.normal(size=(p, D)), np.tile(variance, (p, 1)), basis)
+
+
+def words(p=2):
+    """A regression on two numbers, which no basis makes diagonal."""
+    rng = np.random.default_rng(1)
+    e = rng.normal(size=(50, 2))
+    z = e @ rng.normal(size=(2, D)) + e[:, :1] * rng.normal(size=(50, D)) + rng.normal(size=(50, D))
+    joint = JointMoments.of(e, z / 2).project(np.zeros(D), np.eye(D))
+    return RegressionDenoiser.from_moments(joint).select(e[:p])
+
+
+# ---------------------------------------------------------------- order of convergence
+
+STEPS = np.array([128, 256, 512, 1024, 2048])
+
+
+def errors(sampler, schedule, denoiser, steps=STEPS):
+    """Distance of the composed map to the exact flow's, for each number of steps."""
+    exact = compose(denoiser, 1, D, plan("exact", schedule, 1)).rows
+    name, change = sampler if isinstance(sampler, tuple) else (sampler, None)
+    found = []
+    for n in steps:
+        way = plan(name, schedule, int(n))
+        way = way if change is None else replace(way, sampler=change)
+        found.append(np.linalg.norm(compose(denoiser, 1, D, way).rows - exact))
+    return np.array(found)
+
+
+def order(errors, steps=STEPS):
+    """Minus the slope of log error against log number of steps."""
+    return -np.polyfit(np.log(steps), np.log(errors), 1)[0]
+
+
+def lopsided_heun(denoise, x, schedule, times, add_noise):
+    """Heun's method with weights 0.6 and 0.4."""
+    for t, t_ in pairwise(times.tolist()):
+        v = sample.velocity(denoise, x, schedule, t)
+        if schedule(t_)[1] > 0.0:
+            v = 0.6 * v + 0.4 * sample.velocity(denoise, x + (t_ - t) * v, schedule, t_)
+        x = x + (t_ - t) * v
+        yield x
+
+
+def two_step(weight):
+    """dpm++2m with `weight` h / h_last for the extrapolation; right is 0.5, none is 0."""
+
+    def sampler(denoise, x, schedule, times, add_noise):
+        x0_last, h_last = None, None
+        for (alpha, sigma), (alpha_, sigma_) in sample.levels(schedule, times):
+            with np.errstate(divide="ignore"):
+                h = np.log(np.float64(alpha_) / sigma_ if sigma_ else np.inf) - np.log(
+                    np.float64(alpha) / sigma
+                )
+            x0 = estimate = denoise(x, alpha, sigma)
+            if x0_last is not None and np.isfinite(h) and np.isfinite(h_last):
+                estimate = x0 + float(weight * h / h_last) * (x0 - x0_last)
+            x = (sigma_ / sigma) * x + float(-alpha_ * np.expm1(-h)) * estimate
+            x0_last, h_last = x0, h
+            yield x
+
+    return sampler
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "vp", FINE_KARRAS, "flow"], ids=str)
+@pytest.mark.parametrize(("sampler", "expected"), [("ddim", 1), ("euler", 1), ("heun", 2)])
+def test_order_of_convergence(sampler, expected, schedule):
+    assert abs(order(errors(sampler, schedule, gaussian())) - expected) < 0.06
+
+
+def test_order_of_dpm_solver():
+    assert abs(order(errors("dpm++2m", FINE_KARRAS, gaussian())) - 2) < 0.06
+    for schedule in ("cosine", "flow"):  # log(n) / n^2
+        found = errors("dpm++2m", schedule, gaussian())
+        assert 1.7 < order(found) < 1.9
+        assert abs(order(found / np.log(STEPS)) - 2) < 0.1
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [("heun", lopsided_heun), ("dpm++2m", two_step(0.0)), ("dpm++2m", two_step(0.4))],
+    ids=["heun with other weights", "dpm++2m without extrapolation", "dpm++2m with too little"],
+)
+def test_a_broken_sampler_shows_the_wrong_order(broken):
+    """The control: what is wrong in one symbol is of first order, and found out."""
+    assert order(errors(broken, FINE_KARRAS, gaussian())) < 1.2
+
+
+def test_the_times_of_vp_keep_the_second_order():
+    assert 1.7 < order(errors("dpm++2m", "vp", gaussian())) < 2.1
+    assert abs(order(errors("heun", "vp", gaussian())) - 2) < 0.06
+
+
+@pytest.mark.parametrize("sampler", ["heun", "dpm++2m"])
+def test_karras_stops_at_the_error_of_its_last_step(sampler):
+    """sqrt(l) - l / sqrt(l + sigma_min^2), about sigma_min^2 / (2 sqrt(l)): no number of steps helps."""
+    variance = np.array([1e-1, 1e-2, 1e-3, 1e-4])
+    denoiser = GaussianDenoiser(np.zeros((1, D)), variance[None], np.eye(D)[None])
+    maps = [compose(denoiser, 1, D, plan(name, "karras", 6000)).matrix[0] for name in (sampler, "exact")]
+    floor = np.sqrt(variance) - variance / np.sqrt(variance + 0.002**2)
+    np.testing.assert_allclose(np.diag(maps[1] - maps[0]), floor, rtol=0.03)
+
+
+@pytest.mark.parametrize(("sampler", "expected"), [("euler", 1), ("heun", 1)])
+def test_order_one_on_vp_where_the_data_has_no_variance(sampler, expected):
+    """ddim, in sigma / alpha, makes no error at all."""
+    certain = gaussian([0.0] * D)
+    steps = 8 * STEPS
+    assert abs(order(errors(sampler, "vp", certain, steps), steps) - expected) < 0.1
+    assert errors("ddim", "vp", certain, [5])[0] < 1e-14
+    assert errors("ddim", "vp", gaussian(), [5])[0] > 1e-2
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "vp", "karras", "flow"])
+def test_ddpm_draws_from_the_law_of_the_data_as_steps_grow(schedule):
+    denoiser = gaussian()
+    Q, m = denoiser.basis[0], denoiser.mean[0]
+    C = (Q * denoiser.variance[0]) @ Q.T
+
+    def error(n):
+        x = compose(denoiser, 1, D, plan("ddpm", schedule, int(n)))
+        return np.linalg.norm(x.covariance[0] - C) + np.linalg.norm(x.offset[0] - m)
+
+    assert abs(order(np.array([error(n) for n in STEPS])) - 1) < 0.1
+
+
+# ---------------------------------------------------------------- textbook formulas
+
+
+def steps_of(sampler, schedule, num_steps=6, **settings):
+    """Every step on latents: state, guess, levels, next state, and the noise asked for (0 is added)."""
+    denoiser, way = gaussian(), plan("ddim", schedule, num_steps)
+    x = way.start[1] * np.random.default_rng(2).normal(size=(1, 3, D))
+    asked = []
+
+    def add_noise(x, tau):
+        asked.append(tau)
+        return x
+
+    levels = list(zip(*way.schedule(way.times), strict=True))
+    for (now, then), x_ in zip(
+        pairwise(levels), sampler(denoiser, x, way.schedule, way.times, add_noise, **settings), strict=True
+    ):
+        yield x, denoiser(x, *now), now, then, x_, asked.pop() if asked else 0.0
+        x = x_
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "vp"])
+def test_ddpm_is_the_posterior_of_ho(schedule):
+    """q(x_s | x_t, x0), the beta of the step from s to t being 1 - abar_t / abar_s (Ho 2020, eq. 6-7)."""
+    for x, x0, (alpha, _), (alpha_, _), x_, tau in steps_of(sample.ddpm, schedule):
+        abar_t, abar_s = alpha**2, alpha_**2
+        beta = 1 - abar_t / abar_s
+        mean = (np.sqrt(abar_s) * beta * x0 + np.sqrt(1 - beta) * (1 - abar_s) * x) / (1 - abar_t)
+        np.testing.assert_allclose(x_, mean, atol=1e-12)
+        np.testing.assert_allclose(tau**2, (1 - abar_s) / (1 - abar_t) * beta, atol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "vp"])
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+def test_ddim_is_the_formula_of_song(schedule, eta):
+    """Song 2021, eq. 12 and 16, in abar."""
+    for x, x0, (alpha, _), (alpha_, _), x_, tau in steps_of(sample.ddim, schedule, eta=eta):
+        abar_t, abar_s = alpha**2, alpha_**2
+        eps = (x - np.sqrt(abar_t) * x0) / np.sqrt(1 - abar_t)
+        spread = eta * np.sqrt((1 - abar_s) / (1 - abar_t)) * np.sqrt(1 - abar_t / abar_s)
+        direction = np.sqrt(np.maximum(1 - abar_s - spread**2, 0.0))
+        np.testing.assert_allclose(x_, np.sqrt(abar_s) * x0 + direction * eps, atol=1e-7)
+        np.testing.assert_allclose(tau, spread, atol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", list(SCHEDULES))
+def test_dpm_solver_is_the_formula_of_lu(schedule):
+    """Lu 2022, algorithm 2, written once more in lambda = log(alpha / sigma)."""
+    way = plan("dpm++2m", schedule, 9)
+    found = compose(words(), 2, D, way).rows
+    again = compose(words(), 2, D, replace(way, sampler=two_step(0.5))).rows
+    np.testing.assert_allclose(found, again, atol=1e-11)
+    none = compose(words(), 2, D, replace(way, sampler=two_step(0.0))).rows
+    assert np.abs(found - none).max() > 1e-3  # control
+
+
+@pytest.mark.parametrize("schedule", ["flow", "karras"])
+def test_ddim_is_euler_where_alpha_and_sigma_are_straight(schedule):
+    for denoiser, p in ((gaussian(), 1), (words(), 2)):
+        a, b = (compose(denoiser, p, D, plan(name, schedule, 7)).rows for name in ("ddim", "euler"))
+        np.testing.assert_allclose(a, b, atol=1e-12)
+        curved = (compose(denoiser, p, D, plan(name, "cosine", 7)).rows for name in ("ddim", "euler"))
+        assert np.abs(np.subtract(*curved)).max() > 1e-3  # control
+
+
+def test_one_step_is_the_denoiser_of_pure_noise():
+    """x = D(n; 1, 1) = m + C (C + I)^-1 (n - m), whatever the schedule and the number of steps."""
+    denoiser = gaussian()
+    Q, m = denoiser.basis[0], denoiser.mean[0]
+    C = (Q * denoiser.variance[0]) @ Q.T
+    gain = np.linalg.solve(C + np.eye(D), C)  # C and (C + I)^-1 commute
+    for schedule, n in (("cosine", 1), ("karras", 50)):
+        x = compose(denoiser, 1, D, plan("one_step", schedule, n))
+        np.testing.assert_allclose(x.matrix[0], gain, atol=1e-14)
+        np.testing.assert_allclose(x.offset[0], m - gain @ m, atol=1e-14)
+    noise = np.random.default_rng(3).normal(size=(2, 5, D))
+    x = compose(words(), 2, D, plan("one_step", "vp", 1))
+    np.testing.assert_allclose(x(noise), words()(noise, 1.0, 1.0), atol=1e-14)
+
+
+# ---------------------------------------------------------------- composed and walked
+
+
+class Pulses:
+    """A generator whose `step`-th draw is `vector`, and all others 0."""
+
+    def __init__(self, step=-1, vector=None):
+        self.step, self.vector, self.drawn = step, vector, 0
+
+    def normal(self, size):
+        self.drawn += 1
+        return self.vector if self.drawn - 1 == self.step else np.zeros(size)
+
+
+KINDS = ["eigenbasis", "full", "words"]
+
+
+def composed(kind, way):
+    """A denoiser of two prompts and its map: made in its eigenbasis, or of full matrices all the way."""
+    denoiser = words() if kind == "words" else gaussian(p=2)
+    if kind != "full":
+        return denoiser, compose(denoiser, 2, D, way)
+    start = way.start[1] * Affine.identity(2, D)
+    *_, x = way.sampler(denoiser, start, way.schedule, way.times, Affine.with_noise)
+    return denoiser, x
+
+
+@pytest.mark.parametrize("schedule", list(SCHEDULES))
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_composed_map_ends_where_the_walk_ends(kind, sampler, schedule):
+    way = plan(sampler, schedule, 8)
+    denoiser, x = composed(kind, way)
+    noise = np.random.default_rng(4).normal(size=(2, 3, D))
+    *_, walked = walk(denoiser, noise, way, [Pulses() for _ in range(6)])
+    np.testing.assert_allclose(x(noise), walked, rtol=1e-10, atol=1e-10)
+    assert (x.n_noises > 0) == (sampler == "ddpm")
+
+
+@pytest.mark.parametrize("schedule", list(SCHEDULES))
+@pytest.mark.parametrize(("sampler", "eta"), [("ddpm", 0.0), ("ddim", 0.5)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_gathered_noise_is_the_sum_of_what_each_draw_does(kind, sampler, eta, schedule):
+    """Each step's noise, one basis vector at a time, is walked to the end: R^T R is the sum of squares."""
+    way = plan(sampler, schedule, 6, eta)
+    denoiser, x = composed(kind, way)
+    pulses = [Pulses(step, row) for step in range(6) for row in np.eye(D)]
+    silent = np.zeros((2, len(pulses) + 1, D))
+    generators = [g for _ in range(2) for g in [Pulses(), *(Pulses(q.step, q.vector) for q in pulses)]]
+    *_, walked = walk(denoiser, silent, way, generators)
+    effect = walked[:, 1:] - walked[:, :1]
+    np.testing.assert_allclose(x.root.mT @ x.root, effect.mT @ effect, atol=1e-11)
+    np.testing.assert_allclose(x.covariance, x.matrix.mT @ x.matrix + effect.mT @ effect, atol=1e-11)
+
+
+def test_a_denoiser_without_a_basis_is_composed_too():
+    turned, way = gaussian().diagonal(), plan("heun", "cosine", 4)
+    noise = np.random.default_rng(4).normal(size=(1, 3, D))
+    *_, walked = walk(turned, noise, way, [])
+    np.testing.assert_allclose(compose(turned, 1, D, way)(noise), walked, atol=1e-10)
+
+
+def test_a_walk_shows_every_step_and_exact_is_exact_at_each():
+    denoiser, way = gaussian(), plan("exact", "vp", 5)
+    noise = np.random.default_rng(5).normal(size=(1, 3, D))
+    states = list(walk(denoiser, noise, way, []))
+    assert len(states) == 6
+    alpha, sigma = way.schedule(way.times)
+    for x, a, s in zip(states, alpha, sigma, strict=True):
+        expected = denoiser.flow(sigma[0] * noise, (alpha[0], sigma[0]), (a, s))
+        np.testing.assert_allclose(x, expected, atol=1e-12)
+
+
+# ---------------------------------------------------------------- the law, by drawing from it
+
+
+def agreement(draws, mean, covariance):
+    """p-values of mean and covariance: whitened, both have chi-squared deviations for n large."""
+    n, d = draws.shape
+    white = np.linalg.solve(np.linalg.cholesky(covariance), (draws - mean).T)
+    of_mean = n * np.sum(white.mean(axis=1) ** 2)
+    of_covariance = 0.5 * n * np.sum((np.cov(white) - np.eye(d)) ** 2)
+    return chi2.sf(of_mean, d), chi2.sf(of_covariance, d * (d + 1) // 2)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "eta", "schedule"), [("ddpm", 0.0, "cosine"), ("ddim", 0.5, "vp"), ("heun", 0.0, "karras")]
+)
+@pytest.mark.parametrize("kind", ["basis", "words"])
+def test_the_law_is_that_of_what_is_walked(kind, sampler, eta, schedule):
+    denoiser = gaussian() if kind == "basis" else words(p=1)
+    way, rng, n = plan(sampler, schedule, 4, eta), np.random.default_rng(6), 100_000
+    *_, walked = walk(denoiser, rng.normal(size=(1, n, D)), way, [rng] * n)
+    x = compose(denoiser, 1, D, way)
+    mean, covariance = x.offset[0], x.covariance[0]
+    assert min(agreement(walked[0], mean, covariance)) > 1e-3
+    # controls: one direction's variance off by 5 %, the mean by a fiftieth of a standard deviation
+    variance, Q = np.linalg.eigh(covariance)
+    off = (Q * np.where(np.arange(D) == 1, 1.05, 1.0) * variance) @ Q.T
+    assert agreement(walked[0], mean, off)[1] < 1e-6
+    assert agreement(walked[0], mean + 0.02 * np.sqrt(variance[1]) * Q[:, 1], covariance)[0] < 1e-4

@@ -1,0 +1,180 @@
+"""Schedules against the quadrature of their stochastic differential equations, and finite differences.
+
+dz = f(t) z dt + g(t) dw has z_t = alpha z_0 + sigma n with alpha = exp(int f), sigma^2 = alpha^2 int
+(g / alpha)^2: Song et al. (2021), eq. 29. f and g^2 stand here as the papers give them.
+"""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.integrate import quad
+
+from lineardiffusion.schedule import (
+    SCHEDULES,
+    Cosine,
+    Custom,
+    Karras,
+    RectifiedFlow,
+    Schedule,
+    VPLinear,
+    get_schedule,
+)
+
+
+def rate(t):
+    return 0.1 + 19.9 * t
+
+
+def cosine_rate(t):
+    return np.pi * np.tan(np.pi * t / 2)
+
+
+SDE = {  # name: drift f(t), squared diffusion g(t)^2
+    "vp": (lambda t: -rate(t) / 2, rate),
+    "cosine": (lambda t: -cosine_rate(t) / 2, cosine_rate),
+    "karras": (lambda t: 0.0, lambda t: 2 * t),
+    "flow": (lambda t: -1 / (1 - t), lambda t: 2 * t / (1 - t)),
+}
+
+
+def by_quadrature(name, t):
+    drift, diffusion = SDE[name]
+
+    def alpha(s):
+        return math.exp(quad(drift, 0, s, epsabs=1e-13)[0])
+
+    return alpha(t), alpha(t) * math.sqrt(quad(lambda s: diffusion(s) / alpha(s) ** 2, 0, t, epsabs=1e-12)[0])
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("fraction", [1e-3, 0.2, 0.5, 0.9])
+def test_is_the_solution_of_its_sde(name, fraction):
+    schedule = get_schedule(name)
+    t = fraction * schedule.t_max
+    np.testing.assert_allclose(schedule(t), by_quadrature(name, t), rtol=1e-9)
+
+
+def test_vp_takes_any_rate():
+    schedule = VPLinear(beta_min=0.5, beta_max=12.0)
+    exponent = quad(lambda t: 0.5 + 11.5 * t, 0, 0.7)[0]
+    alpha = math.exp(-exponent / 2)
+    np.testing.assert_allclose(schedule(0.7), (alpha, math.sqrt(1 - alpha**2)), rtol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["vp", "cosine"])
+@settings(deadline=None)
+@given(t=st.floats(0, 1))
+def test_variance_is_preserved(name, t):
+    alpha, sigma = get_schedule(name)(t)
+    assert alpha**2 + sigma**2 == pytest.approx(1.0, abs=1e-15)
+
+
+def stencil(function, t, h):
+    """Central differences of the sixth order."""
+    return (
+        sum(c * (function(t + k * h) - function(t - k * h)) for k, c in ((1, 45), (2, -9), (3, 1))) / 60 / h
+    )
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("fraction", [1e-3, 0.1, 0.5, 0.97, 1.0])
+def test_derivative_is_that_of_finite_differences(name, fraction):
+    schedule = get_schedule(name)
+    t = fraction * schedule.t_max
+    expected = [stencil(lambda s, i=i: float(schedule(s)[i]), t, t / 200) for i in (0, 1)]
+    np.testing.assert_allclose(schedule.derivative(t), expected, rtol=1e-8, atol=1e-11)
+
+
+@pytest.mark.parametrize("analytic", [VPLinear(), Cosine(), RectifiedFlow()], ids=repr)
+@pytest.mark.parametrize("t", [0.1, 0.4, 0.8, 0.999])
+def test_derivative_of_a_function_is_the_analytic_one(analytic, t):
+    np.testing.assert_allclose(Custom(analytic.__call__).derivative(t), analytic.derivative(t), atol=5e-9)
+
+
+@pytest.mark.parametrize("t", [1e-6, 1 - 1e-6])
+def test_derivative_of_a_function_stays_between_the_ends(t):
+    def function(s):
+        assert 0.0 <= s <= 1.0
+        return 1 - s, s
+
+    np.testing.assert_allclose(Custom(function).derivative(t), (-1, 1), atol=1e-9)
+
+
+@pytest.mark.parametrize(("analytic", "t"), [(VPLinear(), 1.0), (Cosine(), 1.0), (Cosine(), 1e-6)], ids=repr)
+def test_derivative_of_a_function_at_the_ends(analytic, t):
+    np.testing.assert_allclose(Custom(analytic.__call__).derivative(t), analytic.derivative(t), atol=5e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "signal", "noise"),
+    [("vp", math.exp(-10.05 / 2), 1.0), ("cosine", 0, 1), ("karras", 1, 80), ("flow", 0, 1)],
+)
+def test_ends(name, signal, noise):
+    schedule = get_schedule(name)
+    assert tuple(map(float, schedule(0.0))) == (1.0, 0.0)
+    alpha, sigma = schedule(schedule.t_max)
+    assert (alpha, sigma) == pytest.approx((signal, noise), rel=1e-4, abs=1e-15)
+    assert (alpha / sigma) ** 2 < 2e-4
+    assert (alpha == 0) == (signal == 0)  # zero, not a rounding error
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("num_steps", [1, 2, 17])
+def test_times_fall_from_pure_noise_to_none(name, num_steps):
+    schedule = get_schedule(name)
+    times = schedule.times(num_steps)
+    assert len(times) == num_steps + 1
+    assert times[0] == pytest.approx(schedule.t_max, rel=1e-14)
+    assert times[-1] == 0.0
+    assert (np.diff(times) < 0).all()
+    alpha, sigma = schedule(times)  # an array at once, or time by time
+    np.testing.assert_array_equal(np.transpose([alpha, sigma]), [schedule(t) for t in times])
+    assert (np.diff(alpha / np.maximum(sigma, 1e-300)) > 0).all()  # there is ever more signal
+
+
+@pytest.mark.parametrize(("name", "clock"), [("cosine", np.asarray), ("flow", np.asarray), ("vp", np.sqrt)])
+def test_times_are_even(name, clock):
+    """Of sqrt(t) where sigma grows like it at t = 0."""
+    schedule = get_schedule(name)
+    np.testing.assert_allclose(np.diff(clock(schedule.times(9))), -1 / 9, rtol=1e-13)
+    near = np.array([1e-8, 4e-8])
+    np.testing.assert_allclose(np.ptp(schedule(near)[1] / clock(near)), 0.0, atol=1e-6)
+
+
+@settings(deadline=None)
+@given(
+    st.integers(2, 60),
+    st.floats(1.0, 200.0),
+    st.floats(1e-4, 0.5),
+    st.floats(1.0, 10.0),
+)
+def test_karras_grid_is_equation_5(N, sigma_max, sigma_min, rho):
+    grid = [
+        (sigma_max ** (1 / rho) + i / (N - 1) * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
+        for i in range(N)
+    ]
+    schedule = Karras(sigma_max=sigma_max, sigma_min=sigma_min, rho=rho)
+    np.testing.assert_allclose(schedule.times(N), [*grid, 0.0], rtol=1e-10)
+    assert schedule.t_max == sigma_max
+
+
+def test_get_schedule_takes_a_name_a_schedule_or_a_function():
+    mine = VPLinear(0.2, 9.0)
+    assert get_schedule(mine) is mine
+    assert repr(mine) == "VPLinear(beta_min=0.2, beta_max=9.0)"
+    assert get_schedule(lambda t: (1 - t, t))(0.25) == RectifiedFlow()(0.25)
+    for name, kind in SCHEDULES.items():
+        assert type(get_schedule(name)) is kind
+
+
+def test_get_schedule_says_what_it_takes():
+    with pytest.raises(ValueError, match="unknown schedule 'cosin'; choose one of 'cosine', 'vp'"):
+        get_schedule("cosin")
+    for wrong in (3, None, ["cosine"]):
+        with pytest.raises(TypeError, match="a name, a Schedule or a function"):
+            get_schedule(wrong)
+    with pytest.raises(TypeError, match=r"must define __call__\(t\)"):
+        Schedule()(0.5)
