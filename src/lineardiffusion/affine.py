@@ -15,8 +15,8 @@ batch of latents and on an affine map alike. When every step is diagonal, in the
 covariance, M and R are diagonal too, one row each, and ``x * gain`` takes the place of ``x @ A``.
 
 Fresh noise, x + tau n', adds tau^2 I to R^T R. The new root forgets which noise was which, so a map from
-before must not be added to one from after; each map counts its noises and refuses. (Two maps that each took noise of their own count alike;
-a sampler has one state, and never does that.)
+before must not be added to one from after; each map counts its noises and refuses. (Two maps that each took
+noise of their own count alike; a sampler has one state, and never does that.)
 """
 
 from __future__ import annotations
