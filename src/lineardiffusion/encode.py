@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse.linalg
 from numpy.typing import NDArray
 
@@ -159,7 +158,9 @@ def _principal(
         start = np.random.default_rng(0).normal(size=D)
         variance, vectors = scipy.sparse.linalg.eigsh(covariance, n_components, v0=start)
     else:
-        variance, vectors = scipy.linalg.eigh(covariance, driver="evd")
+        # numpy's, not scipy's: the products before and after run on numpy's threads, and a second pool
+        # of threads would wait for the first to fall asleep
+        variance, vectors = np.linalg.eigh(covariance)
     order = np.argsort(variance)[::-1][:n_components]
     variance, components = variance[order], vectors.T[order]
     exact = pixel_dtype.itemsize == 1 or working_dtype(pixel_dtype) == np.float64

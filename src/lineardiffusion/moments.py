@@ -144,9 +144,10 @@ class Moments:
 
     def project(self, origin: Array, basis: Array) -> Moments:
         """The moments of ``(x - origin) @ basis``; `origin` (d,), `basis` (d, k)."""
-        scatter = np.stack([basis.T @ (within @ basis) for within in self.scatter])
+        g, d = self.mean.shape
+        half = (self.scatter.reshape(g * d, d) @ basis).reshape(g, d, -1)
         mean = np.where(self.weight[:, None] > 0, self.mean - origin, 0.0) @ basis
-        return Moments(self.weight, mean, scatter)
+        return Moments(self.weight, mean, basis.T @ half)
 
     @property
     def covariance(self) -> Array:
@@ -160,12 +161,20 @@ def _accumulate(
     sample_weight: Array | None,
     scatter: Array,
 ) -> tuple[float, Array]:
-    """Add one group's scatter into `scatter` (d, d); return its weight and its mean (d,)."""
+    """Add one group's scatter into `scatter` (d, d); return its weight and its mean (d,).
+
+    Entries that do not vary within the group, such as an image's frame, take no part in the products.
+    """
+    mean = rows[members[0]].astype(np.float64)
+    varying = _varying(rows, members)
+    whole = len(varying) == rows.shape[1]
     dtype = working_dtype(rows.dtype if sample_weight is None else np.float64)
-    origin = _origin(rows, members, dtype)
-    weight, total = 0.0, np.zeros(rows.shape[1])
+    origin = _origin(rows, members, dtype)[varying]
+    weight, total = 0.0, np.zeros(len(varying))
+    within = scatter if whole else np.zeros((len(varying), len(varying)))
     for start in range(0, len(members), BLOCK):
-        x = rows[members[start : start + BLOCK]].astype(dtype)
+        block = rows[members[start : start + BLOCK]]
+        x = (block if whole else block.take(varying, axis=1)).astype(dtype)
         x -= origin
         if sample_weight is None:
             weight += len(x)
@@ -175,10 +184,25 @@ def _accumulate(
             weight += float(w.sum())
             total += w @ x
             x *= np.sqrt(w)[:, None]
-        scatter += x.T @ x
+        within += x.T @ x
     offset = total / weight
-    scatter -= np.outer(weight * offset, offset)
-    return weight, origin + offset
+    within -= np.outer(weight * offset, offset)
+    mean[varying] = origin + offset
+    if not whole:
+        scatter[np.ix_(varying, varying)] = within
+    return weight, mean
+
+
+def _varying(rows: NDArray[np.generic], members: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The entries in which the members differ."""
+    first = rows[members[0]]
+    differs = np.zeros(rows.shape[1], bool)
+    for start in range(0, len(members), BLOCK):
+        block = rows[members[start : start + BLOCK]]
+        differs |= (block.min(axis=0) != first) | (block.max(axis=0) != first)
+        if differs.all():
+            break
+    return np.flatnonzero(differs)
 
 
 def _origin(
