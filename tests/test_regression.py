@@ -5,12 +5,13 @@ import pytest
 import scipy.integrate
 from sklearn.linear_model import LinearRegression
 
-from lineardiffusion import regression
+from lineardiffusion import flow
 from lineardiffusion.affine import Affine
 from lineardiffusion.denoise import GaussianDenoiser
+from lineardiffusion.flow import integrate
 from lineardiffusion.joint import JointMoments
 from lineardiffusion.moments import Moments
-from lineardiffusion.regression import RegressionDenoiser, integrate
+from lineardiffusion.regression import RegressionDenoiser
 
 D = 3
 LEVELS = [(0.0, 1.0), (0.02, 1.0), (0.6, 0.8), (1.0, 80.0), (1.0, 0.3), (0.999, 0.02)]
@@ -186,14 +187,14 @@ def test_numerical_flow_from_pure_noise_to_almost_pure_noise(both):
     assert flow_error(both, (0.0, 1.0), (1e-5, 1.0)) < 1e-7
 
 
-def test_numerical_flow_is_of_fourth_order(both, monkeypatch):
-    """Halving the step divides the error by 16; levels at which the two ends' shortcuts play no part."""
-    steps, errors = 1 / np.array([8, 16, 32, 64]), []
-    for step in steps:
-        monkeypatch.setattr(regression, "STEP", step)
+def test_numerical_flow_refines_until_it_no_longer_moves(both, monkeypatch):
+    """The error falls with the tolerance, and at the one that is set it is gone."""
+    errors = []
+    for tolerance in (1e-4, 1e-6, flow.TOLERANCE):
+        monkeypatch.setattr(flow, "TOLERANCE", tolerance)
         errors.append(flow_error(both, (1.0, 5.0), (1.0, 0.1)))
-    order, _ = np.polyfit(np.log(steps), np.log(errors), 1)
-    assert abs(order - 4) < 0.25
+    assert errors[0] > 10 * errors[1] > 100 * errors[2]
+    assert errors[2] < 1e-7
 
 
 def test_numerical_flow_of_shared_words_is_that_of_another_solver():

@@ -17,30 +17,20 @@ affine in x: x times sum_j e'_j K_j, plus a constant. With one symbol a prompt e
 falls apart into the prompts' covariances, and D is the Gaussian denoiser's. Directions whose l is rounding
 error are taken as 0: that is all the regularisation there is.
 
-The probability-flow ODE of such a D has no closed form, for K at different levels do not commute. In
-y = x / alpha and u = log(sigma / alpha) it is dy/du = y - D(y; 1, e^u), smooth, and smoother still for
-w = y cos, where tan = e^u and so w = cos z + sin n:
-
-    dw/du = cos^2 w - cos D(w; cos, sin)
-
-The classical Runge-Kutta method follows it in steps of ``STEP``, with an error below 1e-7 of the latents'
-scale for variances between 1e-6 and 1e4 times the scaling factor's.
+For one prompt the matrix is A = (e' (x) I)^T Q diag(...) Q^T (h (x) I); its first factor, (d, r d), is worked
+out once a prompt. The probability-flow ODE has no closed form and is followed numerically (flow.py).
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
-from lineardiffusion.denoise import Denoiser, State
+from lineardiffusion.denoise import State
+from lineardiffusion.flow import integrate
 from lineardiffusion.joint import JointMoments
 from lineardiffusion.moments import Array
-
-STEP = 1 / 16  # in log(sigma / alpha)
-NOISE_ONLY, NO_NOISE = 1e6, 1e-7  # sigma / alpha beyond which one step is exact to 1e-8
 
 
 @dataclass(frozen=True)
@@ -59,8 +49,8 @@ class RegressionDenoiser:
         l.
     left, right : ndarray of shape (r d, r d), (r d, d)
         Q and Q^T (h (x) I).
-    embeddings : ndarray of shape (p, r)
-        e' of the prompts that this denoiser is for.
+    inner, centre, clean : ndarray of shape (p, d, r d), (p, r d), (p, d)
+        For p prompts: (e' (x) I)^T Q, (V e')^T Q, and m(e).
     """
 
     whitening: Array
@@ -69,7 +59,9 @@ class RegressionDenoiser:
     eigenvalues: Array
     left: Array
     right: Array
-    embeddings: Array
+    inner: Array
+    centre: Array
+    clean: Array
 
     @classmethod
     def from_moments(cls, joint: JointMoments) -> RegressionDenoiser:
@@ -94,48 +86,29 @@ class RegressionDenoiser:
             eigenvalues=np.where(eigenvalues > floor, eigenvalues, 0.0),
             left=left,
             right=np.einsum("r,raq->qa", h, left.reshape(r, d, r * d)),
-            embeddings=np.zeros((0, r)),
+            inner=np.zeros((0, d, r * d)),
+            centre=np.zeros((0, r * d)),
+            clean=np.zeros((0, d)),
         )
 
     def select(self, embeddings: Array) -> RegressionDenoiser:
         """The denoiser for prompts of these embeddings, shape (p, k)."""
-        return replace(self, embeddings=self.whitening[0] + np.asarray(embeddings) @ self.whitening[1:])
+        e = self.whitening[0] + np.asarray(embeddings) @ self.whitening[1:]
+        r, d = self.mean.shape
+        return replace(
+            self,
+            inner=(e @ self.left.reshape(r, d * r * d)).reshape(len(e), d, r * d),
+            centre=(e @ self.cross.reshape(r * d, r).T) @ self.left,
+            clean=e @ self.mean,
+        )
 
     def __call__(self, x: State, alpha: float, sigma: float) -> State:
-        e, (r, d) = self.embeddings, self.mean.shape
         gain = alpha * self.eigenvalues / (alpha**2 * self.eigenvalues + sigma**2)
-        K = (self.left * gain) @ self.right
-        matrix = (e @ K.reshape(r, d * d)).reshape(len(e), d, d)
-        centre = (e @ self.cross.reshape(r * d, r).T) @ K
-        return x @ matrix + (e @ self.mean - alpha * centre)[:, None]
+        scaled = self.inner * gain
+        constant = self.clean - alpha * ((self.centre * gain) @ self.right)
+        few = isinstance(x, np.ndarray) and x.shape[1] < len(self.right[0])
+        image = (x @ scaled) @ self.right if few else x @ (scaled @ self.right)
+        return image + constant[:, None]
 
     def flow(self, x: State, start: tuple[float, float], end: tuple[float, float]) -> State:
         return integrate(self, x, start, end)
-
-
-def integrate(denoise: Denoiser, x: State, start: tuple[float, float], end: tuple[float, float]) -> State:
-    """Follow the probability-flow ODE of any denoiser numerically."""
-    (alpha, sigma), (alpha_end, sigma_end) = start, end
-    ratio, ratio_end = sigma / alpha if alpha else math.inf, sigma_end / alpha_end if alpha_end else math.inf
-    first, last = min(ratio, NOISE_ONLY), min(max(ratio_end, NO_NOISE), NOISE_ONLY)
-    x0 = denoise(x, alpha, sigma)
-    w = (1.0 / math.hypot(1.0, first)) * ((first / sigma) * x + (1.0 - first * alpha / sigma) * x0)
-    n = max(1, math.ceil(abs(math.log(first / last)) / STEP))
-    grid = np.linspace(math.log(first), math.log(last), n + 1).tolist()
-    for u, u_ in pairwise(grid):
-        h = u_ - u
-        k1 = _slope(denoise, w, u)
-        k2 = _slope(denoise, w + (0.5 * h) * k1, u + 0.5 * h)
-        k3 = _slope(denoise, w + (0.5 * h) * k2, u + 0.5 * h)
-        k4 = _slope(denoise, w + h * k3, u_)
-        w = w + (h / 6) * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
-    y = math.hypot(1.0, last) * w
-    if ratio_end == last:
-        return alpha_end * y
-    x0 = denoise(y, 1.0, last)
-    return (sigma_end / last) * y + (alpha_end - sigma_end / last) * x0
-
-
-def _slope(denoise: Denoiser, w: State, u: float) -> State:
-    cos = 1.0 / math.hypot(1.0, math.exp(u))
-    return cos**2 * w - cos * denoise(w, cos, cos * math.exp(u))
