@@ -9,6 +9,7 @@ give the same model.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,8 +107,10 @@ class Batch:
         return JointMoments.of(self.prompts[block], rows, weight)
 
 
-def check_prompts(X: object) -> list[str] | None:
+def check_prompts(X: object, weights: bool = False) -> list[Any] | None:
     """The prompts as a list of str, or None when X is numbers, to be checked as an embedding.
+
+    With `weights`, a mapping of prompts to weights may stand for a prompt.
 
     Raises
     ------
@@ -124,8 +127,12 @@ def check_prompts(X: object) -> list[str] | None:
         return [str(prompt) for prompt in X]
     if getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__"):
         return None
-    prompts = list(X)  # type: ignore[call-overload]
+    prompts: list[Any] = list(X)  # type: ignore[call-overload]
     kinds = set(map(type, prompts))
+    if weights and any(issubclass(kind, Mapping) for kind in kinds):
+        kinds = {kind for kind in kinds if not issubclass(kind, Mapping)} or {str}
+        if all(issubclass(kind, str) for kind in kinds):
+            return prompts
     if kinds and all(issubclass(kind, str) for kind in kinds):
         return list(map(str, prompts))
     if any(issubclass(kind, str) for kind in kinds):

@@ -27,7 +27,7 @@ Song et al. (2021), Score-based generative modeling through stochastic different
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,10 +74,15 @@ class GaussianDenoiser:
         variance, basis = np.linalg.eigh(moments.covariance)
         return cls(moments.mean, np.maximum(variance, 0.0), basis)
 
-    def select(self, prompts: NDArray[np.intp]) -> GaussianDenoiser:
+    def select(self, prompts: NDArray[Any]) -> GaussianDenoiser:
         """The denoiser of some of the prompts, in this order."""
         basis = None if self.basis is None else self.basis[prompts]
         return GaussianDenoiser(self.mean[prompts], self.variance[prompts], basis)
+
+    @property
+    def width(self) -> int:
+        """Numbers a prompt's matrices have in their wider direction."""
+        return int(self.mean.shape[1])
 
     def diagonal(self) -> GaussianDenoiser:
         """The same denoiser in each prompt's eigenbasis: take x to ``x @ basis`` for it."""

@@ -11,13 +11,12 @@ it was.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils import Tags
+from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import (
     _check_sample_weight,
     _num_samples,
@@ -25,26 +24,17 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from lineardiffusion.affine import Affine
 from lineardiffusion.batch import Batch, check_images, check_prompts
 from lineardiffusion.denoise import GaussianDenoiser
 from lineardiffusion.encode import ImageEncoder
 from lineardiffusion.joint import JointMoments
 from lineardiffusion.moments import Array, Moments
 from lineardiffusion.regression import RegressionDenoiser
-from lineardiffusion.text import symbols, vocabulary
+from lineardiffusion.solution import Request, Solution, check_guidance
+from lineardiffusion.text import check_text_encoder, fit_text_encoder, symbols, vocabulary
 from lineardiffusion.trajectory import Plan
 
 Prompts = Any  # a list of n strings, or an array of shape (n, k) of numbers
-
-
-@dataclass
-class Solution:
-    """What follows from the moments."""
-
-    encoder: ImageEncoder
-    denoiser: GaussianDenoiser | RegressionDenoiser
-    maps: dict[tuple[Any, ...], Affine] = field(default_factory=dict)
 
 
 class Learner(BaseEstimator):
@@ -56,6 +46,8 @@ class Learner(BaseEstimator):
     sampler: str
     num_steps: int
     eta: float
+    text_encoder: Any
+    guidance_scale: float
     max_memory: float
 
     moments_: Any
@@ -180,6 +172,48 @@ class Learner(BaseEstimator):
         merged._adopt(total, known, other, before=self)
         return merged
 
+    def refit(self, **params: Any) -> Self:
+        """Solve anew with other parameters, from the moments alone: the data is not needed.
+
+        Parameters
+        ----------
+        **params
+            As in the constructor.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If the moments cannot tell: those of a model that ``fit`` made in two passes are moments of
+            latents, and fix ``n_components`` and ``scale``. The model stays as it was.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> from lineardiffusion.datasets import load_digits
+        >>> ld = LinearDiffusion().fit(*load_digits())
+        >>> ld.refit(n_components=20).n_components_
+        20
+        """
+        check_is_fitted(self)
+        fixed = [name for name in ("n_components", "scale") if name in params]
+        if fixed and self._encoder is not None:
+            raise ValueError(f"{fixed[0]} is fixed by the moments, which are of latents; fit again")
+        before, solved = self.get_params(deep=False), self._solved
+        try:
+            self.set_params(**params)
+            self._check_params()
+            self._solved = {}
+            self._solution()
+        except BaseException:
+            self.set_params(**before)
+            self._solved = solved
+            raise
+        return self
+
     @property
     def prompt_prior_(self) -> Array:
         check_is_fitted(self)
@@ -212,12 +246,16 @@ class Learner(BaseEstimator):
             if encoder is None:
                 encoder = self._fit_encoder(moments.pooled(), self.image_shape_, self.pixel_dtype_)
                 moments = moments.project(encoder.mean, encoder.analysis)
-            denoiser: GaussianDenoiser | RegressionDenoiser
+            text = fit_text_encoder(self.text_encoder, self._known) if self._known else None
+            if isinstance(moments, Moments) and text is not None:
+                moments = JointMoments.of_prompts(text.embed(self._known), moments)
+            given: GaussianDenoiser | RegressionDenoiser
             if isinstance(moments, Moments):
-                denoiser = GaussianDenoiser.from_moments(moments)
+                given = GaussianDenoiser.from_moments(moments)
             else:
-                denoiser = RegressionDenoiser.from_moments(moments)
-            self._solved["solution"] = Solution(encoder, denoiser)
+                given = RegressionDenoiser.from_moments(moments)
+            everything = GaussianDenoiser.from_moments(moments.pooled())
+            self._solved["solution"] = Solution(encoder, self._known, text, everything, given)
         return self._solved["solution"]
 
     def _fit_encoder(
@@ -274,15 +312,21 @@ class Learner(BaseEstimator):
             has, got = ("strings", "numbers") if self._known else ("embeddings", "strings")
             raise ValueError(f"this model was fitted on prompts that are {has}, got {got}")
 
-    def _check_targets(self, X: Prompts) -> NDArray[Any]:
-        """Prompts to draw, as places among the known ones (n,) or as embeddings (n, k)."""
+    def _request(self, X: Prompts, guidance_scale: float | None, negative: Any) -> Request:
+        """What to draw for these prompts; None guides as the constructor says."""
         check_is_fitted(self)
-        prompts = check_prompts(X)
-        self._check_kind(strings=prompts is not None, fitted=True)
+        if guidance_scale is None:
+            guidance_scale = self.guidance_scale
+        prompts = check_prompts(X, weights=True)
+        solution = self._solution()
         if prompts is not None:
-            return symbols(prompts, self._known)
-        embeddings: Array = validate_data(self, X, dtype=np.float64, reset=False)
-        return embeddings
+            self._check_kind(strings=True, fitted=True)
+            return solution.request(prompts, guidance_scale, negative)
+        if not self._known:
+            X = validate_data(self, X, dtype=np.float64, reset=False)
+        elif solution.text is None:
+            self._check_kind(strings=False, fitted=True)
+        return solution.request(check_array(X, dtype=np.float64), guidance_scale, negative)
 
     def _check_params(self) -> None:
         n = self.n_components
@@ -292,6 +336,8 @@ class Learner(BaseEstimator):
             raise ValueError(f"n_components must be 1 or more, got {n}")
         if not self.max_memory > 0:
             raise ValueError(f"max_memory must be a positive number of bytes, got {self.max_memory}")
+        check_text_encoder(self.text_encoder)
+        check_guidance(self.guidance_scale, None)
         Plan.of(self.sampler, self.num_steps, self.schedule, self.eta, every_step=False)
 
     def _check_memory(self, batch: Batch, d: int) -> None:

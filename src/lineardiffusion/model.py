@@ -25,13 +25,10 @@ from lineardiffusion.learn import Learner, Prompts
 from lineardiffusion.likelihood import log_density, rounding_variance
 from lineardiffusion.moments import Array
 from lineardiffusion.noise import Seed
-from lineardiffusion.text import symbols
-from lineardiffusion.trajectory import Plan, compose, walk
+from lineardiffusion.trajectory import Plan, compose
 
 Images = NDArray[np.floating]
 
-MAPS_KEPT = 256  # composed maps remembered
-WALK_BYTES = 2**27  # of matrices, one an embedding, at a time
 TERMINAL_SNR = 0.01  # of the latent's strongest direction, above which noise alone is no honest start
 
 
@@ -54,6 +51,15 @@ class LinearDiffusion(Learner):
         Steps of the sampler.
     eta : float, default=0.0
         Fresh noise of ``"ddim"``: 0 for none, 1 for as much as ``"ddpm"``.
+    text_encoder : {"onehot", "words", "positions"} or transformer, default=None
+        How strings become vectors: a whole prompt as one symbol (``"onehot"``, also None), a bag of
+        words, which word stands where, or any scikit-learn transformer of a list of strings. All but
+        the first share strength between prompts, and answer prompts that were never seen.
+    guidance_scale : float, default=1.0
+        How far to go from what all prompts have in common to the prompt, or beyond: 1, no guidance, is
+        there. The denoiser is ``everything + guidance_scale * (prompt - everything)``. With Gaussians
+        of one covariance S that draws from N(m + (guidance_scale - 1)(m - m_all), S); in general not
+        from the tilted density p(x | prompt)^w p(x)^(1 - w), but from :meth:`law`.
     max_memory : float, default=1e9
         Bytes that the moments of all prompts may take. If those of the pixels would take more, ``fit``
         goes over the images twice and keeps those of the latents.
@@ -109,6 +115,8 @@ class LinearDiffusion(Learner):
         sampler: str = "exact",
         num_steps: int = 50,
         eta: float = 0.0,
+        text_encoder: Any = None,
+        guidance_scale: float = 1.0,
         max_memory: float = 1e9,
         random_state: Any = None,
     ) -> None:
@@ -118,6 +126,8 @@ class LinearDiffusion(Learner):
         self.sampler = sampler
         self.num_steps = num_steps
         self.eta = eta
+        self.text_encoder = text_encoder
+        self.guidance_scale = guidance_scale
         self.max_memory = max_memory
         self.random_state = random_state
 
@@ -131,6 +141,8 @@ class LinearDiffusion(Learner):
         sampler: str | None = None,
         num_steps: int | None = None,
         eta: float | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: Any = None,
         latents: Any = None,
         output_type: str = "np",
         return_trajectory: bool = False,
@@ -139,13 +151,17 @@ class LinearDiffusion(Learner):
 
         Parameters
         ----------
-        prompts : list of str, or array-like of shape (n, k)
-            What to draw.
+        prompts : list of str or dict, or array-like of shape (n, k)
+            What to draw. A dict of prompts and weights, ``{"3": 0.5, "8": 0.5}``, is drawn by the
+            weighted mean of their denoisers; the weights are made to sum to 1.
         seed : int, list of int or None, default=None
             An int: image i is the same in a batch of any size. A list: image i depends on its own seed
             alone. None: the model's ``random_state``.
-        sampler, num_steps, eta : default=None
+        sampler, num_steps, eta, guidance_scale : default=None
             As in the constructor; None for what is set there.
+        negative_prompt : str or dict, default=None
+            What to go away from, instead of what all prompts have in common; needs a
+            ``guidance_scale``.
         latents : array-like of shape (n, n_components_), default=None
             The starting noise, of standard deviation 1, instead of one drawn from the seed.
         output_type : {"np", "pil"}, default="np"
@@ -182,14 +198,14 @@ class LinearDiffusion(Learner):
         """
         if output_type not in ("np", "pil"):
             raise ValueError(f'output_type must be "np" or "pil", got {output_type!r}')
-        targets = self._check_targets(prompts)
+        request = self._request(prompts, guidance_scale, negative_prompt)
         plan = self._plan(sampler, num_steps, eta, every_step=return_trajectory)
-        start, seeds = self._start(len(targets), seed, latents)
+        start, seeds = self._start(len(request), seed, latents)
         if return_trajectory:
-            trajectory = np.stack(list(self._walk(targets, start, seeds, plan)))
+            trajectory = np.stack(list(self._solution().walk(request, start, seeds, plan)))
             images: Any = self.decode(trajectory[-1])
         else:
-            images = self.decode(self._draw(targets, start, seeds, plan))
+            images = self.decode(self._solution().draw(request, start, seeds, plan))
         if output_type == "pil":
             images = to_pil(images, self.pixel_range_)
         return (images, trajectory) if return_trajectory else images
@@ -202,13 +218,15 @@ class LinearDiffusion(Learner):
         sampler: str | None = None,
         num_steps: int | None = None,
         eta: float | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: Any = None,
         latents: Any = None,
     ) -> Iterator[Images]:
         """Watch the images come into being: yield them at every step, from the noise on.
 
         Parameters
         ----------
-        prompts, seed, sampler, num_steps, eta, latents
+        prompts, seed, sampler, num_steps, eta, guidance_scale, negative_prompt, latents
             As in :meth:`predict`.
 
         Yields
@@ -216,10 +234,10 @@ class LinearDiffusion(Learner):
         images : ndarray of shape (n, \\*image_shape_)
             The noisy images after 0, 1, ..., num_steps steps.
         """
-        targets = self._check_targets(prompts)
+        request = self._request(prompts, guidance_scale, negative_prompt)
         plan = self._plan(sampler, num_steps, eta, every_step=True)
-        start, seeds = self._start(len(targets), seed, latents)
-        return (self.decode(x) for x in self._walk(targets, start, seeds, plan))
+        start, seeds = self._start(len(request), seed, latents)
+        return (self.decode(x) for x in self._solution().walk(request, start, seeds, plan))
 
     def sample(self, n_samples: int = 1, seed: Seed = None) -> tuple[Images, list[str]]:
         """Draw prompts by their frequency in training, and an image of each.
@@ -268,16 +286,17 @@ class LinearDiffusion(Learner):
         -------
         ndarray of shape (n, \\*image_shape_)
         """
-        targets = self._check_targets(prompts)
+        request = self._request(prompts, 1.0, None)
         if not np.isfinite(sigma) or sigma <= 0:
             raise ValueError(f"sigma must be positive and finite, in pixel units; got {sigma!r}")
-        encoder = self._solution().encoder
-        x = encoder.encode(check_images(images, len(targets), self.image_shape_))
-        level = sigma / encoder.scaling_factor
+        solution = self._solution()
+        x = solution.encoder.encode(check_images(images, len(request), self.image_shape_))
+        level = sigma / solution.encoder.scaling_factor
         clean = np.empty_like(x)
-        for members, shape, denoiser in self._denoisers(targets):
-            clean[members] = denoiser(x[members].reshape(shape), 1.0, level).reshape(len(members), -1)
-        return encoder.decode(clean)
+        for members, shape, denoiser in solution.groups(request):
+            found = denoiser(x[members].reshape(shape), 1.0, level)
+            clean[members] = found.reshape(len(members), -1)
+        return solution.encoder.decode(clean)
 
     def affine(
         self,
@@ -286,15 +305,17 @@ class LinearDiffusion(Learner):
         sampler: str | None = None,
         num_steps: int | None = None,
         eta: float | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: Any = None,
     ) -> tuple[Array, Array]:
         """The whole sampler as one map: ``latent = matrix @ noise + offset``.
 
         Parameters
         ----------
-        prompt : str, or array-like of shape (k,)
-            One prompt.
-        sampler, num_steps, eta : default=None
-            As in the constructor.
+        prompt : str or dict, or array-like of shape (k,)
+            One prompt, weights of prompts, or an embedding.
+        sampler, num_steps, eta, guidance_scale, negative_prompt : default=None
+            As in :meth:`predict`.
 
         Returns
         -------
@@ -303,7 +324,7 @@ class LinearDiffusion(Learner):
             From starting noise of standard deviation 1 to the latent, without the noise that a
             stochastic sampler adds on the way (see :meth:`law`).
         """
-        x = self._map(prompt, sampler, num_steps, eta)
+        x = self._map(prompt, sampler, num_steps, eta, guidance_scale, negative_prompt)
         return x.matrix[0].T.copy(), x.offset[0].copy()
 
     def law(
@@ -313,19 +334,21 @@ class LinearDiffusion(Learner):
         sampler: str | None = None,
         num_steps: int | None = None,
         eta: float | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: Any = None,
     ) -> Gaussian:
         """The Gaussian that the latents of this prompt are drawn from, by this sampler.
 
         Parameters
         ----------
-        prompt, sampler, num_steps, eta
+        prompt, sampler, num_steps, eta, guidance_scale, negative_prompt
             As in :meth:`affine`.
 
         Returns
         -------
         Gaussian
         """
-        x = self._map(prompt, sampler, num_steps, eta)
+        x = self._map(prompt, sampler, num_steps, eta, guidance_scale, negative_prompt)
         return Gaussian(x.offset[0].copy(), x.covariance[0])
 
     def encode(self, images: Any) -> Array:
@@ -355,15 +378,21 @@ class LinearDiffusion(Learner):
             discarded directions as in probabilistic PCA; so models with different ``n_components``
             compare, as :class:`sklearn.model_selection.GridSearchCV` does.
         """
-        targets = self._check_targets(X)
-        images = check_images(y, len(targets), self.image_shape_)
+        request = self._request(X, 1.0, None)
+        images = check_images(y, len(request), self.image_shape_)
         total, encoder = 0.0, self._solution().encoder
         floor = rounding_variance(self.pixel_range_)
-        for target in np.unique(targets, axis=0):
-            members = np.flatnonzero((targets == target).reshape(len(targets), -1).all(axis=1))
-            law = self.law(self._known[target] if self._known else target)
+        if request.embeddings is None:
+            prompts: Any = list(X)
+            groups = [np.flatnonzero(request.place == i) for i in range(len(request.conditions))]
+        else:
+            prompts = request.embeddings
+            _, place = np.unique(prompts, axis=0, return_inverse=True)
+            groups = [np.flatnonzero(place == i) for i in range(place.max() + 1)]
+        for members in groups:
+            law = self.law(prompts[members[0]])
             total += log_density(images[members], law, encoder, floor).sum()
-        return float(total / len(targets))
+        return float(total / len(request))
 
     # ------------------------------------------------------------------ behind the scenes
 
@@ -407,75 +436,23 @@ class LinearDiffusion(Learner):
             raise ValueError("latents must be finite, but some are NaN or infinite")
         return start, seeds
 
-    def _draw(self, targets: NDArray[Any], start: Array, seeds: int | list[int], plan: Plan) -> Array:
-        """Latents (n, d), by one composed map a prompt; embeddings are walked instead."""
-        if not self._known:
-            *_, latents = self._walk(targets, start, seeds, plan)
-            return latents
-        distinct, place = np.unique(targets, return_inverse=True)
-        maps = self._maps(distinct.tolist(), plan)
-        latents = np.empty_like(start)
-        added = None
-        if any(x.n_noises for x in maps):
-            added = noise.draw(seeds, len(start), start.shape[1], noise.SAMPLER)
-        for u, x in enumerate(maps):
-            members = place == u
-            extra = None if added is None else added[members][None]
-            latents[members] = x(start[members][None], extra)[0]
-        return latents
-
-    def _walk(
-        self, targets: NDArray[Any], start: Array, seeds: int | list[int], plan: Plan
-    ) -> Iterator[Array]:
-        """Latents (n, d) at every step."""
-        fresh = noise.generators(seeds, len(start))
-        groups = list(self._denoisers(targets))
-        walks = [
-            walk(denoiser, start[members].reshape(shape), plan, [fresh[i] for i in members])
-            for members, shape, denoiser in groups
-        ]
-        for states in zip(*walks, strict=True):
-            latents = np.empty_like(start)
-            for (members, _, _), x in zip(groups, states, strict=True):
-                latents[members] = x.reshape(len(members), -1)
-            yield latents
-
-    def _denoisers(self, targets: NDArray[Any]) -> Iterator[tuple[Any, tuple[int, int, int], Any]]:
-        """Groups of images with their denoiser: members, and the shape (p, m, d) of their latents.
-
-        One group a prompt; embeddings go by blocks, each row a prompt of its own.
-        """
-        denoiser, d = self._solution().denoiser, self.n_components_
-        if self._known:
-            for u in np.unique(targets):
-                members = np.flatnonzero(targets == u)
-                yield members, (1, len(members), d), denoiser.select(np.array([u]))
-            return
-        step = max(1, WALK_BYTES // (8 * d**2))
-        for first in range(0, len(targets), step):
-            members = np.arange(first, min(first + step, len(targets)))
-            yield members, (len(members), 1, d), denoiser.select(targets[members])
-
-    def _map(self, prompt: Any, sampler: str | None, num_steps: int | None, eta: float | None) -> Affine:
+    def _map(
+        self,
+        prompt: Any,
+        sampler: str | None,
+        num_steps: int | None,
+        eta: float | None,
+        guidance_scale: float | None,
+        negative_prompt: Any,
+    ) -> Affine:
         """The composed map of one prompt."""
         plan = self._plan(sampler, num_steps, eta)
-        if self._known:
-            if not isinstance(prompt, str):
-                raise TypeError(f"expected one prompt, a string; got {prompt!r}")
-            return self._maps(symbols([prompt], self._known).tolist(), plan)[0]
-        target = self._check_targets(np.reshape(prompt, (1, -1)))
-        return compose(self._solution().denoiser.select(target), 1, self.n_components_, plan)
-
-    def _maps(self, prompts: list[int], plan: Plan) -> list[Affine]:
-        """The composed maps of known prompts, each worked out once and remembered."""
-        solution = self._solution()
-        found = {u: solution.maps.get((u, plan.key)) for u in prompts}
-        missing = [u for u, x in found.items() if x is None]
-        if missing:
-            denoiser = solution.denoiser.select(np.array(missing))
-            together = compose(denoiser, len(missing), self.n_components_, plan)
-            for i, u in enumerate(missing):
-                found[u] = solution.maps[u, plan.key] = together[i]
-            for old in list(solution.maps)[:-MAPS_KEPT]:
-                del solution.maps[old]
-        return [x for x in found.values() if x is not None]
+        if isinstance(prompt, str | dict):
+            request = self._request([prompt], guidance_scale, negative_prompt)
+            return self._solution().compose(request.conditions, plan)[0]
+        embedding = np.asarray(prompt)
+        if embedding.ndim != 1 or embedding.dtype.kind not in "biuf":
+            raise TypeError(f"expected one prompt, a string, weights or an embedding; got {prompt!r}")
+        request = self._request(embedding[None], guidance_scale, negative_prompt)
+        ((_, _, denoiser),) = self._solution().groups(request)
+        return compose(denoiser, 1, self.n_components_, plan)

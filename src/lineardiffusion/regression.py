@@ -102,6 +102,11 @@ class RegressionDenoiser:
             clean=e @ self.mean,
         )
 
+    @property
+    def width(self) -> int:
+        """Numbers a prompt's matrices have in their wider direction, r d."""
+        return len(self.eigenvalues)
+
     def __call__(self, x: State, alpha: float, sigma: float) -> State:
         gain = alpha * self.eigenvalues / (alpha**2 * self.eigenvalues + sigma**2)
         scaled = self.inner * gain

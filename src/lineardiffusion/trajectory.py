@@ -19,9 +19,8 @@ import numpy as np
 
 from lineardiffusion import sample
 from lineardiffusion.affine import Affine
-from lineardiffusion.denoise import GaussianDenoiser
+from lineardiffusion.denoise import Denoiser, GaussianDenoiser
 from lineardiffusion.moments import Array
-from lineardiffusion.regression import RegressionDenoiser
 from lineardiffusion.schedule import Karras, Schedule, get_schedule
 
 SAMPLERS: dict[str, Callable[..., Iterator[Any]]] = {
@@ -84,7 +83,7 @@ class Plan:
         return float(alpha), float(sigma)
 
 
-def compose(denoiser: GaussianDenoiser | RegressionDenoiser, p: int, d: int, plan: Plan) -> Affine:
+def compose(denoiser: Denoiser, p: int, d: int, plan: Plan) -> Affine:
     """The map from starting noise z ~ N(0, I) to latent, for the denoiser's p prompts."""
     _, sigma = plan.start
     basis = denoiser.basis if isinstance(denoiser, GaussianDenoiser) else None
@@ -96,7 +95,7 @@ def compose(denoiser: GaussianDenoiser | RegressionDenoiser, p: int, d: int, pla
 
 
 def walk(
-    denoiser: GaussianDenoiser | RegressionDenoiser,
+    denoiser: Denoiser,
     noise: Array,
     plan: Plan,
     generators: list[np.random.Generator],
