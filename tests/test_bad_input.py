@@ -168,3 +168,84 @@ def test_bad_requests_of_the_parts(ld):
 def test_too_many_prompts_for_the_memory():
     with pytest.raises(ValueError, match=r"take .* GB; use\s+n_components=\d+, or allow it: max_memory"):
         LinearDiffusion(max_memory=500).fit(PROMPTS, IMAGES)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_an_interrupt_while_solving_leaves_the_model_as_it_was(monkeypatch, method):
+    model = LinearDiffusion().fit(PROMPTS, IMAGES)
+    drawn = model.predict(PROMPTS, seed=0)
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np.linalg, "eigh", interrupted)
+        if method == "fit":
+            with pytest.raises(KeyboardInterrupt):
+                model.fit(PROMPTS[:5], IMAGES[:5])
+        else:  # solves later
+            with pytest.raises(KeyboardInterrupt):
+                model.partial_fit(PROMPTS, IMAGES).predict(PROMPTS)
+    if method == "fit":
+        np.testing.assert_array_equal(model.predict(PROMPTS, seed=0), drawn)
+    else:
+        np.testing.assert_allclose(model.predict(PROMPTS, seed=0), drawn, atol=1e-9)
+
+
+def test_a_failed_fit_of_embeddings_leaves_the_model_as_it_was():
+    model = LinearDiffusion()
+    with pytest.raises(ValueError, match="zero"):
+        model.fit(np.ones((20, 3)), IMAGES, sample_weight=np.zeros(20))
+    with pytest.raises(NotFittedError):
+        model.predict(np.ones((1, 3)))
+    model.fit(np.ones((20, 2)), IMAGES)
+    with pytest.raises(ValueError, match="zero"):
+        model.fit(np.ones((20, 3)), IMAGES, sample_weight=np.zeros(20))
+    assert model.n_features_in_ == 2
+    assert model.predict(np.ones((1, 2)), seed=0).shape == (1, 3, 2)
+    with pytest.raises(ValueError, match="embeddings of 2 and 3 entries"):
+        model.merge(LinearDiffusion().fit(np.ones((20, 3)), IMAGES))
+    with pytest.raises(AttributeError, match="no frequency"):
+        _ = model.prompt_prior_
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        (lambda t: t, "must be a function t -> "),
+        (lambda t: (t, 1 - t), "must lead from noise at t = t_max to alpha = 1"),
+        (lambda t: (1 - t, 0.1 + 0.9 * t), "must lead from noise"),
+        (lambda t: (1 - t, float("nan") if t == 0.5 else t), "must lead from noise"),
+    ],
+)
+def test_schedules_that_lead_nowhere(schedule, message):
+    with pytest.raises(ValueError, match=message):
+        LinearDiffusion(schedule=schedule, sampler="ddim").fit(PROMPTS, IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "error", "message"),
+    [
+        (np.array(PROMPTS)[:, None], ValueError, "one list of strings"),
+        ([[p] for p in PROMPTS], ValueError, "one list of strings"),
+        ([b"a"] * 20, ValueError, "bytes; decode"),
+        ([1.5] * 20, ValueError, r"str\(label\)"),
+        (7, TypeError, "list of strings"),
+        (None, TypeError, "list of strings"),
+    ],
+)
+def test_prompts_of_other_kinds(ld, prompts, error, message):
+    with pytest.raises(error, match=message):
+        LinearDiffusion().fit(prompts, IMAGES)
+    with pytest.raises(error, match=message):
+        ld.predict(prompts)
+
+
+def test_pixels_too_large_to_square():
+    with pytest.raises(ValueError, match="cannot be squared"):
+        LinearDiffusion().fit(PROMPTS, IMAGES * 1e200)
+
+
+def test_more_pixels_than_memory():
+    with pytest.raises(ValueError, match=r"20 images of 6 pixels need .* GB .*max_memory"):
+        LinearDiffusion(max_memory=100).fit(PROMPTS, IMAGES)

@@ -1,6 +1,7 @@
 """The model from end to end: two roads to the same pictures."""
 
 import copy
+import math
 import pickle
 
 import numpy as np
@@ -348,3 +349,82 @@ def test_warns_where_noise_is_no_start(tiny):
 
     with pytest.warns(UserWarning, match="first level, alpha=0.2"):
         LinearDiffusion(schedule=weak).fit(*tiny).predict(["up"], seed=0)
+
+
+# ---------------------------------------------------------------------- large images, hard pixels
+
+
+@pytest.mark.parametrize("scale", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_fewer_images_than_pixels_by_singular_values(tiny, scale, weighted):
+    """Where the moments of the pixels do not fit, the basis of few images comes from the images."""
+    prompts, images = tiny
+    images = np.concatenate([images, images[::-1] ** 2 / 40, np.sin(images)], axis=2)[:30]
+    weight = np.random.default_rng(0).uniform(0.5, 2, 30) if weighted else None
+    settings_ = {"n_components": 8, "scale": scale}
+    pixels = LinearDiffusion(**settings_).fit(prompts[:30], images, weight)
+    rows = LinearDiffusion(**settings_, max_memory=3 * 36**2 * 8 - 1).fit(prompts[:30], images, weight)
+    assert rows.moments_.mean.shape == (3, 8)
+    np.testing.assert_allclose(rows.components_, pixels.components_, atol=1e-9)
+    np.testing.assert_allclose(pictures(rows), pictures(pixels), atol=1e-8)
+    assert rows.score(prompts[:30], images) == pytest.approx(pixels.score(prompts[:30], images))
+
+
+def test_score_does_not_depend_on_the_dtype(digits):
+    prompts, images = digits
+    scores = [
+        LinearDiffusion().fit(prompts[:300], x[:300]).score(prompts[300:], x[300:])
+        for x in (images, images.astype(np.float32), images.astype(float))
+    ]
+    assert scores == pytest.approx([scores[0]] * 3, rel=1e-5)
+
+
+@pytest.mark.parametrize("unit", [1e-24, 1e25])
+def test_units_do_not_matter(digits, unit):
+    """Squares of such pixels are beyond float32."""
+    prompts, images = digits
+    plain = LinearDiffusion().fit(prompts, images)
+    scaled = LinearDiffusion().fit(prompts, (images * unit).astype(np.float32))
+    np.testing.assert_allclose(pictures(scaled) / unit, pictures(plain), atol=1e-3)
+
+
+def test_what_is_solved_stays_solved(tiny):
+    """Parameters set after fit wait for refit; a copy draws what the model draws."""
+    ld = LinearDiffusion().fit(*tiny)
+    before = pictures(ld)
+    ld.set_params(n_components=3)
+    np.testing.assert_array_equal(pictures(pickle.loads(pickle.dumps(ld))), before)
+    np.testing.assert_array_equal(pictures(ld), before)
+    expected = LinearDiffusion(n_components=3).fit(*tiny)
+    np.testing.assert_allclose(pictures(ld.refit()), pictures(expected), atol=1e-9)
+
+
+def test_a_schedule_that_changes_is_seen(tiny):
+    schedule = Karras()
+    ld = LinearDiffusion(schedule=schedule, sampler="ddim", num_steps=4).fit(*tiny)
+    before = pictures(ld)
+    schedule.sigma_max = 500.0
+    np.testing.assert_allclose(pictures(ld), pictures(clone(ld).fit(*tiny)), atol=1e-9)
+    assert np.abs(pictures(ld) - before).max() > 1e-3
+
+
+def test_any_function_is_a_schedule(tiny):
+    def floats_only(t):
+        return math.cos(t * math.pi / 2), math.sin(t * math.pi / 2)
+
+    for sampler in ("ddim", "heun", "exact"):
+        one, other = (
+            LinearDiffusion(schedule=schedule, sampler=sampler, num_steps=9).fit(*tiny)
+            for schedule in (floats_only, "cosine")
+        )
+        np.testing.assert_allclose(pictures(one), pictures(other), atol=1e-6)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_many_images_of_few_embeddings(tiny, sampler):
+    """Composed for many images, walked for few: the same pictures."""
+    prompts, images = tiny
+    units = np.eye(3)[[("left", "right", "up").index(p) for p in prompts]]
+    ld = LinearDiffusion(sampler=sampler, num_steps=5).fit(units, images)
+    many = ld.predict(np.tile(np.eye(3), (40, 1)), seed=3)
+    np.testing.assert_allclose(ld.predict(np.eye(3), seed=3), many[:3], atol=1e-7)

@@ -277,7 +277,9 @@ def test_a_composed_map_ends_where_the_walk_ends(kind, sampler, schedule):
     denoiser, x = composed(kind, way)
     noise = np.random.default_rng(4).normal(size=(2, 3, D))
     *_, walked = walk(denoiser, noise, way, [Pulses() for _ in range(6)])
-    np.testing.assert_allclose(x(noise), walked, rtol=1e-10, atol=1e-10)
+    # the flow of shared words is followed numerically, each road with steps of its own
+    tolerance = 1e-7 if kind == "words" and sampler == "exact" else 1e-10
+    np.testing.assert_allclose(x(noise), walked, rtol=tolerance, atol=tolerance)
     assert (x.n_noises > 0) == (sampler == "ddpm")
 
 

@@ -7,8 +7,9 @@
 (2, 8, 8)
 """
 
+from lineardiffusion import datasets, plot
 from lineardiffusion.gaussian import Gaussian
 from lineardiffusion.model import LinearDiffusion
 
-__all__ = ["Gaussian", "LinearDiffusion"]
+__all__ = ["Gaussian", "LinearDiffusion", "datasets", "plot"]
 __version__ = "0.1.0"

@@ -30,7 +30,7 @@ import numpy as np
 from lineardiffusion.moments import Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Affine:
     """Affine maps of p prompts at once, ``x = z M + b + n R``.
 

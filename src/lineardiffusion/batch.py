@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lineardiffusion.encode import ImageEncoder
 from lineardiffusion.joint import JointMoments
 from lineardiffusion.moments import Array, Moments
+from lineardiffusion.state import State
 from lineardiffusion.text import symbols, vocabulary
 
 ROWS = 8192  # images encoded at a time
@@ -36,14 +37,14 @@ class Batch:
         The place of each prompt in `known`, or the embeddings.
     rows : ndarray of shape (n, D)
         The flattened images.
-    image_shape_ : tuple of int
+    image_shape : tuple of int
     sample_weight : ndarray of shape (n,) or None
     """
 
     known: tuple[str, ...]
     prompts: NDArray[Any]
     rows: NDArray[np.generic]
-    image_shape_: tuple[int, ...]
+    image_shape: tuple[int, ...]
     sample_weight: Array | None
 
     @classmethod
@@ -63,15 +64,10 @@ class Batch:
         rows = images.reshape(len(images), -1)
         return cls(known, places, rows, images.shape[1:], sample_weight)
 
-    @property
-    def pixel_range_(self) -> tuple[float, float]:
-        """The smallest and the largest pixel."""
-        return float(self.rows.min()), float(self.rows.max())
-
-    @property
-    def pixel_dtype_(self) -> np.dtype[np.generic]:
-        """The type of the pixels."""
-        return self.rows.dtype
+    def state(self, moments: Moments | JointMoments, encoder: ImageEncoder | None = None) -> State:
+        """The state of these moments of the batch."""
+        pixel_range = float(self.rows.min()), float(self.rows.max())
+        return State(moments, self.known, self.image_shape, pixel_range, self.rows.dtype, encoder)
 
     def nbytes(self, d: int) -> int:
         """Bytes of the moments of every prompt in d dimensions."""
@@ -125,7 +121,11 @@ def check_prompts(X: object, weights: bool = False) -> list[Any] | None:
         raise ValueError("no prompts: expected at least one, got an empty list")
     if isinstance(X, np.ndarray) and X.dtype.kind == "U" and X.ndim == 1 and len(X):
         return [str(prompt) for prompt in X]
+    if X is None or isinstance(X, int | float | np.generic):
+        raise TypeError(f"prompts must be a list of strings (or an array of embeddings), got {X!r}")
     if getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__"):
+        if isinstance(X, np.ndarray) and X.dtype.kind in "US":
+            raise ValueError(f"prompts must be one list of strings, got an array of shape {X.shape}")
         return None
     prompts: list[Any] = list(X)  # type: ignore[call-overload]
     kinds = set(map(type, prompts))
@@ -138,7 +138,13 @@ def check_prompts(X: object, weights: bool = False) -> list[Any] | None:
     if any(issubclass(kind, str) for kind in kinds):
         odd = next(prompt for prompt in prompts if not isinstance(prompt, str))
         raise ValueError(f"prompts must all be strings, got {odd!r} among them")
-    if kinds and all(issubclass(kind, int | np.integer) for kind in kinds):
+    if any(issubclass(kind, list | tuple | np.ndarray) for kind in kinds) and isinstance(
+        np.ravel(prompts[0])[0] if np.size(prompts[0]) else None, str
+    ):
+        raise ValueError("prompts must be one list of strings, got a list of lists")
+    if kinds and all(issubclass(kind, bytes) for kind in kinds):
+        raise ValueError("prompts must be strings, got bytes; decode them")
+    if kinds and all(issubclass(kind, int | float | np.number) for kind in kinds):
         raise ValueError(
             f"prompts must be strings, got the numbers {prompts[:3]}...; pass "
             "[str(label) for label in labels]. Reshape your data to (n, 1) if they are an embedding"
@@ -182,7 +188,9 @@ def check_images(images: object, n: int, image_shape: tuple[int, ...] | None = N
             f"{image_shape}; resize them, or fit a model of their own"
         )
     if array.dtype.kind == "f":
+        peak = 0.0
         for start in range(0, n, ROWS):
+            peak = max(peak, float(np.abs(array[start : start + ROWS]).max()))
             fine = np.isfinite(array[start : start + ROWS])
             if not fine.all():
                 first = start + int(np.argmin(fine.reshape(len(fine), -1).all(axis=1)))
@@ -190,4 +198,8 @@ def check_images(images: object, n: int, image_shape: tuple[int, ...] | None = N
                     f"images must have finite pixels, but image {first} holds NaN or infinity; "
                     "remove or repair it"
                 )
+        if peak > 1e150:
+            raise ValueError(f"pixels as large as {peak:.3g} cannot be squared; divide the images")
+        if array.itemsize < 8 and not 1e-15 < peak < 1e15:
+            array = array.astype(np.float64)  # whose squares float32 would not hold
     return array

@@ -50,7 +50,7 @@ class Denoiser(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GaussianDenoiser:
     """The denoiser of p Gaussians, equations (1) and (2).
 

@@ -35,7 +35,7 @@ from lineardiffusion.moments import BLOCK, Array, Moments, working_dtype
 LANCZOS_FROM = 4096  # pixels from which a few eigenvectors come faster one by one than all at once
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageEncoder:
     """Images to latents and back.
 
@@ -93,25 +93,78 @@ class ImageEncoder:
         scale : bool, default=False
             Whether to standardise the pixels first.
         """
-        covariance = moments.covariance[0]
-        deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-        precision = np.finfo(working_dtype(pixel_dtype))
-        digits = 256 if precision.bits == 64 else 4  # that a mean of many means may lose
-        rounding = digits * precision.eps * np.abs(moments.mean[0])
-        varies = deviation > rounding
+        covariance = moments.scatter[0]  # times the weight, to spare a copy of a large matrix
+        weight = float(moments.weight[0])
+        deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0) / weight)
+        pixel_scale, varies = _pixel_scale(deviation, moments.mean[0], pixel_dtype, scale)
         if not varies.all():
             covariance = covariance * varies * varies[:, None]
-        pixel_scale = np.ones_like(deviation)
-        if scale and varies.any():
-            pixel_scale = np.where(varies, deviation, np.sqrt(np.mean(deviation[varies] ** 2)))
-        covariance = covariance / pixel_scale / pixel_scale[:, None]
-        variance, components = _principal(covariance, n_components, pixel_dtype)
+        if scale:
+            covariance = covariance / pixel_scale / pixel_scale[:, None]
+        total, spectrum = float(np.trace(covariance)), _principal(covariance, n_components, pixel_dtype)
+        return cls._build(
+            moments.mean[0],
+            pixel_scale,
+            spectrum,
+            total,
+            weight,
+            n_components,
+            image_shape,
+            pixel_dtype,
+            scale,
+        )
+
+    @classmethod
+    def fit_rows(
+        cls,
+        rows: NDArray[np.generic],
+        sample_weight: Array | None,
+        n_components: int,
+        image_shape: tuple[int, ...],
+        scale: bool = False,
+    ) -> ImageEncoder:
+        """The same from fewer images than pixels: `rows` (n, D) themselves, by singular values.
+
+        Neither memory nor time grow with D^2.
+        """
+        w = np.ones(len(rows)) if sample_weight is None else sample_weight
+        weight = float(w.sum())
+        x = rows.astype(np.float64)
+        mean = (w @ x) / weight
+        x -= mean
+        x *= np.sqrt(w)[:, None]
+        deviation = np.sqrt((x**2).sum(axis=0) / weight)
+        pixel_scale = _pixel_scale(deviation, mean, rows.dtype, scale)[0]
+        x /= pixel_scale
+        _, singular, components = np.linalg.svd(x, full_matrices=False)
+        total, kept = float((singular**2).sum()), slice(n_components)
+        return cls._build(
+            mean, pixel_scale, (singular[kept] ** 2, components[kept]), total, weight,
+            n_components, image_shape, rows.dtype, scale,
+        )  # fmt: skip
+
+    @classmethod
+    def _build(
+        cls,
+        mean: Array,
+        pixel_scale: Array,
+        spectrum: tuple[Array, Array],
+        total: float,
+        weight: float,
+        n_components: int,
+        image_shape: tuple[int, ...],
+        pixel_dtype: np.dtype[np.generic],
+        scale: bool,
+    ) -> ImageEncoder:
+        """From the leading eigenvalues and eigenvectors of the scatter, and its trace `total`."""
+        scatter, components = _trim(*spectrum, pixel_dtype)
+        variance = scatter / weight
         d, D = components.shape
-        rest = float(np.trace(covariance)) - float(variance.sum())
-        negligible = rest <= D * np.finfo(float).eps * float(np.trace(covariance))
+        rest = (total - float(scatter.sum())) / weight
+        negligible = rest <= D * np.finfo(float).eps * total / weight
         complete = d < min(n_components, D) or negligible  # no other direction varies
         return cls(
-            mean=moments.mean[0],
+            mean=mean,
             components=components,
             variance=variance,
             residual_variance=0.0 if complete or d == D else rest / (D - d),
@@ -147,25 +200,59 @@ class ImageEncoder:
         return pixels.reshape(*latents.shape[:-1], *self.image_shape)
 
 
-def _principal(
-    covariance: Array, n_components: int, pixel_dtype: np.dtype[np.generic]
-) -> tuple[Array, Array]:
-    """Leading eigenvalues (d,) and eigenvectors (d, D), d = min(n_components, numerical rank)."""
-    D = len(covariance)
-    if not covariance.any():
+def _pixel_scale(
+    deviation: Array, mean: Array, pixel_dtype: np.dtype[np.generic], scale: bool
+) -> tuple[Array, NDArray[np.bool_]]:
+    """What each pixel is divided by (D,), and whether it varies by more than rounding (D,)."""
+    precision = np.finfo(working_dtype(pixel_dtype))
+    digits = 256 if precision.bits == 64 else 4  # that a mean of many means may lose
+    varies = deviation > digits * precision.eps * np.abs(mean)
+    if not scale or not varies.any():
+        return np.ones_like(deviation), varies
+    return np.where(varies, deviation, np.sqrt(np.mean(deviation[varies] ** 2))), varies
+
+
+def _principal(scatter: Array, n_components: int, pixel_dtype: np.dtype[np.generic]) -> tuple[Array, Array]:
+    """Leading eigenvalues (d,), falling, and eigenvectors (d, D)."""
+    D = len(scatter)
+    if not scatter.any():
         return np.zeros(1), np.eye(1, D)
     if LANCZOS_FROM <= D and n_components < D // 8:
-        start = np.random.default_rng(0).normal(size=D)
-        variance, vectors = scipy.sparse.linalg.eigsh(covariance, n_components, v0=start)
+        eigenvalues, vectors = _few(scatter, n_components, _floor(pixel_dtype, D))
     else:
         # numpy's, not scipy's: the products before and after run on numpy's threads, and a second pool
         # of threads would wait for the first to fall asleep
-        variance, vectors = np.linalg.eigh(covariance)
-    order = np.argsort(variance)[::-1][:n_components]
-    variance, components = variance[order], vectors.T[order]
+        eigenvalues, vectors = np.linalg.eigh(scatter)
+    order = np.argsort(eigenvalues)[::-1][:n_components]
+    return eigenvalues[order], vectors.T[order]
+
+
+def _few(scatter: Array, n_components: int, floor: float) -> tuple[Array, Array]:
+    """A few eigenvalues and eigenvectors of a large matrix: by Lanczos, or on its range if that is small."""
+    rng = np.random.default_rng(0)
+    sketch = scatter @ rng.normal(size=(len(scatter), n_components + 10))
+    basis, spread, _ = np.linalg.svd(sketch, full_matrices=False)
+    kept = spread > floor * spread[0]
+    if not kept.all():  # the sketch holds the whole range
+        basis = basis[:, kept]
+        eigenvalues, inner = np.linalg.eigh(basis.T @ scatter @ basis)
+        return eigenvalues, basis @ inner
+    found: tuple[Array, Array] = scipy.sparse.linalg.eigsh(
+        scatter, n_components, v0=rng.normal(size=len(scatter))
+    )
+    return found
+
+
+def _floor(pixel_dtype: np.dtype[np.generic], D: int) -> float:
+    """The share of the largest eigenvalue below which one is rounding error."""
     exact = pixel_dtype.itemsize == 1 or working_dtype(pixel_dtype) == np.float64
-    floor = D * np.finfo(np.float64).eps if exact else 10 * np.finfo(np.float32).eps
-    rank = max(1, int(np.sum(variance > floor * variance[0])))
-    variance, components = np.maximum(variance[:rank], 0.0), components[:rank]
+    return float(D * np.finfo(np.float64).eps if exact else 10 * np.finfo(np.float32).eps)
+
+
+def _trim(eigenvalues: Array, components: Array, pixel_dtype: np.dtype[np.generic]) -> tuple[Array, Array]:
+    """Leave out directions of rounding errors, and fix the signs."""
+    D = components.shape[1]
+    rank = max(1, int(np.sum(eigenvalues > _floor(pixel_dtype, D) * eigenvalues[0])))
+    eigenvalues, components = np.maximum(eigenvalues[:rank], 0.0), components[:rank]
     peak = components[np.arange(rank), np.argmax(np.abs(components), axis=1)]
-    return variance, components * np.where(peak < 0, -1.0, 1.0)[:, None]
+    return eigenvalues, components * np.where(peak < 0, -1.0, 1.0)[:, None]

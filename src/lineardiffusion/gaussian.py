@@ -18,7 +18,7 @@ import numpy as np
 from lineardiffusion.moments import Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gaussian:
     """A multivariate Gaussian, possibly singular.
 
@@ -52,13 +52,11 @@ class Gaussian:
         return int(np.sum(variance > len(variance) * np.finfo(float).eps * variance[-1]))
 
     def regular(self, floor: float) -> Gaussian:
-        """The same law with the variance `floor` in the directions in which it has none."""
+        """The same law with a variance of at least `floor` in every direction."""
         variance, basis = self._eigen
-        missing = np.arange(len(variance)) < len(variance) - self.rank
-        if not missing.any():
+        if variance[0] >= floor:
             return self
-        filled = (basis * np.where(missing, floor, variance)) @ basis.T
-        return Gaussian(self.mean, filled)
+        return Gaussian(self.mean, (basis * np.maximum(variance, floor)) @ basis.T)
 
     def draw(self, n_samples: int, seed: int | np.random.Generator | None = None) -> Array:
         """Draw ``n_samples`` vectors, shape (n_samples, d)."""

@@ -23,7 +23,7 @@ from lineardiffusion.moments import Array, Moments
 BLOCK_BYTES = 2**26  # of products e~ (x) x~ at a time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class JointMoments:
     """M and its origin.
 

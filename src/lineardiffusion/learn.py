@@ -11,6 +11,7 @@ it was.
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -31,7 +32,8 @@ from lineardiffusion.joint import JointMoments
 from lineardiffusion.moments import Array, Moments
 from lineardiffusion.regression import RegressionDenoiser
 from lineardiffusion.solution import Request, Solution, check_guidance
-from lineardiffusion.text import check_text_encoder, fit_text_encoder, symbols, vocabulary
+from lineardiffusion.state import State
+from lineardiffusion.text import check_text_encoder, fit_text_encoder, vocabulary
 from lineardiffusion.trajectory import Plan
 
 Prompts = Any  # a list of n strings, or an array of shape (n, k) of numbers
@@ -56,8 +58,7 @@ class Learner(BaseEstimator):
     pixel_range_: tuple[float, float]
     pixel_dtype_: np.dtype[np.generic]
     n_features_in_: int
-    _known: tuple[str, ...]
-    _encoder: ImageEncoder | None
+    _state: State
     _solved: dict[str, Solution]
 
     def fit(self, X: Prompts, y: Any, sample_weight: Any = None) -> Self:
@@ -83,15 +84,8 @@ class Learner(BaseEstimator):
             its range. The model stays as it was.
         """
         batch = self._check_batch(X, y, sample_weight, reset=True)
-        encoder = None
-        if batch.nbytes(batch.rows.shape[1]) <= self.max_memory:
-            moments = batch.moments()
-        else:
-            encoder = self._fit_encoder(batch.pooled(), batch.image_shape_, batch.rows.dtype)
-            self._check_memory(batch, len(encoder.components))
-            moments = batch.latent_moments(encoder)
-        self._adopt(moments, batch.known, batch, encoder)
-        self._solution()
+        state = self._measure(batch)
+        self._adopt(state, None if batch.known else X, self._solve(state))
         return self
 
     def partial_fit(self, X: Prompts, y: Any, sample_weight: Any = None) -> Self:
@@ -112,24 +106,20 @@ class Learner(BaseEstimator):
             As in :meth:`fit`, if the images have another shape than those before, or if the moments
             of the pixels under every prompt take more than ``max_memory``. The model stays as it was.
         """
-        first = not hasattr(self, "moments_")
+        first = not hasattr(self, "_state")
         batch = self._check_batch(X, y, sample_weight, reset=first)
         D = batch.rows.shape[1]
-        known = batch.known if first else vocabulary([*batch.known, *self._known])
+        known = batch.known if first else vocabulary([*batch.known, *self._state.known])
         needed = Moments.nbytes(len(known), D) if known else batch.nbytes(D)
-        if needed > self.max_memory or (not first and self._encoder is not None):
+        if needed > self.max_memory or (not first and self._state.encoder is not None):
             raise ValueError(
                 f"partial_fit keeps the moments of all {D} pixels under every prompt, which takes "
                 f"{needed / 1e9:.2f} GB here; give all images to fit, which then goes over them "
                 f"twice, or allow it: LinearDiffusion(max_memory={needed:.3g}). A model that fit "
                 "made in two passes cannot go on"
             )
-        moments: Any = batch.moments()
-        if first:
-            self._adopt(moments, known, batch)
-        else:
-            total = _total(self.moments_, self._known, moments, batch.known, known)
-            self._adopt(total, known, batch, before=self)
+        state = batch.state(batch.moments())
+        self._adopt(state if first else self._state + state, None if known else X)
         return self
 
     def merge(self, other: Self) -> Self:
@@ -155,21 +145,25 @@ class Learner(BaseEstimator):
         if not isinstance(other, Learner):
             raise TypeError(f"merge takes a LinearDiffusion, got {type(other).__name__}")
         check_is_fitted(other)
-        if self.image_shape_ != other.image_shape_:
+        mine, theirs = self._state, other._state
+        if mine.image_shape != theirs.image_shape:
             raise ValueError(
-                f"cannot merge models of images of shape {self.image_shape_} and {other.image_shape_}"
+                f"cannot merge models of images of shape {mine.image_shape} and {theirs.image_shape}"
             )
-        if type(self.moments_) is not type(other.moments_):
+        if type(mine.moments) is not type(theirs.moments):
             raise ValueError("cannot merge a model of strings with one of embeddings")
-        if self._encoder is not None or other._encoder is not None:
+        if not mine.known and self.n_features_in_ != other.n_features_in_:
+            raise ValueError(
+                f"cannot merge models of embeddings of {self.n_features_in_} and "
+                f"{other.n_features_in_} entries"
+            )
+        if mine.encoder is not None or theirs.encoder is not None:
             raise ValueError(
                 "cannot merge models that keep moments of latents: fit both with a max_memory that "
                 "has room for the moments of the pixels"
             )
-        known = vocabulary([*self._known, *other._known])
-        total = _total(self.moments_, self._known, other.moments_, other._known, known)
         merged = copy.copy(self)
-        merged._adopt(total, known, other, before=self)
+        merged._adopt(mine + theirs)
         return merged
 
     def refit(self, **params: Any) -> Self:
@@ -200,23 +194,23 @@ class Learner(BaseEstimator):
         """
         check_is_fitted(self)
         fixed = [name for name in ("n_components", "scale") if name in params]
-        if fixed and self._encoder is not None:
+        if fixed and self._state.encoder is not None:
             raise ValueError(f"{fixed[0]} is fixed by the moments, which are of latents; fit again")
-        before, solved = self.get_params(deep=False), self._solved
+        before = self.get_params(deep=False)
         try:
             self.set_params(**params)
             self._check_params()
-            self._solved = {}
-            self._solution()
+            self._solved = {"solution": self._solve(self._state)}
         except BaseException:
             self.set_params(**before)
-            self._solved = solved
             raise
         return self
 
     @property
     def prompt_prior_(self) -> Array:
         check_is_fitted(self)
+        if not isinstance(self.moments_, Moments):
+            raise AttributeError("embeddings have no frequency, only prompts that are strings do")
         weight = self.moments_.weight
         return np.asarray(weight / weight.sum())
 
@@ -238,54 +232,65 @@ class Learner(BaseEstimator):
 
     # ------------------------------------------------------------------ behind the scenes
 
+    def _measure(self, batch: Batch) -> State:
+        """The state that a batch leaves: in one pass over the pixels where memory allows, or in two."""
+        D, n = batch.rows.shape[1], len(batch.rows)
+        if batch.nbytes(D) <= self.max_memory:
+            return batch.state(batch.moments())
+        settings = (self.n_components, batch.image_shape)
+        if n < D and 8 * n * D <= self.max_memory:
+            encoder = ImageEncoder.fit_rows(batch.rows, batch.sample_weight, *settings, self.scale)
+        elif Moments.nbytes(1, D) <= self.max_memory:
+            encoder = ImageEncoder.fit(batch.pooled(), *settings, batch.rows.dtype, self.scale)
+        else:
+            needed = min(n * D, D**2) * 8
+            raise ValueError(
+                f"{n} images of {D} pixels need {needed / 1e9:.1f} GB to find their components; use fewer "
+                f"or smaller images, or allow it: LinearDiffusion(max_memory={needed:.3g})"
+            )
+        self._check_memory(batch, len(encoder.components))
+        return batch.state(batch.latent_moments(encoder), encoder)
+
     def _solution(self) -> Solution:
-        """The encoder and the denoiser, from the moments; solved once."""
+        """What follows from the moments; solved once."""
         check_is_fitted(self)
         if "solution" not in self._solved:
-            encoder, moments = self._encoder, self.moments_
-            if encoder is None:
-                encoder = self._fit_encoder(moments.pooled(), self.image_shape_, self.pixel_dtype_)
-                moments = moments.project(encoder.mean, encoder.analysis)
-            text = fit_text_encoder(self.text_encoder, self._known) if self._known else None
-            if isinstance(moments, Moments) and text is not None:
-                moments = JointMoments.of_prompts(text.embed(self._known), moments)
-            given: GaussianDenoiser | RegressionDenoiser
-            if isinstance(moments, Moments):
-                given = GaussianDenoiser.from_moments(moments)
-            else:
-                given = RegressionDenoiser.from_moments(moments)
-            everything = GaussianDenoiser.from_moments(moments.pooled())
-            self._solved["solution"] = Solution(encoder, self._known, text, everything, given)
+            self._solved["solution"] = self._solve(self._state)
         return self._solved["solution"]
 
-    def _fit_encoder(
-        self, pooled: Moments, image_shape: tuple[int, ...], dtype: np.dtype[np.generic]
-    ) -> ImageEncoder:
-        return ImageEncoder.fit(pooled, self.n_components, image_shape, dtype, self.scale)
+    def _solve(self, state: State) -> Solution:
+        """The encoder and the denoisers, from the moments."""
+        encoder, moments = state.encoder, state.moments
+        if encoder is None:
+            encoder = ImageEncoder.fit(
+                moments.pooled(), self.n_components, state.image_shape, state.pixel_dtype, self.scale
+            )
+            moments = moments.project(encoder.mean, encoder.analysis)
+        everything = GaussianDenoiser.from_moments(moments.pooled())
+        text = fit_text_encoder(self.text_encoder, state.known) if state.known else None
+        if isinstance(moments, Moments) and text is not None:
+            moments = JointMoments.of_prompts(text.embed(state.known), moments)
+        given: GaussianDenoiser | RegressionDenoiser
+        if isinstance(moments, Moments):
+            given = GaussianDenoiser.from_moments(moments)
+        else:
+            given = RegressionDenoiser.from_moments(moments)
+        return Solution(encoder, state.known, text, everything, given)
 
-    def _adopt(
-        self,
-        moments: Any,
-        known: tuple[str, ...],
-        data: Batch | Self,
-        encoder: ImageEncoder | None = None,
-        before: Self | None = None,
-    ) -> None:
-        """Make a new state this model's: these moments, of `data` and of what came before it."""
-        pixel_range, dtype = data.pixel_range_, data.pixel_dtype_
-        if before is not None:
-            low, high = before.pixel_range_
-            pixel_range = min(low, pixel_range[0]), max(high, pixel_range[1])
-            dtype = np.result_type(before.pixel_dtype_, dtype)
-        if known:
-            self.prompts_ = np.array(known)
+    def _adopt(self, state: State, X: Any = None, solution: Solution | None = None) -> None:
+        """Make a new state this model's; `X` are its embeddings, if it has any."""
+        if X is not None:
+            validate_data(self, X, reset=True, skip_check_array=True)
+        if state.known:
+            self.prompts_ = np.array(state.known)
             self.__dict__.pop("n_features_in_", None)
             self.__dict__.pop("feature_names_in_", None)
         else:
             self.__dict__.pop("prompts_", None)
-        self.image_shape_, self.pixel_range_, self.pixel_dtype_ = data.image_shape_, pixel_range, dtype
-        self._known, self._encoder, self._solved = known, encoder, {}
-        self.moments_ = moments
+        self.moments_, self.image_shape_ = state.moments, state.image_shape
+        self.pixel_range_, self.pixel_dtype_ = state.pixel_range, state.pixel_dtype
+        self._solved = {} if solution is None else {"solution": solution}
+        self._state = state
 
     def _check_batch(self, X: Prompts, y: Any, sample_weight: Any, reset: bool) -> Batch:
         """Check everything that a user may get wrong, before anything is changed."""
@@ -296,7 +301,10 @@ class Learner(BaseEstimator):
         places: Any = prompts
         if prompts is None:
             self._check_kind(strings=False, fitted=not reset)
-            places = validate_data(self, X, dtype=np.float64, reset=reset)
+            if reset:
+                places = check_array(X, dtype=np.float64, estimator=self)
+            else:
+                places = validate_data(self, X, dtype=np.float64, reset=False)
         else:
             self._check_kind(strings=True, fitted=not reset)
         if sample_weight is not None:
@@ -308,8 +316,8 @@ class Learner(BaseEstimator):
         return Batch.of(places, images, sample_weight)
 
     def _check_kind(self, strings: bool, fitted: bool) -> None:
-        if fitted and strings != bool(self._known):
-            has, got = ("strings", "numbers") if self._known else ("embeddings", "strings")
+        if fitted and strings != bool(self._state.known):
+            has, got = ("strings", "numbers") if self._state.known else ("embeddings", "strings")
             raise ValueError(f"this model was fitted on prompts that are {has}, got {got}")
 
     def _request(self, X: Prompts, guidance_scale: float | None, negative: Any) -> Request:
@@ -322,7 +330,7 @@ class Learner(BaseEstimator):
         if prompts is not None:
             self._check_kind(strings=True, fitted=True)
             return solution.request(prompts, guidance_scale, negative)
-        if not self._known:
+        if not self._state.known:
             X = validate_data(self, X, dtype=np.float64, reset=False)
         elif solution.text is None:
             self._check_kind(strings=False, fitted=True)
@@ -334,7 +342,7 @@ class Learner(BaseEstimator):
             raise TypeError(f"n_components must be an int, got {n!r}")
         if n < 1:
             raise ValueError(f"n_components must be 1 or more, got {n}")
-        if not self.max_memory > 0:
+        if not isinstance(self.max_memory, int | float | np.number) or not self.max_memory > 0:
             raise ValueError(f"max_memory must be a positive number of bytes, got {self.max_memory}")
         check_text_encoder(self.text_encoder)
         check_guidance(self.guidance_scale, None)
@@ -352,7 +360,11 @@ class Learner(BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
-        return {**state, "_solved": {}} if "_solved" in state else state
+        solved = {name: replace(solution, maps={}) for name, solution in state.get("_solved", {}).items()}
+        return {**state, "_solved": solved} if "_solved" in state else state
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_state")
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -362,14 +374,3 @@ class Learner(BaseEstimator):
         tags.target_tags.multi_output = True
         tags.non_deterministic = True
         return tags
-
-
-def _total(a: Any, known_a: tuple[str, ...], b: Any, known_b: tuple[str, ...], known: Any) -> Any:
-    """The moments of two data sets, over the prompts of both."""
-    if isinstance(a, JointMoments):
-        return a + b
-    both = [
-        part if names == known else part.spread(symbols(names, known), len(known))
-        for part, names in ((a, known_a), (b, known_b))
-    ]
-    return both[0] + both[1]

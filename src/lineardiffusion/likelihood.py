@@ -6,8 +6,9 @@ With z the image's latent, rest its squared distance from the kept plane, both i
 
     log p(x) = log N(z; b, B) - d log s - sum_j log r_j - 1/2 [(D - d) log(2 pi v) + rest / v]
 
-(s, r, v of encode.py). A direction in which the training images do not vary at all has no density of its
-own. It is given the variance of rounding to 256 grey levels, (range / 255)^2 / 12.
+(s, r, v of encode.py). A direction in which the training images hardly vary, or not at all, has no density
+worth the name. Every direction is given at least the variance of rounding to 256 grey levels,
+(range / 255)^2 / 12.
 
 References
 ----------
@@ -33,7 +34,7 @@ def rounding_variance(pixel_range: tuple[float, float]) -> float:
 def log_density(images: NDArray[np.generic], law: Gaussian, encoder: ImageEncoder, floor: float) -> Array:
     """Log-density in nats of images (n, \\*image_shape), in pixel units, shape (n,).
 
-    `floor`, in squared pixel units, is the variance of directions that have none.
+    `floor`, in squared pixel units, is the least variance of a direction.
     """
     flat = images.reshape(len(images), -1).astype(np.float64)
     rows = (flat - encoder.mean) / encoder.pixel_scale
@@ -41,7 +42,7 @@ def log_density(images: NDArray[np.generic], law: Gaussian, encoder: ImageEncode
     rest = (rows**2).sum(axis=1) - (scores**2).sum(axis=1)
     floor = floor / float(np.mean(encoder.pixel_scale**2))
     discarded = rows.shape[1] - scores.shape[1]
-    v = encoder.residual_variance or floor
+    v = max(encoder.residual_variance, floor)
     kept = law.regular(floor / encoder.scaling_factor**2)
     log_prob = kept.log_prob(scores / encoder.scaling_factor)
     log_prob -= scores.shape[1] * np.log(encoder.scaling_factor)

@@ -60,8 +60,9 @@ class LinearDiffusion(Learner):
         there. The denoiser is ``everything + guidance_scale * (prompt - everything)``. With Gaussians
         of one covariance S that draws from N(m + (guidance_scale - 1)(m - m_all), S); in general not
         from the tilted density p(x | prompt)^w p(x)^(1 - w), but from :meth:`law`.
-    max_memory : float, default=1e9
-        Bytes that the moments of all prompts may take. If those of the pixels would take more, ``fit``
+    max_memory : float, default=1.5e9
+        Bytes that the moments of all prompts may take (``partial_fit`` needs several times as many for
+        a moment). If those of the pixels would take more, ``fit``
         goes over the images twice and keeps those of the latents.
     random_state : int, RandomState or None, default=None
         The seed of ``predict`` and ``sample`` when they are given none.
@@ -117,7 +118,7 @@ class LinearDiffusion(Learner):
         eta: float = 0.0,
         text_encoder: Any = None,
         guidance_scale: float = 1.0,
-        max_memory: float = 1e9,
+        max_memory: float = 1.5e9,
         random_state: Any = None,
     ) -> None:
         self.n_components = n_components
@@ -257,14 +258,13 @@ class LinearDiffusion(Learner):
         check_is_fitted(self)
         if n_samples < 1:
             raise ValueError(f"n_samples must be 1 or more, got {n_samples}")
-        if not self._known:
+        known = self._state.known
+        if not known:
             raise ValueError("sample draws prompts by their frequency, but embeddings have none")
         one = noise.check_seed(seed, n_samples, self.random_state)
         key = one if isinstance(one, int) else one[0]
-        drawn = noise.generator(key, noise.PROMPTS).choice(
-            len(self._known), size=n_samples, p=self.prompt_prior_
-        )
-        prompts = [self._known[u] for u in drawn]
+        drawn = noise.generator(key, noise.PROMPTS).choice(len(known), size=n_samples, p=self.prompt_prior_)
+        prompts = [known[u] for u in drawn]
         return self.predict(prompts, seed=one), prompts
 
     # ------------------------------------------------------------------ the parts, one by one
@@ -376,7 +376,8 @@ class LinearDiffusion(Learner):
         float
             Higher is better. In pixel units, under the law of the model's own sampler, with the
             discarded directions as in probabilistic PCA; so models with different ``n_components``
-            compare, as :class:`sklearn.model_selection.GridSearchCV` does.
+            compare, as :class:`sklearn.model_selection.GridSearchCV` does. Every fold must know every
+            prompt: ``cv=list(StratifiedKFold(3).split(prompts, prompts))``.
         """
         request = self._request(X, 1.0, None)
         images = check_images(y, len(request), self.image_shape_)

@@ -45,7 +45,7 @@ def working_dtype(dtype: DTypeLike) -> np.dtype[np.floating]:
     return np.dtype(np.float32 if single else np.float64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Moments:
     """Weight, mean and scatter of g groups of vectors with d entries.
 
@@ -186,7 +186,9 @@ def _accumulate(
             x *= np.sqrt(w)[:, None]
         within += x.T @ x
     offset = total / weight
-    within -= np.outer(weight * offset, offset)
+    for start in range(0, len(offset), BLOCK):  # by blocks of rows: no second matrix in memory
+        part = slice(start, start + BLOCK)
+        within[part] -= np.outer(weight * offset[part], offset)
     mean[varying] = origin + offset
     if not whole:
         scatter[np.ix_(varying, varying)] = within

@@ -33,7 +33,7 @@ from lineardiffusion.joint import JointMoments
 from lineardiffusion.moments import Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RegressionDenoiser:
     """The linear regression on prompt, latent and their products, for `embeddings` (p, k).
 

@@ -148,14 +148,17 @@ class Custom(Schedule):
     Parameters
     ----------
     function : callable
-        ``t -> (alpha, sigma)`` for t from 1 (noise) to 0 (alpha = 1, sigma = 0), on floats and arrays.
+        ``t -> (alpha, sigma)`` for a float t, from 1 (noise) to 0 (alpha = 1, sigma = 0).
     """
 
     def __init__(self, function: Callable[[Any], tuple[Any, Any]]) -> None:
         self.function = function
 
     def __call__(self, t: Any) -> tuple[Any, Any]:
-        return self.function(t)
+        if np.ndim(t) == 0:
+            return self.function(t)
+        alpha, sigma = zip(*(map(float, self.function(one)) for one in np.asarray(t).tolist()), strict=True)
+        return np.array(alpha), np.array(sigma)
 
 
 SCHEDULES: dict[str, Callable[[], Schedule]] = {

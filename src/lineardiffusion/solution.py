@@ -145,8 +145,14 @@ class Solution:
     def draw(self, request: Request, start: Array, seeds: int | list[int], plan: Plan) -> Array:
         """Latents (n, d) of a request from starting noise (n, d)."""
         if request.embeddings is not None:
-            *_, latents = self.walk(request, start, seeds, plan)
-            return latents
+            rows, place = np.unique(request.embeddings, axis=0, return_inverse=True)
+            if not plan.stochastic and len(rows) * (self.d + 1) > len(request):
+                *_, latents = self.walk(request, start, seeds, plan)
+                return latents
+            (_, *away) = request.conditions[0]
+            weight = request.conditions[0][0][1]
+            conditions = [((tuple(row), weight), *away) for row in rows.tolist()]
+            request = Request(place.ravel(), conditions)
         maps = self.compose(request.conditions, plan)
         latents, added = np.empty_like(start), None
         if any(x.n_noises for x in maps):

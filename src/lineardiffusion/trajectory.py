@@ -57,13 +57,13 @@ class Plan:
     @classmethod
     def of(cls, sampler: str, num_steps: int, schedule: Any, eta: float, every_step: bool) -> Plan:
         """The plan of these settings; `every_step` asks ``exact`` to stop at each time too."""
-        if sampler not in SAMPLERS:
+        if not isinstance(sampler, str) or sampler not in SAMPLERS:
             raise ValueError(f"unknown sampler {sampler!r}; choose one of {', '.join(map(repr, SAMPLERS))}")
         if isinstance(num_steps, bool) or not isinstance(num_steps, int | np.integer):
             raise TypeError(f"num_steps must be an int, got {num_steps!r}")
         if num_steps < 1:
             raise ValueError(f"num_steps must be 1 or more, got {num_steps}")
-        if not 0.0 <= eta <= 1.0:
+        if not isinstance(eta, int | float | np.number) or not 0.0 <= eta <= 1.0:
             raise ValueError(f"eta must be between 0 (deterministic) and 1 (ddpm), got {eta!r}")
         way = SAMPLERS[sampler]
         if sampler == "ddim" and eta:
@@ -72,15 +72,40 @@ class Plan:
             schedule, num_steps = Karras(sigma_max=1.0), 1
         if sampler == "exact" and not every_step:
             num_steps = 1
-        plan = get_schedule(schedule)
-        key = (sampler, int(num_steps), float(eta), schedule)
-        return cls(way, plan, plan.times(int(num_steps)), key)
+        found = get_schedule(schedule)
+        times = found.times(int(num_steps))
+        alpha, sigma = _check_levels(found, times)
+        key = (sampler, float(eta), times.tobytes(), alpha.tobytes(), sigma.tobytes())
+        return cls(way, found, times, key)
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the sampler adds noise of its own."""
+        return bool(self.key[0] == "ddpm" or (self.key[0] == "ddim" and self.key[1] > 0))
 
     @property
     def start(self) -> tuple[float, float]:
         """alpha and sigma at the first time."""
         alpha, sigma = self.schedule(float(self.times[0]))
         return float(alpha), float(sigma)
+
+
+def _check_levels(schedule: Schedule, times: Array) -> tuple[Array, Array]:
+    """alpha and sigma at the times, if they lead from noise to the latent itself."""
+    try:
+        alpha, sigma = (np.asarray(level, dtype=float) for level in schedule(times))
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
+        raise ValueError(
+            f"schedule {schedule!r} failed ({error}); it must be a function t -> (alpha, sigma)"
+        ) from error
+    fine = np.isfinite([times, alpha, sigma]).all() and (sigma[:-1] > 0).all() and (alpha[1:] > 0).all()
+    if not fine or abs(alpha[-1] - 1) > 1e-6 or abs(sigma[-1]) > 1e-6:
+        raise ValueError(
+            f"schedule {schedule!r} must lead from noise at t = t_max to alpha = 1, sigma = 0 at t = 0, with "
+            f"sigma above 0 before; got alpha from {alpha[0]:.3g} to {alpha[-1]:.3g} and sigma from "
+            f"{sigma[0]:.3g} to {sigma[-1]:.3g}"
+        )
+    return alpha, sigma
 
 
 def compose(denoiser: Denoiser, p: int, d: int, plan: Plan) -> Affine:

@@ -1,0 +1,26 @@
+"""Every Python block of README.md runs, on scikit-learn's digits where it loads MNIST."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from lineardiffusion import LinearDiffusion, datasets
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_readme(monkeypatch, digits):
+    monkeypatch.setattr(datasets, "load_mnist", lambda *args: digits)
+    prompts, images = digits
+    names = {
+        "prompts": prompts,
+        "images": images,
+        "other": LinearDiffusion().fit(prompts, images),
+        "noisy": images[:1] + 4.0 * np.random.default_rng(0).normal(size=(1, 8, 8)),
+    }
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    assert len(blocks) >= 2
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    assert names["digits"].shape == (2, 8, 8)
