@@ -51,12 +51,12 @@ def test_a_prompt_never_seen_has_the_mean_that_its_words_say(coloured):
         ld = LinearDiffusion(text_encoder=encoder).fit([prompts[i] for i in seen], images[seen])
         law = ld.law("blue small")
         found = ld.decode(law.mean).ravel()
-        # least squares on 300 images: a few standard errors of the noise
+        # least squares on 300 images: some standard errors of the noise
         real = images[[p == "blue small" for p in prompts]].reshape(-1, 6)
         error = np.abs(found - effect["blue"] - effect["small"])
-        assert (error < 6 * real.std(axis=0) / np.sqrt(75)).all()
+        assert (error < 10 * real.std(axis=0) / np.sqrt(75)).all()
         control = np.abs(ld.decode(ld.law("red small").mean).ravel() - found).max()
-        assert control > 3
+        assert control > 10
     onehot = LinearDiffusion().fit([prompts[i] for i in seen], images[seen])
     with pytest.raises(ValueError, match="unknown prompt 'blue small'"):
         onehot.predict(["blue small"])
@@ -93,7 +93,7 @@ def test_refit_is_fit(coloured):
 def test_guidance_on_equal_covariances_shifts_the_mean(scale):
     """Exactly N(m_c + (w - 1)(m_c - m_n), S), with a negative prompt for m_n."""
     half = np.random.default_rng(1).normal(size=(200, 4)) * [3, 2, 1, 0.5]
-    images = np.concatenate([half, half + [1, 2, -4, 3]])
+    images = np.concatenate([half, half + np.array([1, 2, -4, 3])])
     ld = LinearDiffusion().fit(["c"] * 200 + ["n"] * 200, images)
     c, n = ld.law("c"), ld.law("n")
     law = ld.law("c", guidance_scale=scale, negative_prompt="n")
@@ -111,10 +111,9 @@ def test_guidance_steps_as_diffusers_says(tiny):
     def denoised(x, t):
         """x = (1 - t) z + t n in latents; denoise() wants z + sigma n in pixels."""
         sigma = t / (1 - t) * ld.scaling_factor_
-        answers = [
-            m.encode(m.denoise(ld.decode(x / (1 - t)), sigma, [p])) for m, p in ((pooled, "all"), (ld, "up"))
-        ]
-        return answers[0] + 3.0 * (answers[1] - answers[0])
+        noisy = ld.decode(x / (1 - t))
+        uncond, cond = (m.encode(m.denoise(noisy, sigma, [p])) for m, p in ((pooled, "all"), (ld, "up")))
+        return uncond + 3.0 * (cond - uncond)
 
     means = [ld.encode(images[np.array(prompts) == "up"]).mean(axis=0), ld.encode(images).mean(axis=0)]
     x0 = means[1] + 3.0 * (means[0] - means[1])  # of noise alone, the denoiser knows the means
