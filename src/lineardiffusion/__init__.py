@@ -8,8 +8,8 @@
 """
 
 from lineardiffusion import datasets, plot
-from lineardiffusion.gaussian import Gaussian
+from lineardiffusion.gaussian import Gaussian, Mixture
 from lineardiffusion.model import LinearDiffusion
 
-__all__ = ["Gaussian", "LinearDiffusion", "datasets", "plot"]
+__all__ = ["Gaussian", "LinearDiffusion", "Mixture", "datasets", "plot"]
 __version__ = "0.1.0"

@@ -31,6 +31,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from lineardiffusion.affine import Affine
 from lineardiffusion.moments import Array, Moments
@@ -108,3 +109,34 @@ class GaussianDenoiser:
         matrix = (self.basis * gain[:, None]) @ self.basis.mT
         centre = self.mean[:, None]
         return x @ matrix + (alpha_end * centre - alpha * centre @ matrix)
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureDenoiser:
+    """The posterior mean under a mixture of k Gaussians: not linear, so for latents only, not for maps.
+
+    Its answer is the mean of theirs, each weighed by the probability that the noisy latent is its own,
+    w_k N(x; alpha m_k, alpha^2 C_k + sigma^2 I) over the sum of these.
+
+    Attributes
+    ----------
+    given : GaussianDenoiser
+        Of the k Gaussians.
+    weights : ndarray of shape (k,)
+    """
+
+    given: GaussianDenoiser
+    weights: Array
+
+    def __call__(self, x: Array, alpha: float, sigma: float) -> Array:
+        """The expected clean latents of `x` (1, m, d), alike."""
+        mean, basis = self.given.mean, self.given.basis
+        centred = x - alpha * mean[:, None]
+        turned = centred if basis is None else centred @ basis
+        variance = alpha**2 * self.given.variance + sigma**2
+        log_prob = -0.5 * (
+            (turned**2 / variance[:, None]).sum(axis=2) + np.log(variance).sum(axis=1)[:, None]
+        )
+        share = softmax(log_prob + np.log(self.weights)[:, None], axis=0)
+        answers = self.given(np.broadcast_to(x, (len(mean), *x.shape[1:])), alpha, sigma)
+        return np.asarray((share[:, :, None] * answers).sum(axis=0, keepdims=True))

@@ -50,6 +50,8 @@ class ImageEncoder:
         Variance of the (standardised) pixels along each component.
     residual_variance : float
         Mean variance of the D - d directions left out; 0 when there are none.
+    pixel_variance : float
+        Mean over the pixels of their variance, in squared pixel units.
     pixel_scale : ndarray of shape (D,)
         What each pixel is divided by: ones, or standard deviations.
     scaling_factor : float
@@ -64,6 +66,7 @@ class ImageEncoder:
     components: Array
     variance: Array
     residual_variance: float
+    pixel_variance: float
     pixel_scale: Array
     scaling_factor: float
     image_shape: tuple[int, ...]
@@ -104,6 +107,7 @@ class ImageEncoder:
         total, spectrum = float(np.trace(covariance)), _principal(covariance, n_components, pixel_dtype)
         return cls._build(
             moments.mean[0],
+            deviation,
             pixel_scale,
             spectrum,
             total,
@@ -139,7 +143,7 @@ class ImageEncoder:
         _, singular, components = np.linalg.svd(x, full_matrices=False)
         total, kept = float((singular**2).sum()), slice(n_components)
         return cls._build(
-            mean, pixel_scale, (singular[kept] ** 2, components[kept]), total, weight,
+            mean, deviation, pixel_scale, (singular[kept] ** 2, components[kept]), total, weight,
             n_components, image_shape, rows.dtype, scale,
         )  # fmt: skip
 
@@ -147,6 +151,7 @@ class ImageEncoder:
     def _build(
         cls,
         mean: Array,
+        deviation: Array,
         pixel_scale: Array,
         spectrum: tuple[Array, Array],
         total: float,
@@ -168,6 +173,7 @@ class ImageEncoder:
             components=components,
             variance=variance,
             residual_variance=0.0 if complete or d == D else rest / (D - d),
+            pixel_variance=float(np.mean(deviation**2)),
             pixel_scale=pixel_scale,
             scaling_factor=1.0 if scale else math.sqrt(variance.mean()) or 1.0,
             image_shape=image_shape,

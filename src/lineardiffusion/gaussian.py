@@ -1,4 +1,4 @@
-"""The law as an object: the Gaussian N(m, C) that a sampler draws from.
+"""The law as an object: the Gaussian N(m, C) that a sampler draws from, or a mixture of them.
 
     draw        x = m + C^(1/2) n,   n ~ N(0, I)
     log_prob    -1/2 [ d log(2 pi) + log det C + (x - m)^T C^-1 (x - m) ]
@@ -10,10 +10,12 @@ the Frechet distance of image evaluation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.special import logsumexp
 
 from lineardiffusion.moments import Array
 
@@ -91,3 +93,51 @@ class Gaussian:
         overlap = np.linalg.svd(root_a.T @ root_b, compute_uv=False).sum()
         spread = np.trace(self.covariance) + np.trace(other.covariance) - 2 * overlap
         return float(np.sqrt(np.sum((self.mean - other.mean) ** 2) + max(spread, 0.0)))
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """A mixture of Gaussians, sum_k w_k N(m_k, C_k).
+
+    Parameters
+    ----------
+    weights : sequence of float
+        Positive, with the sum 1.
+    components : sequence of Gaussian
+
+    Examples
+    --------
+    >>> law = Mixture([0.25, 0.75], [Gaussian(np.zeros(1), np.eye(1)), Gaussian(np.ones(1) * 4, np.eye(1))])
+    >>> law.mean, law.covariance
+    (array([3.]), array([[4.]]))
+    """
+
+    weights: Sequence[float]
+    components: Sequence[Gaussian]
+
+    @property
+    def mean(self) -> Array:
+        """Of all, shape (d,)."""
+        return np.asarray(sum(w * c.mean for w, c in zip(self.weights, self.components, strict=True)))
+
+    @property
+    def covariance(self) -> Array:
+        """Of all, shape (d, d): the covariances within, and that of the means."""
+        mean = self.mean
+        both = zip(self.weights, self.components, strict=True)
+        return np.asarray(sum(w * (c.covariance + np.outer(c.mean - mean, c.mean - mean)) for w, c in both))
+
+    def draw(self, n_samples: int, seed: int | np.random.Generator | None = None) -> Array:
+        """Draw ``n_samples`` vectors, shape (n_samples, d)."""
+        rng = np.random.default_rng(seed)
+        chosen = rng.choice(len(self.weights), size=n_samples, p=np.asarray(self.weights))
+        draws = np.empty((n_samples, len(self.components[0].mean)))
+        for k in np.unique(chosen):
+            members = chosen == k
+            draws[members] = self.components[k].draw(int(members.sum()), rng)
+        return draws
+
+    def log_prob(self, x: Array) -> Array:
+        """Log-density in nats at `x` (..., d), shape (...); a ValueError if a component has none."""
+        terms = [c.log_prob(x) + np.log(w) for w, c in zip(self.weights, self.components, strict=True)]
+        return np.asarray(logsumexp(terms, axis=0))

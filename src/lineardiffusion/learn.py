@@ -11,6 +11,7 @@ it was.
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import replace
 from typing import Any, Self
 
@@ -25,15 +26,17 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from lineardiffusion.batch import Batch, check_images, check_prompts
+from lineardiffusion.batch import ROWS, Batch, check_images, check_prompts
 from lineardiffusion.denoise import GaussianDenoiser
 from lineardiffusion.encode import ImageEncoder
 from lineardiffusion.joint import JointMoments
 from lineardiffusion.moments import Array, Moments
+from lineardiffusion.noise import check_seed
 from lineardiffusion.regression import RegressionDenoiser
 from lineardiffusion.solution import Request, Solution, check_guidance
 from lineardiffusion.state import State
-from lineardiffusion.text import check_text_encoder, fit_text_encoder, vocabulary
+from lineardiffusion.styles import CENTRED_ON, Styles
+from lineardiffusion.text import check_text_encoder, fit_text_encoder, symbols, vocabulary
 from lineardiffusion.trajectory import Plan
 
 Prompts = Any  # a list of n strings, or an array of shape (n, k) of numbers
@@ -50,6 +53,9 @@ class Learner(BaseEstimator):
     eta: float
     text_encoder: Any
     guidance_scale: float
+    n_styles: int
+    contrast: str | None
+    random_state: Any
     max_memory: float
 
     moments_: Any
@@ -85,7 +91,11 @@ class Learner(BaseEstimator):
         """
         batch = self._check_batch(X, y, sample_weight, reset=True)
         state = self._measure(batch)
-        self._adopt(state, None if batch.known else X, self._solve(state))
+        solution = self._solve(state)
+        if self.n_styles > 1:
+            state = self._add_styles(state, solution.encoder, batch)
+            solution = self._solve(state)
+        self._adopt(state, None if batch.known else X, solution)
         return self
 
     def partial_fit(self, X: Prompts, y: Any, sample_weight: Any = None) -> Self:
@@ -120,6 +130,30 @@ class Learner(BaseEstimator):
             )
         state = batch.state(batch.moments())
         self._adopt(state if first else self._state + state, None if known else X)
+        return self
+
+    def partial_fit_styles(self, X: Prompts, y: Any, sample_weight: Any = None) -> Self:
+        """Add a batch's styles, in a second pass over a stream.
+
+        After ``partial_fit`` has seen all batches, give them again. The first one chooses the styles'
+        centres, so let it be a random few thousand images with every prompt among them; more
+        ``partial_fit`` makes new latents, and the styles begin anew.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self)
+        if not isinstance(self.n_styles, int | np.integer) or self.n_styles < 2:
+            raise ValueError(f"n_styles must be 2 or more to have styles, got {self.n_styles!r}")
+        batch = self._check_batch(X, y, sample_weight, reset=False)
+        state = self._add_styles(self._state, self._basis(), batch)
+        self._adopt(state)
         return self
 
     def merge(self, other: Self) -> Self:
@@ -194,8 +228,10 @@ class Learner(BaseEstimator):
         """
         check_is_fitted(self)
         fixed = [name for name in ("n_components", "scale") if name in params]
-        if fixed and self._state.encoder is not None:
+        if fixed and (self._state.encoder is not None or self._state.styles is not None):
             raise ValueError(f"{fixed[0]} is fixed by the moments, which are of latents; fit again")
+        if params.get("n_styles", self.n_styles) != self.n_styles:
+            raise ValueError("other styles take the images: fit again, or partial_fit_styles")
         before = self.get_params(deep=False)
         try:
             self.set_params(**params)
@@ -251,9 +287,47 @@ class Learner(BaseEstimator):
         self._check_memory(batch, len(encoder.components))
         return batch.state(batch.latent_moments(encoder), encoder)
 
+    def _basis(self) -> ImageEncoder:
+        """The encoder alone, for a second pass."""
+        if self._state.encoder is not None:
+            return self._state.encoder
+        return self._solve(self._state).encoder
+
+    def _add_styles(self, state: State, encoder: ImageEncoder, batch: Batch) -> State:
+        """Count a batch's styles, and choose their centres if there are none."""
+        styles = state.styles
+        places = symbols([batch.known[u] for u in batch.prompts], state.known)
+        if styles is None:
+            missing = sorted(set(state.known) - set(batch.known))
+            if missing:
+                raise ValueError(
+                    f"the batch that chooses the styles must have every prompt, but {missing[0]!r} is not "
+                    "in it; give a larger or a better mixed batch first"
+                )
+            rng = np.random.default_rng(0)
+            few = np.sort(rng.permutation(len(places))[: CENTRED_ON * len(state.known)])
+            seed = check_seed(None, 1, self.random_state if self.random_state is not None else 0)
+            assert isinstance(seed, int)
+            styles, small = Styles.find(encoder.encode(batch.rows[few]), places[few], self.n_styles, seed)
+            if small:
+                warnings.warn(
+                    f"{state.known[small[0]]!r} has fewer distinct images than n_styles="
+                    f"{self.n_styles}, and so fewer styles (so have {len(small)} prompts in all)",
+                    stacklevel=3,
+                )
+        for start in range(0, len(places), ROWS):
+            block = slice(start, start + ROWS)
+            weight = None if batch.sample_weight is None else batch.sample_weight[block]
+            styles = styles.add(encoder.encode(batch.rows[block]), places[block], weight)
+        return replace(state, styles=styles)
+
     def _solution(self) -> Solution:
         """What follows from the moments; solved once."""
         check_is_fitted(self)
+        if self._state.styles is None and self.n_styles > 1:
+            raise ValueError(
+                "styles take a second pass: after partial_fit, give the batches to partial_fit_styles, too"
+            )
         if "solution" not in self._solved:
             self._solved["solution"] = self._solve(self._state)
         return self._solved["solution"]
@@ -267,15 +341,20 @@ class Learner(BaseEstimator):
             )
             moments = moments.project(encoder.mean, encoder.analysis)
         everything = GaussianDenoiser.from_moments(moments.pooled())
+        given: GaussianDenoiser | RegressionDenoiser
+        if state.styles is not None:
+            law = state.styles.sound()
+            given = GaussianDenoiser.from_moments(law)
+            return Solution(encoder, state.known, None, everything, given, law, state.styles)
+        law = moments if isinstance(moments, Moments) else moments.pooled()
         text = fit_text_encoder(self.text_encoder, state.known) if state.known else None
         if isinstance(moments, Moments) and text is not None:
             moments = JointMoments.of_prompts(text.embed(state.known), moments)
-        given: GaussianDenoiser | RegressionDenoiser
         if isinstance(moments, Moments):
             given = GaussianDenoiser.from_moments(moments)
         else:
             given = RegressionDenoiser.from_moments(moments)
-        return Solution(encoder, state.known, text, everything, given)
+        return Solution(encoder, state.known, text, everything, given, law)
 
     def _adopt(self, state: State, X: Any = None, solution: Solution | None = None) -> None:
         """Make a new state this model's; `X` are its embeddings, if it has any."""
@@ -313,6 +392,8 @@ class Learner(BaseEstimator):
             )
             if not sample_weight.any():
                 raise ValueError("sample weights are all zero: at least one image needs a weight")
+        if prompts is None and self.n_styles > 1:
+            raise ValueError("embeddings have no styles: n_styles needs prompts that are strings")
         return Batch.of(places, images, sample_weight)
 
     def _check_kind(self, strings: bool, fitted: bool) -> None:
@@ -345,6 +426,14 @@ class Learner(BaseEstimator):
         if not isinstance(self.max_memory, int | float | np.number) or not self.max_memory > 0:
             raise ValueError(f"max_memory must be a positive number of bytes, got {self.max_memory}")
         check_text_encoder(self.text_encoder)
+        if isinstance(self.n_styles, bool) or not isinstance(self.n_styles, int | np.integer):
+            raise TypeError(f"n_styles must be an int, got {self.n_styles!r}")
+        if self.n_styles < 1:
+            raise ValueError(f"n_styles must be 1 or more, got {self.n_styles}")
+        if self.n_styles > 1 and self.text_encoder not in (None, "onehot"):
+            raise ValueError('styles need text_encoder="onehot": a style is of one prompt')
+        if self.contrast not in (None, "affine"):
+            raise ValueError(f'contrast must be None or "affine", got {self.contrast!r}')
         check_guidance(self.guidance_scale, None)
         Plan.of(self.sampler, self.num_steps, self.schedule, self.eta, every_step=False)
 

@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from lineardiffusion.encode import ImageEncoder
-from lineardiffusion.gaussian import Gaussian
+from lineardiffusion.gaussian import Gaussian, Mixture
 from lineardiffusion.moments import Array
 
 
@@ -31,11 +32,17 @@ def rounding_variance(pixel_range: tuple[float, float]) -> float:
     return ((high - low or 1.0) / 255) ** 2 / 12
 
 
-def log_density(images: NDArray[np.generic], law: Gaussian, encoder: ImageEncoder, floor: float) -> Array:
+def log_density(
+    images: NDArray[np.generic], law: Gaussian | Mixture, encoder: ImageEncoder, floor: float
+) -> Array:
     """Log-density in nats of images (n, \\*image_shape), in pixel units, shape (n,).
 
     `floor`, in squared pixel units, is the least variance of a direction.
     """
+    if isinstance(law, Mixture):
+        parts = zip(law.weights, law.components, strict=True)
+        terms = [np.log(w) + log_density(images, part, encoder, floor) for w, part in parts]
+        return np.asarray(logsumexp(terms, axis=0))
     flat = images.reshape(len(images), -1).astype(np.float64)
     rows = (flat - encoder.mean) / encoder.pixel_scale
     scores = rows @ encoder.components.T

@@ -19,7 +19,8 @@ from sklearn.utils.validation import check_is_fitted
 from lineardiffusion import noise
 from lineardiffusion.affine import Affine
 from lineardiffusion.batch import check_images
-from lineardiffusion.gaussian import Gaussian
+from lineardiffusion.contrast import Contrast
+from lineardiffusion.gaussian import Gaussian, Mixture
 from lineardiffusion.images import to_pil
 from lineardiffusion.learn import Learner, Prompts
 from lineardiffusion.likelihood import log_density, rounding_variance
@@ -55,6 +56,12 @@ class LinearDiffusion(Learner):
         How strings become vectors: a whole prompt as one symbol (``"onehot"``, also None), a bag of
         words, which word stands where, or any scikit-learn transformer of a list of strings. All but
         the first share strength between prompts, and answer prompts that were never seen.
+    n_styles : int, default=1
+        Styles a prompt: k-means splits its latents, and each style has a Gaussian of its own.
+        ``"7"`` draws a style by its frequency, ``"7~12"`` names one. Needs a second pass.
+    contrast : {None, "affine"}, default=None
+        Whether pictures end with a gain, an offset and a clip to the data's range, which give their
+        pixels the mean and the variance of the data's. None is exact and unclipped.
     guidance_scale : float, default=1.0
         How far to go from what all prompts have in common to the prompt, or beyond: 1, no guidance, is
         there. The denoiser is ``everything + guidance_scale * (prompt - everything)``. With Gaussians
@@ -65,7 +72,7 @@ class LinearDiffusion(Learner):
         a moment). If those of the pixels would take more, ``fit``
         goes over the images twice and keeps those of the latents.
     random_state : int, RandomState or None, default=None
-        The seed of ``predict`` and ``sample`` when they are given none.
+        The seed of ``predict`` and ``sample`` when they are given none, and of k-means (None: 0).
 
     Attributes
     ----------
@@ -81,6 +88,10 @@ class LinearDiffusion(Learner):
         Smallest and largest pixel seen.
     pixel_dtype_ : numpy dtype
         Type of the pixels seen.
+    styles_ : dict of str to (ndarray, ndarray)
+        The number of images of each prompt's styles, and their mean images.
+    contrast_ : Contrast or None
+        The gain, offset and range of the last step.
     n_components_, mean_, components_, scaling_factor_ : int, ndarray, ndarray, float
         Size of the latent, mean image, orthonormal components (n_components_, D), and what their
         scores are divided by.
@@ -117,6 +128,8 @@ class LinearDiffusion(Learner):
         num_steps: int = 50,
         eta: float = 0.0,
         text_encoder: Any = None,
+        n_styles: int = 1,
+        contrast: str | None = None,
         guidance_scale: float = 1.0,
         max_memory: float = 1.5e9,
         random_state: Any = None,
@@ -128,6 +141,8 @@ class LinearDiffusion(Learner):
         self.num_steps = num_steps
         self.eta = eta
         self.text_encoder = text_encoder
+        self.n_styles = n_styles
+        self.contrast = contrast
         self.guidance_scale = guidance_scale
         self.max_memory = max_memory
         self.random_state = random_state
@@ -202,11 +217,14 @@ class LinearDiffusion(Learner):
         request = self._request(prompts, guidance_scale, negative_prompt)
         plan = self._plan(sampler, num_steps, eta, every_step=return_trajectory)
         start, seeds = self._start(len(request), seed, latents)
+        request = self._solution().settle(request, seeds)
         if return_trajectory:
             trajectory = np.stack(list(self._solution().walk(request, start, seeds, plan)))
             images: Any = self.decode(trajectory[-1])
         else:
             images = self.decode(self._solution().draw(request, start, seeds, plan))
+        if (contrast := self.contrast_) is not None:
+            images = contrast(images)
         if output_type == "pil":
             images = to_pil(images, self.pixel_range_)
         return (images, trajectory) if return_trajectory else images
@@ -233,11 +251,12 @@ class LinearDiffusion(Learner):
         Yields
         ------
         images : ndarray of shape (n, \\*image_shape_)
-            The noisy images after 0, 1, ..., num_steps steps.
+            The noisy images after 0, 1, ..., num_steps steps, without contrast.
         """
         request = self._request(prompts, guidance_scale, negative_prompt)
         plan = self._plan(sampler, num_steps, eta, every_step=True)
         start, seeds = self._start(len(request), seed, latents)
+        request = self._solution().settle(request, seeds)
         return (self.decode(x) for x in self._solution().walk(request, start, seeds, plan))
 
     def sample(self, n_samples: int = 1, seed: Seed = None) -> tuple[Images, list[str]]:
@@ -293,7 +312,7 @@ class LinearDiffusion(Learner):
         x = solution.encoder.encode(check_images(images, len(request), self.image_shape_))
         level = sigma / solution.encoder.scaling_factor
         clean = np.empty_like(x)
-        for members, shape, denoiser in solution.groups(request):
+        for members, shape, denoiser in solution.groups(request, mixed=True):
             found = denoiser(x[members].reshape(shape), 1.0, level)
             clean[members] = found.reshape(len(members), -1)
         return solution.encoder.decode(clean)
@@ -324,7 +343,9 @@ class LinearDiffusion(Learner):
             From starting noise of standard deviation 1 to the latent, without the noise that a
             stochastic sampler adds on the way (see :meth:`law`).
         """
-        x = self._map(prompt, sampler, num_steps, eta, guidance_scale, negative_prompt)
+        (x, *others), _ = self._map(prompt, sampler, num_steps, eta, guidance_scale, negative_prompt)
+        if others:
+            raise ValueError(f"{prompt!r} has {1 + len(others)} styles, each a map; name one: '{prompt}~0'")
         return x.matrix[0].T.copy(), x.offset[0].copy()
 
     def law(
@@ -336,8 +357,8 @@ class LinearDiffusion(Learner):
         eta: float | None = None,
         guidance_scale: float | None = None,
         negative_prompt: Any = None,
-    ) -> Gaussian:
-        """The Gaussian that the latents of this prompt are drawn from, by this sampler.
+    ) -> Gaussian | Mixture:
+        """The law that the latents of this prompt are drawn from, by this sampler.
 
         Parameters
         ----------
@@ -346,10 +367,11 @@ class LinearDiffusion(Learner):
 
         Returns
         -------
-        Gaussian
+        Gaussian, or Mixture of the prompt's styles
         """
-        x = self._map(prompt, sampler, num_steps, eta, guidance_scale, negative_prompt)
-        return Gaussian(x.offset[0].copy(), x.covariance[0])
+        maps, weights = self._map(prompt, sampler, num_steps, eta, guidance_scale, negative_prompt)
+        laws = [Gaussian(x.offset[0].copy(), x.covariance[0]) for x in maps]
+        return laws[0] if len(laws) == 1 else Mixture(weights, laws)
 
     def encode(self, images: Any) -> Array:
         """Latents of shape (n, n_components_) of images of shape (n, \\*image_shape_)."""
@@ -394,6 +416,26 @@ class LinearDiffusion(Learner):
             law = self.law(prompts[members[0]])
             total += log_density(images[members], law, encoder, floor).sum()
         return float(total / len(request))
+
+    @property
+    def styles_(self) -> dict[str, tuple[Array, Images]]:
+        solution = self._solution()
+        if solution.styles is None:
+            raise AttributeError("this model has no styles; fit with n_styles=2 or more")
+        moments, owner = solution.styles.moments, solution.styles.prompt
+        return {
+            prompt: (moments.weight[owner == u], self.decode(moments.mean[owner == u]))
+            for u, prompt in enumerate(solution.known)
+        }
+
+    @property
+    def contrast_(self) -> Contrast | None:
+        if self.contrast is None:
+            return None
+        solution = self._solution()
+        if solution.contrast is None:
+            solution.contrast = Contrast.solve(solution.law, solution.encoder, self.pixel_range_)
+        return solution.contrast
 
     # ------------------------------------------------------------------ behind the scenes
 
@@ -445,15 +487,17 @@ class LinearDiffusion(Learner):
         eta: float | None,
         guidance_scale: float | None,
         negative_prompt: Any,
-    ) -> Affine:
-        """The composed map of one prompt."""
+    ) -> tuple[list[Affine], list[float]]:
+        """The composed map of one prompt, or those of its styles, and how often each is drawn."""
         plan = self._plan(sampler, num_steps, eta)
         if isinstance(prompt, str | dict):
             request = self._request([prompt], guidance_scale, negative_prompt)
-            return self._solution().compose(request.conditions, plan)[0]
+            alternatives = self._solution().alternatives(request.conditions[0])
+            maps = self._solution().compose([condition for condition, _ in alternatives], plan)
+            return maps, [weight for _, weight in alternatives]
         embedding = np.asarray(prompt)
         if embedding.ndim != 1 or embedding.dtype.kind not in "biuf":
             raise TypeError(f"expected one prompt, a string, weights or an embedding; got {prompt!r}")
         request = self._request(embedding[None], guidance_scale, negative_prompt)
         ((_, _, denoiser),) = self._solution().groups(request)
-        return compose(denoiser, 1, self.n_components_, plan)
+        return [compose(denoiser, 1, self.n_components_, plan)], [1.0]

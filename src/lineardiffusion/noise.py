@@ -20,7 +20,7 @@ from lineardiffusion.moments import Array
 
 Seed: TypeAlias = "int | Sequence[int] | None"
 
-START, SAMPLER, PROMPTS = (), (1,), (2,)  # the streams of one seed
+START, SAMPLER, PROMPTS, STYLES = (), (1,), (2,), (3,)  # the streams of one seed
 
 
 def check_seed(seed: Seed, n: int, random_state: object = None) -> int | list[int]:
@@ -56,6 +56,13 @@ def draw(seed: int | list[int], n: int, d: int, stream: tuple[int, ...] = START)
         return generator(seed, stream).normal(size=(n, d))
     rows = [generator(one, stream).normal(size=d) for one in seed]
     return np.reshape(rows, (n, d))
+
+
+def uniform(seed: int | list[int], n: int, m: int, stream: tuple[int, ...]) -> Array:
+    """Numbers between 0 and 1, one row an image, shape (n, m)."""
+    if isinstance(seed, int):
+        return generator(seed, stream).random((n, m))
+    return np.reshape([generator(one, stream).random(m) for one in seed], (n, m))
 
 
 def generators(seed: int | list[int], n: int) -> list[np.random.Generator]:

@@ -6,7 +6,9 @@ Gaussian, for guidance). A plain prompt is one part of weight 1.
 
     "7"                        (7, 1)
     {"3": 0.5, "8": 0.5}       (3, 1/2) (8, 1/2)
-    "7" guided by w            (everything, 1 - w) (7, w)
+    "7" guided by w            (7, w) (everything, 1 - w)
+
+Where prompts have styles, a symbol is a style, and "7" names a family of them: each image draws one.
 
 Conditions that recur are composed once into a map and remembered, so an image costs one product, whatever
 the number of steps. Embeddings given as numbers are as many as the images, and are walked instead.
@@ -17,25 +19,36 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from itertools import product
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lineardiffusion import noise
 from lineardiffusion.affine import Affine
-from lineardiffusion.denoise import Denoiser, GaussianDenoiser
+from lineardiffusion.contrast import Contrast
+from lineardiffusion.denoise import Denoiser, GaussianDenoiser, MixtureDenoiser
 from lineardiffusion.encode import ImageEncoder
 from lineardiffusion.guide import Combination
-from lineardiffusion.moments import Array
+from lineardiffusion.moments import Array, Moments
 from lineardiffusion.regression import RegressionDenoiser
+from lineardiffusion.styles import Styles
 from lineardiffusion.text import TextEncoder, symbols
 from lineardiffusion.trajectory import Plan, compose, walk
 
-MAPS_KEPT = 256  # composed maps remembered
+MAPS_KEPT = 1024  # composed maps remembered
+ALTERNATIVES = 1000  # components of a mixture at most
 WALK_BYTES = 2**27  # of matrices, one an embedding, at a time
 
-Part: TypeAlias = "int | tuple[float, ...] | None"  # a symbol, an embedding, everything
+
+class Family(NamedTuple):
+    """All styles of a prompt, by its place among the known ones."""
+
+    prompt: int
+
+
+Part: TypeAlias = "int | Family | tuple[float, ...] | None"  # a symbol, styles, an embedding, everything
 Condition: TypeAlias = tuple[tuple[Part, float], ...]
 
 
@@ -66,6 +79,12 @@ class Solution:
         Of the pooled moments.
     given : GaussianDenoiser or RegressionDenoiser
         Of the prompts: one Gaussian a symbol, or the regression on embeddings.
+    law : Moments
+        Of the latents that the exact sampler draws, one group a Gaussian of theirs.
+    styles : Styles or None
+        The styles, if `given` has one Gaussian for each.
+    contrast : Contrast or None
+        The last step of decoding, once it is solved.
     maps : dict
         Composed maps, by condition and plan.
     """
@@ -75,6 +94,9 @@ class Solution:
     text: TextEncoder | None
     everything: GaussianDenoiser
     given: GaussianDenoiser | RegressionDenoiser
+    law: Moments
+    styles: Styles | None = None
+    contrast: Contrast | None = None
     maps: dict[tuple[Any, ...], Affine] = field(default_factory=dict)
 
     @property
@@ -109,10 +131,67 @@ class Solution:
         """The condition of a prompt, of weighted prompts, or of an embedding."""
         weights = check_weights({prompt: 1.0} if isinstance(prompt, str) else prompt)
         if self.text is None:
-            places = symbols(list(weights), self.known).tolist()
-            return tuple(zip(places, weights.values(), strict=True))
+            return tuple((self._symbol(prompt), weight) for prompt, weight in weights.items())
         embeddings = self.text.embed(list(weights))
         return ((tuple((np.array(list(weights.values())) @ embeddings).tolist()), 1.0),)
+
+    def _symbol(self, prompt: str) -> int | Family:
+        """The symbol of a prompt; its family if it has styles; the style if it names one."""
+        name, tilde, number = prompt.rpartition("~")
+        if self.styles is None:
+            return int(symbols([prompt], self.known)[0])
+        if prompt in self.known or not tilde or not number.isdecimal():
+            return Family(int(symbols([prompt], self.known)[0]))
+        (place,) = symbols([name], self.known).tolist()
+        own = np.flatnonzero(self.styles.prompt == place)
+        if int(number) >= len(own):
+            raise ValueError(f"{name!r} has the styles 0 to {len(own) - 1}, not {number}")
+        return int(own[int(number)])
+
+    def family(self, part: Part) -> list[tuple[Part, float]]:
+        """The styles of a family with their frequencies; any other part alone."""
+        if not isinstance(part, Family) or self.styles is None:
+            return [(part, 1.0)]
+        own = np.flatnonzero(self.styles.prompt == part.prompt)
+        weight = self.styles.moments.weight[own]
+        return [(int(g), float(w)) for g, w in zip(own, weight / weight.sum(), strict=True) if w]
+
+    def alternatives(self, condition: Condition) -> list[tuple[Condition, float]]:
+        """The conditions that a condition of families stands for, with their probabilities."""
+        families = [self.family(part) for part, _ in condition]
+        if math.prod(map(len, families)) > ALTERNATIVES:
+            raise ValueError("too many styles to combine; name them, as in '7~12'")
+        weights = [w for _, w in condition]
+        return [
+            (
+                tuple((part, w) for (part, _), w in zip(choice, weights, strict=True)),
+                math.prod(p for _, p in choice),
+            )
+            for choice in product(*families)
+        ]
+
+    def settle(self, request: Request, seeds: int | list[int]) -> Request:
+        """Draw a style for every image whose prompt leaves it open."""
+        if self.styles is None:
+            return request
+        m = max(map(len, request.conditions))
+        chance = noise.uniform(seeds, len(request), m, noise.STYLES)
+        place = np.empty_like(request.place)
+        settled: dict[Condition, int] = {}
+        for i, condition in enumerate(request.conditions):
+            members = np.flatnonzero(request.place == i)
+            columns = []
+            for j, (part, _) in enumerate(condition):
+                family = self.family(part)
+                edges = np.cumsum([w for _, w in family])[:-1]
+                columns.append(np.searchsorted(edges, chance[members, j], side="right"))
+            choices, which = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
+            for k, choice in enumerate(choices.tolist()):
+                chosen = tuple(
+                    (self.family(part)[at][0], w) for at, (part, w) in zip(choice, condition, strict=True)
+                )
+                place[members[which.ravel() == k]] = settled.setdefault(chosen, len(settled))
+        return Request(place, list(settled))
 
     def denoiser(self, condition: Condition) -> Denoiser:
         """The denoiser of one condition, in the coordinates of the latents."""
@@ -120,6 +199,11 @@ class Solution:
         return parts[0] if len(parts) == 1 else Combination(parts, [w for _, w in condition])
 
     def _part(self, part: Part) -> GaussianDenoiser | RegressionDenoiser:
+        if isinstance(part, Family):
+            raise ValueError(
+                f"{self.known[part.prompt]!r} has {len(self.family(part))} styles; name one, as in "
+                f"'{self.known[part.prompt]}~0'"
+            )
         return self.everything if part is None else self.given.select(np.array([part]))
 
     # ------------------------------------------------------------------ conditions to latents
@@ -177,21 +261,38 @@ class Solution:
                 latents[members] = x.reshape(len(members), -1)
             yield latents
 
-    def groups(self, request: Request) -> Iterator[tuple[NDArray[np.intp], tuple[int, int, int], Denoiser]]:
-        """The images that share a denoiser, the shape (p, m, d) of their latents, and the denoiser."""
+    def groups(
+        self, request: Request, mixed: bool = False
+    ) -> Iterator[tuple[NDArray[np.intp], tuple[int, int, int], Denoiser]]:
+        """The images that share a denoiser, the shape (p, m, d) of their latents, and the denoiser.
+
+        With `mixed` a family is denoised by all its styles, as the mixture that it is.
+        """
         if request.embeddings is None:
             for i, condition in enumerate(request.conditions):
                 members = np.flatnonzero(request.place == i)
-                yield members, (1, len(members), self.d), self.denoiser(condition)
+                ((part, _), *others) = condition
+                denoiser: Any
+                if (
+                    mixed
+                    and isinstance(part, Family)
+                    and not others
+                    and isinstance(self.given, GaussianDenoiser)
+                ):
+                    styles, weights = zip(*self.family(part), strict=True)
+                    denoiser = MixtureDenoiser(self.given.select(np.array(styles)), np.array(weights))
+                else:
+                    denoiser = self.denoiser(condition)
+                yield members, (1, len(members), self.d), denoiser
             return
         ((_, weight), *away) = request.conditions[0]
         step = max(1, WALK_BYTES // (8 * self.d * self.given.width))
         for first in range(0, len(request), step):
             members = np.arange(first, min(first + step, len(request)))
-            denoiser: Denoiser = self.given.select(request.embeddings[members])
+            denoiser = self.given.select(request.embeddings[members])
             if away:
-                others = [self._part(part) for part, _ in away]
-                denoiser = Combination([denoiser, *others], [weight, *(w for _, w in away)])
+                further = [self._part(part) for part, _ in away]
+                denoiser = Combination([denoiser, *further], [weight, *(w for _, w in away)])
             yield members, (len(members), 1, self.d), denoiser
 
 

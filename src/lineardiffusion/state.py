@@ -14,6 +14,7 @@ import numpy as np
 from lineardiffusion.encode import ImageEncoder
 from lineardiffusion.joint import JointMoments
 from lineardiffusion.moments import Moments
+from lineardiffusion.styles import Styles
 from lineardiffusion.text import symbols, vocabulary
 
 
@@ -34,6 +35,8 @@ class State:
     pixel_dtype : numpy dtype
     encoder : ImageEncoder or None
         The basis of the latents, where the moments are of latents.
+    styles : Styles or None
+        Of the latents. New data makes new latents: a sum has none.
     """
 
     moments: Moments | JointMoments
@@ -42,6 +45,7 @@ class State:
     pixel_range: tuple[float, float]
     pixel_dtype: np.dtype[Any]
     encoder: ImageEncoder | None = None
+    styles: Styles | None = None
 
     def __add__(self, other: State) -> State:
         """The state of both data sets, moments of pixels both."""
