@@ -1,0 +1,249 @@
+"""Styles, mixtures and contrast: two roads to each."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.stats import ks_2samp, multivariate_normal
+from sklearn.cluster import KMeans
+
+from lineardiffusion import Gaussian, LinearDiffusion, Mixture
+from lineardiffusion.contrast import censored
+from lineardiffusion.moments import Moments
+from lineardiffusion.styles import Styles
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    """Two prompts, three far blobs each with 40, 60 and 100 images of 2 x 2 pixels."""
+    rng = np.random.default_rng(0)
+    centres = 40 * rng.normal(size=(2, 3, 4))
+    images, prompts, blob = [], [], []
+    for u, name in enumerate("ab"):
+        for k, n in enumerate((40, 60, 100)):
+            images.append(centres[u, k] + rng.normal(size=(n, 4)) * [3.0, 2.0, 1.0, 0.5])
+            prompts += [name] * n
+            blob += [k] * n
+    order = rng.permutation(400)
+    images = np.concatenate(images)[order].reshape(-1, 2, 2)
+    return [prompts[i] for i in order], images, np.array(blob)[order]
+
+
+@pytest.fixture(scope="module")
+def ld(blobs):
+    prompts, images, _ = blobs
+    return LinearDiffusion(n_styles=3).fit(prompts, images)
+
+
+def of(blobs, prompt, k):
+    prompts, images, blob = blobs
+    return images[(np.array(prompts) == prompt) & (blob == k)]
+
+
+def test_a_style_is_a_blob(ld, blobs):
+    """Numbered by falling frequency; each draws what a model of its images alone draws."""
+    for prompt in "ab":
+        counts, means = ld.styles_[prompt]
+        assert counts.tolist() == [100, 60, 40]
+        for style, k in enumerate((2, 1, 0)):
+            own = of(blobs, prompt, k)
+            np.testing.assert_allclose(means[style], own.mean(axis=0), atol=1e-9)
+            z = ld.encode(own)
+            law = ld.law(f"{prompt}~{style}")
+            np.testing.assert_allclose(law.mean, z.mean(axis=0), atol=1e-9)
+            np.testing.assert_allclose(law.covariance, np.cov(z.T, bias=True), atol=1e-9)
+
+
+def test_styles_by_k_means(digits):
+    """Against scikit-learn's k-means with the same seed: the same split, its moments by numpy."""
+    prompts, images = digits
+    ld = LinearDiffusion(20, n_styles=4, random_state=7).fit(prompts, images)
+    z = ld.encode(images)[np.array(prompts) == "3"]
+    labels = KMeans(4, n_init=1, random_state=7, max_iter=50).fit(z.astype(np.float32)).labels_
+    counts, means = ld.styles_["3"]
+    order = np.argsort(-np.bincount(labels), kind="stable")
+    assert np.abs(counts - np.bincount(labels)[order]).sum() <= 2  # an image on the border
+    np.testing.assert_allclose(means, [ld.decode(z[labels == k].mean(axis=0)) for k in order], atol=0.2)
+
+
+def test_a_family_draws_its_styles_by_frequency(ld, blobs):
+    drawn = ld.predict(["a"] * 4000, seed=1).reshape(4000, 4)
+    _, means = ld.styles_["a"]
+    nearest = ((drawn[:, None] - means.reshape(3, 4)) ** 2).sum(axis=2).argmin(axis=1)
+    share = np.bincount(nearest, minlength=3) / 4000
+    np.testing.assert_allclose(share, [0.5, 0.3, 0.2], atol=5 * 0.5 / np.sqrt(4000))
+    # image i depends on its seed alone, in a batch of any size
+    np.testing.assert_allclose(ld.predict(["a"] * 7, seed=1).reshape(7, 4), drawn[:7], atol=1e-9)
+    np.testing.assert_allclose(ld.predict(["a"], seed=[1])[0].ravel(), drawn[0], atol=1e-9)
+
+
+def test_the_law_of_a_family_is_the_mixture_that_is_drawn(ld):
+    law = ld.law("a", sampler="ddpm", num_steps=6)
+    assert isinstance(law, Mixture)
+    drawn = ld.encode(ld.predict(["a"] * 20_000, seed=2, sampler="ddpm", num_steps=6))
+    mine, theirs = (law.log_prob(x) for x in (law.draw(20_000, seed=3), drawn))
+    assert ks_2samp(mine, theirs).pvalue > 1e-3
+    # control: styles drawn evenly, not by frequency
+    even = Mixture([1 / 3] * 3, law.components)
+    assert ks_2samp(law.log_prob(even.draw(20_000, seed=3)), theirs).pvalue < 1e-6
+
+
+def test_a_mixture_by_scipy(ld):
+    law = ld.law("b")
+    x = law.draw(200, seed=0)
+    by_hand = sum(
+        w * multivariate_normal(c.mean, c.covariance).pdf(x)
+        for w, c in zip(law.weights, law.components, strict=True)
+    )
+    np.testing.assert_allclose(law.log_prob(x), np.log(by_hand), rtol=1e-9)
+    many = law.draw(200_000, seed=1)
+    scale = np.sqrt(np.trace(law.covariance))
+    np.testing.assert_allclose(many.mean(axis=0), law.mean, atol=5 * scale / np.sqrt(200_000))
+    np.testing.assert_allclose(np.cov(many.T), law.covariance, atol=0.02 * scale**2)
+    alone = Mixture([1.0], [Gaussian(np.zeros(2), np.eye(2))])
+    np.testing.assert_allclose(alone.covariance, np.eye(2))
+
+
+def test_denoising_a_family_is_its_posterior_mean(ld):
+    """By Bayes' rule on a million draws: those whose noisy image comes near weigh by the noise's density."""
+    law, sigma = ld.law("a"), 30.0
+    x = ld.encode(ld.styles_["a"][1][:1]) + 0.3
+    clean = law.draw(1_000_000, seed=0)
+    level = sigma / ld.scaling_factor_
+    weight = np.exp(-((x - clean) ** 2).sum(axis=1) / (2 * level**2))
+    expected = weight @ clean / weight.sum()
+    found = ld.encode(ld.denoise(ld.decode(x), sigma, ["a"]))[0]
+    spread = np.sqrt(np.trace(law.covariance))
+    np.testing.assert_allclose(found, expected, atol=0.01 * spread)
+    named = ld.encode(ld.denoise(ld.decode(x), sigma, ["a~0"]))[0]
+    assert np.abs(named - expected).max() > 0.02 * spread  # one style alone answers otherwise
+
+
+def test_score_of_styles_is_the_mixture_s(ld, blobs):
+    prompts, images, _ = blobs
+    total = 0.0
+    for prompt in "ab":
+        own = ld.encode(images[np.array(prompts) == prompt])
+        total += ld.law(prompt).log_prob(own).sum()
+    expected = total / 400 - 4 * np.log(ld.scaling_factor_)  # full rank: latents are pixels, scaled
+    assert ld.score(prompts, images) == pytest.approx(expected, rel=1e-6)
+    assert ld.score(prompts, images) > LinearDiffusion().fit(prompts, images).score(prompts, images) + 1
+
+
+def test_a_second_pass_over_a_stream(blobs):
+    """The same images in batches: the same styles, and the moments of the centres' cells."""
+    prompts, images, _ = blobs
+    stream = LinearDiffusion(n_styles=3)
+    for part in np.array_split(np.arange(400), 3):
+        stream.partial_fit([prompts[i] for i in part], images[part])
+    with pytest.raises(ValueError, match=r"second pass.*partial_fit_styles"):
+        stream.predict(["a"])
+    for part in np.array_split(np.arange(400), 3):
+        stream.partial_fit_styles([prompts[i] for i in part], images[part])
+    whole = LinearDiffusion(n_styles=3).fit(prompts, images)
+    for prompt in "ab":  # far blobs: a third of the images finds the same centres
+        np.testing.assert_array_equal(stream.styles_[prompt][0], whole.styles_[prompt][0])
+        np.testing.assert_allclose(stream.styles_[prompt][1], whole.styles_[prompt][1], atol=1e-9)
+    stream.partial_fit(prompts[:5], images[:5])
+    with pytest.raises(ValueError, match="second pass"):
+        stream.predict(["a"])
+
+
+def test_small_styles_are_of_low_rank():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(40, 10)) * np.geomspace(10, 1, 10)
+    moments = Moments.of(rows, [0] * 8 + [1] * 32, 2)
+    sound = Styles(moments.mean, np.array([0, 0]), moments).sound()
+    for g, rank in ((0, 2), (1, 8)):
+        variance = np.linalg.eigvalsh(moments.scatter[g])
+        kept = np.linalg.eigvalsh(sound.scatter[g])
+        np.testing.assert_allclose(kept[-rank:], variance[-rank:], rtol=1e-10)
+        np.testing.assert_allclose(kept[:-rank], 0.0, atol=1e-10 * variance[-1])
+
+
+def test_guided_and_weighed_styles(ld):
+    """Parts keep their style: weights of two named styles are the combination of the two."""
+    both = ld.predict([{"a~0": 0.5, "b~1": 0.5}], seed=1, sampler="heun")
+    matrix, offset = ld.affine({"a~0": 0.5, "b~1": 0.5}, sampler="heun")
+    noise = np.random.default_rng(1).normal(size=(1, 4))
+    np.testing.assert_allclose(ld.encode(both)[0], matrix @ noise[0] + offset, atol=1e-8)
+    drawn = ld.predict([{"a": 0.5, "b": 0.5}] * 50, seed=1, sampler="heun")
+    assert len(np.unique(np.round(drawn.reshape(50, -1).mean(axis=1) / 5))) > 3  # of nine combinations
+    assert len(ld.law({"a": 0.5, "b": 0.5}, sampler="heun").components) == 9
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda m: m.predict(["a~999"]), ValueError, "'a' has the styles 0 to 2, not 999"),
+        (lambda m: m.predict(["c~1"]), ValueError, "unknown prompt 'c'"),
+        (lambda m: m.predict(["a~x"]), ValueError, "unknown prompt 'a~x'"),
+        (lambda m: m.affine("a"), ValueError, "3 styles, each a map; name one: 'a~0'"),
+        (lambda m: m.refit(n_styles=2), ValueError, "take the images"),
+        (lambda m: m.refit(n_components=2), ValueError, "fixed by the moments"),
+        (lambda m: m.refit(text_encoder="words"), ValueError, "styles need"),
+        (lambda m: m.refit(contrast="loud"), ValueError, "contrast must be"),
+        (lambda m: LinearDiffusion(n_styles=0).fit(["a"], np.ones((1, 2))), ValueError, "1 or more"),
+        (lambda m: LinearDiffusion(n_styles=2).fit([[1.0]], [[2.0]]), ValueError, "no styles"),
+    ],
+)
+def test_bad_styles(ld, call, error, message):
+    with pytest.raises(error, match=message):
+        call(ld)
+    assert ld.predict(["a"], seed=0).shape == (1, 2, 2)
+
+
+def test_more_styles_than_images():
+    images = np.random.default_rng(0).normal(size=(6, 3))
+    with pytest.warns(UserWarning, match="'b' has fewer distinct images than n_styles=3"):
+        ld = LinearDiffusion(n_styles=3).fit(["a"] * 4 + ["b"] * 2, images)
+    assert len(ld.styles_["b"][0]) == 2
+    assert np.isfinite(ld.predict(["a", "b"] * 20, seed=0)).all()
+
+
+# ---------------------------------------------------------------------- contrast
+
+
+def test_moments_of_a_clipped_normal_by_simulation():
+    rng = np.random.default_rng(0)
+    mean, deviation = np.array([-1.0, 0.3, 2.0, 0.5]), np.array([1.0, 0.2, 3.0, 1e-9])
+    y = np.clip(mean + deviation * rng.normal(size=(1_000_000, 4)), 0, 1)
+    first, second = censored(mean, deviation, 0.0, 1.0)
+    np.testing.assert_allclose(first, y.mean(axis=0), atol=5 * 0.5 / 1000)
+    np.testing.assert_allclose(second, (y**2).mean(axis=0), atol=5 * 0.5 / 1000)
+    wrong, _ = censored(mean + 0.05, deviation, 0.0, 1.0)  # control
+    assert np.abs(wrong - y.mean(axis=0)).max() > 0.01
+
+
+@pytest.mark.parametrize("n_styles", [1, 3])
+@pytest.mark.parametrize("scale", [False, True])
+def test_contrast_gives_the_pixels_of_the_data(digits, n_styles, scale):
+    """20,000 pictures drawn by frequency: mean and deviation of all pixels, in closed form."""
+    prompts, images = digits
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ld = LinearDiffusion(n_styles=n_styles, scale=scale, contrast="affine").fit(prompts, images)
+    drawn, _ = ld.sample(20_000, seed=0)
+    assert drawn.min() == 0.0
+    assert drawn.max() == 16.0
+    np.testing.assert_allclose([drawn.mean(), drawn.std()], [images.mean(), images.std()], rtol=0.004)
+    plain, _ = LinearDiffusion().fit(prompts, images).sample(20_000, seed=0)
+    assert plain.min() < -1  # control: without contrast pixels spill, and clipping alone greys them
+    assert abs(plain.clip(0, 16).std() / images.std() - 1) > 0.01
+
+
+def test_contrast_touches_pictures_only(digits):
+    prompts, images = digits
+    plain, ld = (LinearDiffusion(contrast=c).fit(prompts, images) for c in (None, "affine"))
+    np.testing.assert_array_equal(ld.law("7").covariance, plain.law("7").covariance)
+    assert ld.score(prompts, images) == plain.score(prompts, images)
+    a, b = (m.predict(["7"], seed=1, return_trajectory=True)[1] for m in (plain, ld))
+    np.testing.assert_array_equal(a, b)
+    contrast = ld.contrast_
+    expected = np.clip(contrast.gain * plain.predict(["7"], seed=1) + contrast.offset, 0, 16)
+    np.testing.assert_allclose(ld.predict(["7"], seed=1), expected, rtol=1e-6)
+    (picture,) = ld.predict(["7"], seed=1, output_type="pil")
+    np.testing.assert_allclose(np.asarray(picture), expected[0] * 255 / 16, atol=0.51)
+    np.testing.assert_array_equal(
+        plain.refit(contrast="affine").predict(["7"], seed=1), ld.predict(["7"], seed=1)
+    )
