@@ -76,6 +76,28 @@ def test_positions_tell_places_apart(coloured):
     assert gap < 1e-9 < 0.1 < np.linalg.norm(onehot.law("a b").mean - onehot.law("b a").mean)
 
 
+def test_too_many_prompts_keep_joint_moments(coloured):
+    """Where one block a prompt is too large, the joint moments give the same answer."""
+    prompts, images, _ = coloured
+    rng = np.random.default_rng(1)
+    images = np.tile(images.reshape(400, 6), (1, 20)) + rng.normal(size=(400, 120))
+    prompts = [f"{prompt.split()[0]} {'x' * (i % 30)}".strip() for i, prompt in enumerate(prompts)]
+    encoder = CountVectorizer(max_features=2)
+    blocks = LinearDiffusion(40, text_encoder=encoder).fit(prompts, images)
+    needed = 8 * (3 * 41) ** 2  # two words and 40 components
+    assert len(blocks.prompts_) * 40**2 * 8 > needed > 8 * 120**2  # blocks do not fit, the basis does
+    joint = LinearDiffusion(40, text_encoder=encoder, max_memory=needed).fit(prompts, images)
+    assert joint.moments_.matrix.nbytes == needed
+    asked = prompts[:6]
+    np.testing.assert_allclose(joint.predict(asked, seed=1), blocks.predict(asked, seed=1), atol=1e-5)
+    with pytest.raises(ValueError, match="joint"):
+        joint.refit(text_encoder="words")
+    with pytest.raises(ValueError, match="max_memory"):
+        LinearDiffusion(40, text_encoder=encoder, max_memory=needed - 1).fit(prompts, images)
+    with pytest.raises(ValueError, match="joint moments have none"):
+        joint.sample()
+
+
 def test_refit_is_fit(coloured):
     prompts, images, _ = coloured
     expected = LinearDiffusion(4, text_encoder="words", scale=True).fit(prompts, images)

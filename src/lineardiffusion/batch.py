@@ -84,20 +84,30 @@ class Batch:
         everyone = np.zeros(len(self.rows), np.intp)
         return Moments.of(self.rows, everyone, 1, self.sample_weight)
 
-    def latent_moments(self, encoder: ImageEncoder) -> Moments | JointMoments:
-        """The moments of the latents under every prompt: a second pass."""
+    def latent_moments(
+        self, encoder: ImageEncoder, embeddings: Array | None = None
+    ) -> Moments | JointMoments:
+        """The moments of the latents under every prompt: a second pass.
+
+        With `embeddings` (g, k) of the known prompts they are joint, for prompts too many to keep a block
+        each.
+        """
         total: Any = None
         for start in range(0, len(self.rows), ROWS):
             block = slice(start, start + ROWS)
-            part = self._measure(encoder.encode(self.rows[block]), block)
+            part = self._measure(encoder.encode(self.rows[block]), block, embeddings)
             total = part if total is None else total + part
         if isinstance(total, JointMoments):
             d = len(total.origin)
             return total.project(np.zeros(d), np.eye(d))
         return total  # type: ignore[no-any-return]
 
-    def _measure(self, rows: NDArray[np.generic], block: slice) -> Moments | JointMoments:
+    def _measure(
+        self, rows: NDArray[np.generic], block: slice, embeddings: Array | None = None
+    ) -> Moments | JointMoments:
         weight = None if self.sample_weight is None else self.sample_weight[block]
+        if embeddings is not None:
+            return JointMoments.of(embeddings[self.prompts[block]], rows, weight)
         if self.known:
             return Moments.of(rows, self.prompts[block], len(self.known), weight)
         return JointMoments.of(self.prompts[block], rows, weight)

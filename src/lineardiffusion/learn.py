@@ -230,6 +230,9 @@ class Learner(BaseEstimator):
         fixed = [name for name in ("n_components", "scale") if name in params]
         if fixed and (self._state.encoder is not None or self._state.styles is not None):
             raise ValueError(f"{fixed[0]} is fixed by the moments, which are of latents; fit again")
+        joint = isinstance(self._state.moments, JointMoments) and bool(self._state.known)
+        if joint and params.get("text_encoder", self.text_encoder) != self.text_encoder:
+            raise ValueError("text_encoder is fixed by the moments, which are joint; fit again")
         if params.get("n_styles", self.n_styles) != self.n_styles:
             raise ValueError("other styles take the images: fit again, or partial_fit_styles")
         before = self.get_params(deep=False)
@@ -246,7 +249,10 @@ class Learner(BaseEstimator):
     def prompt_prior_(self) -> Array:
         check_is_fitted(self)
         if not isinstance(self.moments_, Moments):
-            raise AttributeError("embeddings have no frequency, only prompts that are strings do")
+            raise AttributeError(
+                "joint moments keep no frequency of prompts, neither of embeddings nor of so many prompts "
+                "that one block each would be too large"
+            )
         weight = self.moments_.weight
         return np.asarray(weight / weight.sum())
 
@@ -284,8 +290,12 @@ class Learner(BaseEstimator):
                 f"{n} images of {D} pixels need {needed / 1e9:.1f} GB to find their components; use fewer "
                 f"or smaller images, or allow it: LinearDiffusion(max_memory={needed:.3g})"
             )
-        self._check_memory(batch, len(encoder.components))
-        return batch.state(batch.latent_moments(encoder), encoder)
+        d, embeddings = len(encoder.components), None
+        if batch.known and batch.nbytes(d) > self.max_memory:
+            text = fit_text_encoder(self.text_encoder, batch.known)
+            embeddings = None if text is None else text.embed(batch.known)
+        self._check_memory(batch, d, embeddings)
+        return batch.state(batch.latent_moments(encoder, embeddings), encoder)
 
     def _basis(self) -> ImageEncoder:
         """The encoder alone, for a second pass."""
@@ -437,9 +447,9 @@ class Learner(BaseEstimator):
         check_guidance(self.guidance_scale, None)
         Plan.of(self.sampler, self.num_steps, self.schedule, self.eta, every_step=False)
 
-    def _check_memory(self, batch: Batch, d: int) -> None:
+    def _check_memory(self, batch: Batch, d: int, embeddings: Array | None) -> None:
         """Refuse what would not fit even in the latent space."""
-        needed = batch.nbytes(d)
+        needed = batch.nbytes(d) if embeddings is None else JointMoments.nbytes(embeddings.shape[1], d)
         if needed > self.max_memory:
             fitting = int(d * (self.max_memory / needed) ** 0.5)
             raise ValueError(

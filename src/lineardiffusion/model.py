@@ -24,7 +24,7 @@ from lineardiffusion.gaussian import Gaussian, Mixture
 from lineardiffusion.images import to_pil
 from lineardiffusion.learn import Learner, Prompts
 from lineardiffusion.likelihood import log_density, rounding_variance
-from lineardiffusion.moments import Array
+from lineardiffusion.moments import Array, Moments
 from lineardiffusion.noise import Seed
 from lineardiffusion.trajectory import Plan, compose
 
@@ -278,8 +278,8 @@ class LinearDiffusion(Learner):
         if n_samples < 1:
             raise ValueError(f"n_samples must be 1 or more, got {n_samples}")
         known = self._state.known
-        if not known:
-            raise ValueError("sample draws prompts by their frequency, but embeddings have none")
+        if not isinstance(self.moments_, Moments):
+            raise ValueError("sample draws prompts by their frequency, but joint moments have none")
         one = noise.check_seed(seed, n_samples, self.random_state)
         key = one if isinstance(one, int) else one[0]
         drawn = noise.generator(key, noise.PROMPTS).choice(len(known), size=n_samples, p=self.prompt_prior_)

@@ -1,0 +1,31 @@
+"""Between two prompts: from a 3 to an 8, and from a 4 to a 9, with the same noise.
+
+``python examples/plot_between.py`` draws docs/between.png: each row one noise, each column a weight. Guidance
+goes on where the weights end: the last column is a prompt beyond itself.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from lineardiffusion import LinearDiffusion, plot
+from lineardiffusion.datasets import load_mnist
+
+STEPS = np.linspace(0, 1, 8)
+PAIRS = [("3", "8"), ("4", "9"), ("1", "7"), ("0", "6")]
+
+
+def main() -> None:
+    ld = LinearDiffusion(contrast="affine", sampler="dpm++2m", num_steps=30).fit(*load_mnist())
+    images, titles = [], []
+    for seed, (a, b) in enumerate(PAIRS):
+        prompts = [{a: 1 - w, b: w} for w in STEPS]
+        images.append(ld.predict(prompts, seed=[seed] * len(prompts)))
+        images.append(ld.predict([b], seed=[seed], guidance_scale=1.5, negative_prompt=a))
+        titles += [f"{a} {1 - w:.0%}, {b} {w:.0%}" for w in STEPS] + [f"{b}, not {a}"]
+    figure = plot.grid(np.concatenate(images), titles, columns=len(STEPS) + 1, vmin=0, vmax=255, size=1.1)
+    figure.savefig(Path(__file__).parent.parent / "docs" / "between.png", dpi=70)
+
+
+if __name__ == "__main__":
+    main()
