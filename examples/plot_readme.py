@@ -21,6 +21,9 @@ def main() -> None:
     ten_each = [digit for digit in digits for _ in range(10)]
     save(ld.predict(ten_each, seed=SEED), ten_each, "digits.png")
 
+    styles = LinearDiffusion(n_styles=50, contrast="affine").fit(*mnist)
+    save(styles.predict(ten_each, seed=SEED), ten_each, "styles.png")
+
     original = LinearDiffusion(sampler="one_step", scale=True).fit(*mnist)
     both = np.concatenate([original.predict(digits, seed=SEED), ld.predict(digits, seed=SEED)])
     save(both, digits * 2, "original.png")

@@ -14,6 +14,7 @@ def test_readme(monkeypatch, digits):
     monkeypatch.setattr(datasets, "load_mnist", lambda *args: digits)
     prompts, images = digits
     names = {
+        "np": np,
         "prompts": prompts,
         "images": images,
         "other": LinearDiffusion().fit(prompts, images),
