@@ -11,7 +11,6 @@ it was.
 from __future__ import annotations
 
 import copy
-import warnings
 from dataclasses import replace
 from typing import Any, Self
 
@@ -26,17 +25,13 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from lineardiffusion.batch import ROWS, Batch, check_images, check_prompts
-from lineardiffusion.denoise import GaussianDenoiser
-from lineardiffusion.encode import ImageEncoder
+from lineardiffusion.batch import Batch, check_images, check_prompts
 from lineardiffusion.joint import JointMoments
 from lineardiffusion.moments import Array, Moments
-from lineardiffusion.noise import check_seed
-from lineardiffusion.regression import RegressionDenoiser
+from lineardiffusion.recipe import Recipe
 from lineardiffusion.solution import Request, Solution, check_guidance
 from lineardiffusion.state import State
-from lineardiffusion.styles import CENTRED_ON, Styles
-from lineardiffusion.text import check_text_encoder, fit_text_encoder, symbols, vocabulary
+from lineardiffusion.text import check_text_encoder, vocabulary
 from lineardiffusion.trajectory import Plan
 
 Prompts = Any  # a list of n strings, or an array of shape (n, k) of numbers
@@ -90,12 +85,11 @@ class Learner(BaseEstimator):
             its range. The model stays as it was.
         """
         batch = self._check_batch(X, y, sample_weight, reset=True)
-        state = self._measure(batch)
-        solution = self._solve(state)
+        recipe = self._recipe()
+        state = recipe.measure(batch)
         if self.n_styles > 1:
-            state = self._add_styles(state, solution.encoder, batch)
-            solution = self._solve(state)
-        self._adopt(state, None if batch.known else X, solution)
+            state = recipe.add_styles(state, batch)
+        self._adopt(state, None if batch.known else X, recipe.solve(state))
         return self
 
     def partial_fit(self, X: Prompts, y: Any, sample_weight: Any = None) -> Self:
@@ -152,8 +146,7 @@ class Learner(BaseEstimator):
         if not isinstance(self.n_styles, int | np.integer) or self.n_styles < 2:
             raise ValueError(f"n_styles must be 2 or more to have styles, got {self.n_styles!r}")
         batch = self._check_batch(X, y, sample_weight, reset=False)
-        state = self._add_styles(self._state, self._basis(), batch)
-        self._adopt(state)
+        self._adopt(self._recipe().add_styles(self._state, batch))
         return self
 
     def merge(self, other: Self) -> Self:
@@ -239,7 +232,7 @@ class Learner(BaseEstimator):
         try:
             self.set_params(**params)
             self._check_params()
-            self._solved = {"solution": self._solve(self._state)}
+            self._solved = {"solution": self._recipe().solve(self._state)}
         except BaseException:
             self.set_params(**before)
             raise
@@ -274,62 +267,15 @@ class Learner(BaseEstimator):
 
     # ------------------------------------------------------------------ behind the scenes
 
-    def _measure(self, batch: Batch) -> State:
-        """The state that a batch leaves: in one pass over the pixels where memory allows, or in two."""
-        D, n = batch.rows.shape[1], len(batch.rows)
-        if batch.nbytes(D) <= self.max_memory:
-            return batch.state(batch.moments())
-        settings = (self.n_components, batch.image_shape)
-        if n < D and 8 * n * D <= self.max_memory:
-            encoder = ImageEncoder.fit_rows(batch.rows, batch.sample_weight, *settings, self.scale)
-        elif Moments.nbytes(1, D) <= self.max_memory:
-            encoder = ImageEncoder.fit(batch.pooled(), *settings, batch.rows.dtype, self.scale)
-        else:
-            needed = min(n * D, D**2) * 8
-            raise ValueError(
-                f"{n} images of {D} pixels need {needed / 1e9:.1f} GB to find their components; use fewer "
-                f"or smaller images, or allow it: LinearDiffusion(max_memory={needed:.3g})"
-            )
-        d, embeddings = len(encoder.components), None
-        if batch.known and batch.nbytes(d) > self.max_memory:
-            text = fit_text_encoder(self.text_encoder, batch.known)
-            embeddings = None if text is None else text.embed(batch.known)
-        self._check_memory(batch, d, embeddings)
-        return batch.state(batch.latent_moments(encoder, embeddings), encoder)
-
-    def _basis(self) -> ImageEncoder:
-        """The encoder alone, for a second pass."""
-        if self._state.encoder is not None:
-            return self._state.encoder
-        return self._solve(self._state).encoder
-
-    def _add_styles(self, state: State, encoder: ImageEncoder, batch: Batch) -> State:
-        """Count a batch's styles, and choose their centres if there are none."""
-        styles = state.styles
-        places = symbols([batch.known[u] for u in batch.prompts], state.known)
-        if styles is None:
-            missing = sorted(set(state.known) - set(batch.known))
-            if missing:
-                raise ValueError(
-                    f"the batch that chooses the styles must have every prompt, but {missing[0]!r} is not "
-                    "in it; give a larger or a better mixed batch first"
-                )
-            rng = np.random.default_rng(0)
-            few = np.sort(rng.permutation(len(places))[: CENTRED_ON * len(state.known)])
-            seed = check_seed(None, 1, self.random_state if self.random_state is not None else 0)
-            assert isinstance(seed, int)
-            styles, small = Styles.find(encoder.encode(batch.rows[few]), places[few], self.n_styles, seed)
-            if small:
-                warnings.warn(
-                    f"{state.known[small[0]]!r} has fewer distinct images than n_styles="
-                    f"{self.n_styles}, and so fewer styles (so have {len(small)} prompts in all)",
-                    stacklevel=3,
-                )
-        for start in range(0, len(places), ROWS):
-            block = slice(start, start + ROWS)
-            weight = None if batch.sample_weight is None else batch.sample_weight[block]
-            styles = styles.add(encoder.encode(batch.rows[block]), places[block], weight)
-        return replace(state, styles=styles)
+    def _recipe(self) -> Recipe:
+        return Recipe(
+            self.n_components,
+            self.scale,
+            self.text_encoder,
+            self.n_styles,
+            self.max_memory,
+            0 if self.random_state is None else self.random_state,
+        )
 
     def _solution(self) -> Solution:
         """What follows from the moments; solved once."""
@@ -339,32 +285,8 @@ class Learner(BaseEstimator):
                 "styles take a second pass: after partial_fit, give the batches to partial_fit_styles, too"
             )
         if "solution" not in self._solved:
-            self._solved["solution"] = self._solve(self._state)
+            self._solved["solution"] = self._recipe().solve(self._state)
         return self._solved["solution"]
-
-    def _solve(self, state: State) -> Solution:
-        """The encoder and the denoisers, from the moments."""
-        encoder, moments = state.encoder, state.moments
-        if encoder is None:
-            encoder = ImageEncoder.fit(
-                moments.pooled(), self.n_components, state.image_shape, state.pixel_dtype, self.scale
-            )
-            moments = moments.project(encoder.mean, encoder.analysis)
-        everything = GaussianDenoiser.from_moments(moments.pooled())
-        given: GaussianDenoiser | RegressionDenoiser
-        if state.styles is not None:
-            law = state.styles.sound()
-            given = GaussianDenoiser.from_moments(law)
-            return Solution(encoder, state.known, None, everything, given, law, state.styles)
-        law = moments if isinstance(moments, Moments) else moments.pooled()
-        text = fit_text_encoder(self.text_encoder, state.known) if state.known else None
-        if isinstance(moments, Moments) and text is not None:
-            moments = JointMoments.of_prompts(text.embed(state.known), moments)
-        if isinstance(moments, Moments):
-            given = GaussianDenoiser.from_moments(moments)
-        else:
-            given = RegressionDenoiser.from_moments(moments)
-        return Solution(encoder, state.known, text, everything, given, law)
 
     def _adopt(self, state: State, X: Any = None, solution: Solution | None = None) -> None:
         """Make a new state this model's; `X` are its embeddings, if it has any."""
@@ -446,16 +368,6 @@ class Learner(BaseEstimator):
             raise ValueError(f'contrast must be None or "affine", got {self.contrast!r}')
         check_guidance(self.guidance_scale, None)
         Plan.of(self.sampler, self.num_steps, self.schedule, self.eta, every_step=False)
-
-    def _check_memory(self, batch: Batch, d: int, embeddings: Array | None) -> None:
-        """Refuse what would not fit even in the latent space."""
-        needed = batch.nbytes(d) if embeddings is None else JointMoments.nbytes(embeddings.shape[1], d)
-        if needed > self.max_memory:
-            fitting = int(d * (self.max_memory / needed) ** 0.5)
-            raise ValueError(
-                f"the moments of all prompts in {d} components take {needed / 1e9:.1f} GB; use "
-                f"n_components={max(fitting, 1)}, or allow it: max_memory={needed:.3g}"
-            )
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()

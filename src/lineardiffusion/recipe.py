@@ -1,0 +1,129 @@
+"""The recipe: from a batch to a state, and from a state to the solution.
+
+    measure      images -> moments, of the pixels in one pass, or of the latents in two
+    add_styles   images -> moments of their styles, a pass of its own
+    solve        moments -> encoder and denoisers, in closed form
+
+It holds the parameters that these steps need, and nothing of the data.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lineardiffusion.batch import ROWS, Batch
+from lineardiffusion.denoise import GaussianDenoiser
+from lineardiffusion.encode import ImageEncoder
+from lineardiffusion.joint import JointMoments
+from lineardiffusion.moments import Array, Moments
+from lineardiffusion.regression import RegressionDenoiser
+from lineardiffusion.solution import Solution
+from lineardiffusion.state import State
+from lineardiffusion.styles import CENTRED_ON, Styles
+from lineardiffusion.text import fit_text_encoder, symbols
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The parameters of :class:`lineardiffusion.LinearDiffusion` that fitting needs."""
+
+    n_components: int
+    scale: bool
+    text_encoder: Any
+    n_styles: int
+    max_memory: float
+    random_state: Any
+
+    def measure(self, batch: Batch) -> State:
+        """The state that a batch leaves: in one pass over the pixels where memory allows, or in two."""
+        D, n = batch.rows.shape[1], len(batch.rows)
+        if batch.nbytes(D) <= self.max_memory:
+            return batch.state(batch.moments())
+        settings = (self.n_components, batch.image_shape)
+        if n < D and 8 * n * D <= self.max_memory:
+            encoder = ImageEncoder.fit_rows(batch.rows, batch.sample_weight, *settings, self.scale)
+        elif Moments.nbytes(1, D) <= self.max_memory:
+            encoder = ImageEncoder.fit(batch.pooled(), *settings, batch.rows.dtype, self.scale)
+        else:
+            needed = min(n * D, D**2) * 8
+            raise ValueError(
+                f"{n} images of {D} pixels need {needed / 1e9:.1f} GB to find their components; use fewer "
+                f"or smaller images, or allow it: LinearDiffusion(max_memory={needed:.3g})"
+            )
+        d, embeddings = len(encoder.components), None
+        if batch.known and batch.nbytes(d) > self.max_memory:
+            text = fit_text_encoder(self.text_encoder, batch.known)
+            embeddings = None if text is None else text.embed(batch.known)
+        self._check_memory(batch, d, embeddings)
+        return batch.state(batch.latent_moments(encoder, embeddings), encoder)
+
+    def basis(self, state: State) -> ImageEncoder:
+        """The image encoder: the state's own, or from its moments of pixels."""
+        if state.encoder is not None:
+            return state.encoder
+        return ImageEncoder.fit(
+            state.moments.pooled(), self.n_components, state.image_shape, state.pixel_dtype, self.scale
+        )
+
+    def add_styles(self, state: State, batch: Batch) -> State:
+        """Count a batch's styles, and choose their centres if there are none."""
+        styles, encoder = state.styles, self.basis(state)
+        places = symbols([batch.known[u] for u in batch.prompts], state.known)
+        if styles is None:
+            missing = sorted(set(state.known) - set(batch.known))
+            if missing:
+                raise ValueError(
+                    f"the batch that chooses the styles must have every prompt, but {missing[0]!r} is not "
+                    "in it; give a larger or a better mixed batch first"
+                )
+            rng = np.random.default_rng(0)
+            few = np.sort(rng.permutation(len(places))[: CENTRED_ON * len(state.known)])
+            styles, small = Styles.find(
+                encoder.encode(batch.rows[few]), places[few], self.n_styles, self.random_state
+            )
+            if small:
+                warnings.warn(
+                    f"{state.known[small[0]]!r} has fewer distinct images than n_styles="
+                    f"{self.n_styles}, and so fewer styles (so have {len(small)} prompts in all)",
+                    stacklevel=4,
+                )
+        for start in range(0, len(places), ROWS):
+            block = slice(start, start + ROWS)
+            weight = None if batch.sample_weight is None else batch.sample_weight[block]
+            styles = styles.add(encoder.encode(batch.rows[block]), places[block], weight)
+        return replace(state, styles=styles)
+
+    def _check_memory(self, batch: Batch, d: int, embeddings: Array | None) -> None:
+        """Refuse what would not fit even in the latent space."""
+        needed = batch.nbytes(d) if embeddings is None else JointMoments.nbytes(embeddings.shape[1], d)
+        if needed > self.max_memory:
+            fitting = int(d * (self.max_memory / needed) ** 0.5)
+            raise ValueError(
+                f"the moments of all prompts in {d} components take {needed / 1e9:.1f} GB; use "
+                f"n_components={max(fitting, 1)}, or allow it: max_memory={needed:.3g}"
+            )
+
+    def solve(self, state: State) -> Solution:
+        """The encoder and the denoisers, from the moments."""
+        encoder, moments = self.basis(state), state.moments
+        if state.encoder is None:
+            moments = moments.project(encoder.mean, encoder.analysis)
+        everything = GaussianDenoiser.from_moments(moments.pooled())
+        given: GaussianDenoiser | RegressionDenoiser
+        if state.styles is not None:
+            law = state.styles.sound()
+            given = GaussianDenoiser.from_moments(law)
+            return Solution(encoder, state.known, None, everything, given, law, state.styles)
+        law = moments if isinstance(moments, Moments) else moments.pooled()
+        text = fit_text_encoder(self.text_encoder, state.known) if state.known else None
+        if isinstance(moments, Moments) and text is not None:
+            moments = JointMoments.of_prompts(text.embed(state.known), moments)
+        if isinstance(moments, Moments):
+            given = GaussianDenoiser.from_moments(moments)
+        else:
+            given = RegressionDenoiser.from_moments(moments)
+        return Solution(encoder, state.known, text, everything, given, law)
