@@ -153,7 +153,7 @@ def test_small_styles_are_of_low_rank():
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(40, 10)) * np.geomspace(10, 1, 10)
     moments = Moments.of(rows, [0] * 8 + [1] * 32, 2)
-    sound = Styles(moments.mean, np.array([0, 0]), moments).sound()
+    sound = Styles(moments.mean, np.array([0, 0]), moments, np.array([8.0, 32.0]), 2, None).sound()
     for g, rank in ((0, 2), (1, 8)):
         variance = np.linalg.eigvalsh(moments.scatter[g])
         kept = np.linalg.eigvalsh(sound.scatter[g])
@@ -178,7 +178,7 @@ def test_guided_and_weighed_styles(ld):
         (lambda m: m.predict(["a~999"]), ValueError, "'a' has the styles 0 to 2, not 999"),
         (lambda m: m.predict(["c~1"]), ValueError, "unknown prompt 'c'"),
         (lambda m: m.predict(["a~x"]), ValueError, "unknown prompt 'a~x'"),
-        (lambda m: m.affine("a"), ValueError, "3 styles, each a map; name one: 'a~0'"),
+        (lambda m: m.affine("a"), ValueError, "3 styles, each a map; name one"),
         (lambda m: m.refit(n_styles=2), ValueError, "take the images"),
         (lambda m: m.refit(n_components=2), ValueError, "fixed by the moments"),
         (lambda m: m.refit(text_encoder="words"), ValueError, "styles need"),
@@ -247,3 +247,72 @@ def test_contrast_touches_pictures_only(digits):
     np.testing.assert_array_equal(
         plain.refit(contrast="affine").predict(["7"], seed=1), ld.predict(["7"], seed=1)
     )
+
+
+def test_a_style_depends_on_the_image_s_seed_alone(ld):
+    """Not on what else is in the batch, nor on guidance."""
+    alone = ld.predict(["a"] * 30, seed=1)
+    among = ld.predict(["a"] * 30 + [{"a": 0.5, "b": 0.5}], seed=1)[:30]
+    guided = ld.predict(["a"] * 30, seed=1, guidance_scale=1.0 + 1e-6, sampler="heun")
+    plain = ld.predict(["a"] * 30, seed=1, sampler="heun")
+    np.testing.assert_allclose(among, alone, atol=1e-9)
+    np.testing.assert_allclose(guided, plain, atol=1e-3)
+
+
+def test_normalised_weights_are_no_fewer_images(blobs):
+    prompts, images, _ = blobs
+    ld = LinearDiffusion(n_styles=3).fit(prompts, images)
+    tiny = LinearDiffusion(n_styles=3).fit(prompts, images, sample_weight=np.full(400, 1 / 400))
+    np.testing.assert_allclose(tiny.predict(["a", "b"], seed=0), ld.predict(["a", "b"], seed=0), atol=1e-7)
+
+
+def test_a_rare_prompt_has_its_style():
+    rng = np.random.default_rng(0)
+    prompts = ["b"] * 30_000
+    prompts[7] = "a"
+    with pytest.warns(UserWarning, match="'a' has fewer"):
+        ld = LinearDiffusion(n_styles=2).fit(prompts, rng.normal(size=(30_000, 2)))
+    assert ld.styles_["a"][0].tolist() == [1.0]
+    with pytest.warns(UserWarning, match="fewer distinct"):
+        twice = LinearDiffusion(n_styles=5).fit(["a"] * 40, np.repeat(rng.normal(size=(2, 3)), 20, axis=0))
+    assert twice.styles_["a"][0].tolist() == [20.0, 20.0]
+
+
+def test_parameters_set_after_styles_wait_for_fit(blobs):
+    prompts, images, _ = blobs
+    ld = LinearDiffusion(n_styles=3).fit(prompts, images)
+    drawn = ld.predict(["a"], seed=0)
+    ld.set_params(n_components=2).refit(contrast="affine")
+    assert np.abs(ld.predict(["a"], seed=0) - ld.contrast_(drawn)).max() < 1e-9
+    ld.set_params(n_styles=2)
+    with pytest.raises(ValueError, match="take the images"):
+        ld.refit(text_encoder=None)
+    ld.partial_fit_styles(prompts, images)  # begins anew
+    assert len(ld.styles_["a"][0]) == 2
+    assert sum(ld.styles_["a"][0]) == 200
+    with pytest.raises(ValueError, match="all styles take"):
+        LinearDiffusion(n_styles=3, max_memory=700).fit(prompts, images)
+    stream = LinearDiffusion(n_styles=3).partial_fit(prompts, images)
+    assert not hasattr(stream, "styles_")
+    assert stream.mean_.shape == (4,)
+
+
+def test_contrast_of_black_and_white(digits):
+    """No gain is enough; the largest comes near."""
+    prompts, images = digits
+    binary = (images > 8).astype(np.uint8)
+    ld = LinearDiffusion(30, contrast="affine").fit(prompts, binary)
+    drawn, _ = ld.sample(5000, seed=0)
+    assert drawn.mean() == pytest.approx(binary.mean(), rel=0.03)
+    assert drawn.std() == pytest.approx(binary.std(), rel=0.03)
+
+
+@pytest.mark.parametrize("weights", [{"a": "x"}, {"a": 0.5, 8: 0.5}, {"a": [0.5]}])
+def test_weights_are_numbers(ld, weights):
+    with pytest.raises(TypeError, match="weights of prompts"):
+        ld.predict([weights])
+
+
+def test_a_mixture_has_no_bures_distance(ld):
+    with pytest.raises(TypeError, match="two Gaussians"):
+        ld.law("a~0").wasserstein(ld.law("a"))

@@ -23,11 +23,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import root
+from scipy.optimize import least_squares
 from scipy.special import ndtr
 
 from lineardiffusion.encode import ImageEncoder
 from lineardiffusion.moments import Array, Moments
+
+GAIN_MAX = 50.0  # black and white images would have it infinite
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,10 @@ class Contrast:
             spread = np.sqrt(max(e2 - e1**2, 0.0))
             return np.asarray([e1 - target_mean, spread - target_deviation]) / unit
 
-        found = root(error, np.zeros(2), tol=1e-8)
-        gain, offset = float(np.exp(found.x[0])), float(unit * found.x[1])
-        if not np.abs(error(found.x)).max() < 1e-5:
-            raise ArithmeticError(f"no gain and offset give the pixels' mean and variance: {found.message}")
-        return cls(gain, offset, low, high)
+        found = least_squares(
+            error, np.zeros(2), bounds=([-5.0, -50.0], [np.log(GAIN_MAX), 50.0]), xtol=1e-12
+        )
+        return cls(float(np.exp(found.x[0])), float(unit * found.x[1]), low, high)
 
     def __call__(self, images: NDArray[np.floating]) -> NDArray[np.floating]:
         """Pictures of images, in pixel units and of the same type."""

@@ -79,7 +79,7 @@ class Gaussian:
         if self.rank < len(variance):
             raise ValueError(
                 f"this law has no density: it varies in {self.rank} of its {len(variance)} "
-                "directions; fit more images, or fewer components"
+                "directions. Fit more images, or fewer components; laws of styles are so on purpose"
             )
         score = (np.asarray(x) - self.mean) @ (basis / np.sqrt(variance))
         log_det = np.log(2 * np.pi * variance).sum()
@@ -88,6 +88,8 @@ class Gaussian:
 
     def wasserstein(self, other: Gaussian) -> float:
         """The 2-Wasserstein distance to another Gaussian, in the units of x."""
+        if not isinstance(other, Gaussian):
+            raise TypeError(f"only two Gaussians have this distance, got {type(other).__name__}")
         root_a, root_b = (basis * np.sqrt(variance) for variance, basis in (self._eigen, other._eigen))
         # the trace of that root is the sum of the singular values of C_a^(1/2) C_b^(1/2)
         overlap = np.linalg.svd(root_a.T @ root_b, compute_uv=False).sum()

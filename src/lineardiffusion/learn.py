@@ -26,6 +26,7 @@ from sklearn.utils.validation import (
 )
 
 from lineardiffusion.batch import Batch, check_images, check_prompts
+from lineardiffusion.encode import ImageEncoder
 from lineardiffusion.joint import JointMoments
 from lineardiffusion.moments import Array, Moments
 from lineardiffusion.recipe import Recipe
@@ -226,7 +227,8 @@ class Learner(BaseEstimator):
         joint = isinstance(self._state.moments, JointMoments) and bool(self._state.known)
         if joint and params.get("text_encoder", self.text_encoder) != self.text_encoder:
             raise ValueError("text_encoder is fixed by the moments, which are joint; fit again")
-        if params.get("n_styles", self.n_styles) != self.n_styles:
+        styles = self._state.styles
+        if params.get("n_styles", self.n_styles) != (1 if styles is None else styles.requested):
             raise ValueError("other styles take the images: fit again, or partial_fit_styles")
         before = self.get_params(deep=False)
         try:
@@ -251,19 +253,19 @@ class Learner(BaseEstimator):
 
     @property
     def mean_(self) -> Array:
-        return self._solution().encoder.mean
+        return self._image_encoder().mean
 
     @property
     def components_(self) -> Array:
-        return self._solution().encoder.components
+        return self._image_encoder().components
 
     @property
     def n_components_(self) -> int:
-        return len(self._solution().encoder.components)
+        return len(self._image_encoder().components)
 
     @property
     def scaling_factor_(self) -> float:
-        return self._solution().encoder.scaling_factor
+        return self._image_encoder().scaling_factor
 
     # ------------------------------------------------------------------ behind the scenes
 
@@ -276,6 +278,15 @@ class Learner(BaseEstimator):
             self.max_memory,
             0 if self.random_state is None else self.random_state,
         )
+
+    def _image_encoder(self) -> ImageEncoder:
+        """The encoder, which needs no styles."""
+        check_is_fitted(self)
+        if "solution" in self._solved:
+            return self._solved["solution"].encoder
+        if self._state.styles is None and self.n_styles > 1:
+            return self._recipe().basis(self._state)
+        return self._solution().encoder
 
     def _solution(self) -> Solution:
         """What follows from the moments; solved once."""

@@ -60,8 +60,9 @@ class LinearDiffusion(Learner):
         Styles a prompt: k-means splits its latents, and each style has a Gaussian of its own.
         ``"7"`` draws a style by its frequency, ``"7~12"`` names one. Needs a second pass.
     contrast : {None, "affine"}, default=None
-        Whether pictures end with a gain, an offset and a clip to the data's range, which give their
-        pixels the mean and the variance of the data's. None is exact and unclipped.
+        Whether pictures end with a gain, an offset and a clip to the data's range, which give the
+        pixels of the exact sampler, without guidance, the mean and the variance of the data's; other
+        samplers share the numbers. None is exact and unclipped.
     guidance_scale : float, default=1.0
         How far to go from what all prompts have in common to the prompt, or beyond: 1, no guidance, is
         there. The denoiser is ``everything + guidance_scale * (prompt - everything)``. With Gaussians
@@ -345,7 +346,7 @@ class LinearDiffusion(Learner):
         """
         (x, *others), _ = self._map(prompt, sampler, num_steps, eta, guidance_scale, negative_prompt)
         if others:
-            raise ValueError(f"{prompt!r} has {1 + len(others)} styles, each a map; name one: '{prompt}~0'")
+            raise ValueError(f"{prompt!r} has {1 + len(others)} styles, each a map; name one, as in '7~0'")
         return x.matrix[0].T.copy(), x.offset[0].copy()
 
     def law(
@@ -398,7 +399,8 @@ class LinearDiffusion(Learner):
         float
             Higher is better. In pixel units, under the law of the model's own sampler, with the
             discarded directions as in probabilistic PCA; so models with different ``n_components``
-            compare, as :class:`sklearn.model_selection.GridSearchCV` does. Every fold must know every
+            compare, as :class:`sklearn.model_selection.GridSearchCV` does. Models with styles do not:
+            their laws lie on planes, and images beside these score very low. Every fold must know every
             prompt: ``cv=list(StratifiedKFold(3).split(prompts, prompts))``.
         """
         request = self._request(X, 1.0, None)
@@ -419,9 +421,11 @@ class LinearDiffusion(Learner):
 
     @property
     def styles_(self) -> dict[str, tuple[Array, Images]]:
-        solution = self._solution()
-        if solution.styles is None:
+        check_is_fitted(self)
+        if self._state.styles is None:
             raise AttributeError("this model has no styles; fit with n_styles=2 or more")
+        solution = self._solution()
+        assert solution.styles is not None
         moments, owner = solution.styles.moments, solution.styles.prompt
         return {
             prompt: (moments.weight[owner == u], self.decode(moments.mean[owner == u]))
@@ -430,6 +434,7 @@ class LinearDiffusion(Learner):
 
     @property
     def contrast_(self) -> Contrast | None:
+        check_is_fitted(self)
         if self.contrast is None:
             return None
         solution = self._solution()

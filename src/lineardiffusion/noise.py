@@ -58,11 +58,11 @@ def draw(seed: int | list[int], n: int, d: int, stream: tuple[int, ...] = START)
     return np.reshape(rows, (n, d))
 
 
-def uniform(seed: int | list[int], n: int, m: int, stream: tuple[int, ...]) -> Array:
-    """Numbers between 0 and 1, one row an image, shape (n, m)."""
+def uniform(seed: int | list[int], n: int, stream: tuple[int, ...]) -> Array:
+    """Numbers between 0 and 1, one an image, shape (n,)."""
     if isinstance(seed, int):
-        return generator(seed, stream).random((n, m))
-    return np.reshape([generator(one, stream).random(m) for one in seed], (n, m))
+        return generator(seed, stream).random(n)
+    return np.array([generator(one, stream).random() for one in seed])
 
 
 def generators(seed: int | list[int], n: int) -> list[np.random.Generator]:

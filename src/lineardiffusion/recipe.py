@@ -65,6 +65,8 @@ class Recipe:
         """The image encoder: the state's own, or from its moments of pixels."""
         if state.encoder is not None:
             return state.encoder
+        if state.styles is not None:
+            return state.styles.encoder
         return ImageEncoder.fit(
             state.moments.pooled(), self.n_components, state.image_shape, state.pixel_dtype, self.scale
         )
@@ -72,18 +74,27 @@ class Recipe:
     def add_styles(self, state: State, batch: Batch) -> State:
         """Count a batch's styles, and choose their centres if there are none."""
         styles, encoder = state.styles, self.basis(state)
+        needed = Moments.nbytes(self.n_styles * len(state.known), len(encoder.components))
+        if needed > self.max_memory:
+            raise ValueError(
+                f"the moments of all styles take {needed / 1e9:.1f} GB; use fewer styles or components, or "
+                f"allow it: max_memory={needed:.3g}"
+            )
         places = symbols([batch.known[u] for u in batch.prompts], state.known)
-        if styles is None:
+        if styles is None or styles.requested != self.n_styles:
             missing = sorted(set(state.known) - set(batch.known))
             if missing:
                 raise ValueError(
                     f"the batch that chooses the styles must have every prompt, but {missing[0]!r} is not "
                     "in it; give a larger or a better mixed batch first"
                 )
-            rng = np.random.default_rng(0)
-            few = np.sort(rng.permutation(len(places))[: CENTRED_ON * len(state.known)])
+            order = np.random.default_rng(0).permutation(len(places))
+            own = [order[places[order] == u][:CENTRED_ON] for u in range(len(state.known))]
+            few = np.sort(np.concatenate(own))
+            weight = None if batch.sample_weight is None else batch.sample_weight[few]
+            latents = encoder.encode(batch.rows[few])
             styles, small = Styles.find(
-                encoder.encode(batch.rows[few]), places[few], self.n_styles, self.random_state
+                latents, places[few], weight, self.n_styles, self.random_state, encoder
             )
             if small:
                 warnings.warn(

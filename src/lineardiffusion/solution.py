@@ -120,7 +120,7 @@ class Solution:
             if prompts.shape[1] != k:
                 raise ValueError(f"embeddings of this model have {k} entries, got {prompts.shape[1]}")
             return Request(np.arange(len(prompts)), [guided(((None, 1.0),), away, scale)], prompts)
-        keys = [p if isinstance(p, str) else tuple(sorted(p.items())) for p in prompts]
+        keys = [p if isinstance(p, str) else tuple(check_weights(p).items()) for p in prompts]
         place = {key: i for i, key in enumerate(dict.fromkeys(keys))}
         conditions = [
             guided(self.condition(key if isinstance(key, str) else dict(key)), away, scale) for key in place
@@ -174,17 +174,20 @@ class Solution:
         """Draw a style for every image whose prompt leaves it open."""
         if self.styles is None:
             return request
-        m = max(map(len, request.conditions))
-        chance = noise.uniform(seeds, len(request), m, noise.STYLES)
+        m = max(sum(isinstance(part, Family) for part, _ in c) for c in request.conditions)
+        # a stream a column: no image's style depends on what else is in the batch, or on guidance
+        streams = [(*noise.STYLES, j) for j in range(m)]
+        chance = [noise.uniform(seeds, len(request), stream) for stream in streams]
         place = np.empty_like(request.place)
         settled: dict[Condition, int] = {}
         for i, condition in enumerate(request.conditions):
             members = np.flatnonzero(request.place == i)
-            columns = []
-            for j, (part, _) in enumerate(condition):
-                family = self.family(part)
-                edges = np.cumsum([w for _, w in family])[:-1]
-                columns.append(np.searchsorted(edges, chance[members, j], side="right"))
+            columns, j = [], 0
+            for part, _ in condition:
+                edges = np.cumsum([w for _, w in self.family(part)])[:-1]
+                u = chance[j][members] if isinstance(part, Family) else np.zeros(len(members))
+                columns.append(np.searchsorted(edges, u, side="right"))
+                j += isinstance(part, Family)
             choices, which = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
             for k, choice in enumerate(choices.tolist()):
                 chosen = tuple(
@@ -321,7 +324,10 @@ def check_guidance(guidance_scale: Any, negative: Any) -> float:
 
 def check_weights(weights: Any) -> dict[str, float]:
     """The weights of prompts, none negative, made to sum to 1."""
-    if not isinstance(weights, Mapping) or not all(isinstance(p, str) for p in weights):
+    numbers = isinstance(weights, Mapping) and all(
+        isinstance(p, str) and isinstance(w, int | float | np.number) for p, w in weights.items()
+    )
+    if not numbers:
         raise TypeError(f'expected a prompt, or weights of prompts {{"3": 0.5, ...}}; got {weights!r}')
     values = np.array(list(weights.values()), dtype=float)
     if not values.size or not np.isfinite(values).all() or (values < 0).any() or not values.any():
