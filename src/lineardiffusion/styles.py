@@ -80,7 +80,8 @@ class Styles:
             members = np.flatnonzero(prompts == u)
             z = latents[members].astype(np.float32)
             weight = None if sample_weight is None else sample_weight[members]
-            k = min(requested, len(np.unique(z, axis=0)))
+            # to count distinct images is slow; of many, k-means leaves superfluous centres empty
+            k = min(requested, len(np.unique(z, axis=0)) if len(z) <= 4 * requested else len(z))
             found = KMeans(k, n_init=1, random_state=seed, max_iter=50).fit(z, sample_weight=weight)
             frequency = np.bincount(found.labels_, weights=weight, minlength=k)
             order = np.argsort(-frequency, kind="stable")[: np.count_nonzero(frequency)]
