@@ -129,7 +129,12 @@ def test_bad_parameters(params, error, message):
     [
         ({"prompts": ["banana"]}, ValueError, "unknown prompt 'banana'; the model knows: 'a', 'b'"),
         ({"prompts": "a"}, TypeError, "bare string"),
-        ({"prompts": np.zeros((1, 2))}, ValueError, "strings, got numbers"),
+        (
+            {"prompts": np.zeros((1, 3))},
+            ValueError,
+            "have 2 entries, got 3",
+        ),
+        ({"prompts": np.zeros((1, 2))}, ValueError, "0 or more and not all 0"),
         ({"prompts": ["a"], "sampler": "magic"}, ValueError, "unknown sampler"),
         ({"prompts": ["a"], "num_steps": 0}, ValueError, "num_steps"),
         ({"prompts": ["a"], "seed": -1}, ValueError, "seed must be an int of 0 or more"),

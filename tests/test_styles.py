@@ -4,13 +4,17 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.stats import ks_2samp, multivariate_normal
+from sklearn.base import clone
 from sklearn.cluster import KMeans
+from sklearn.feature_extraction.text import CountVectorizer
 
 from lineardiffusion import Gaussian, LinearDiffusion, Mixture
 from lineardiffusion.contrast import censored
 from lineardiffusion.moments import Moments
 from lineardiffusion.styles import Styles
+from lineardiffusion.text import BagOfWords
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +45,11 @@ def of(blobs, prompt, k):
 
 
 def test_a_style_is_a_blob(ld, blobs):
-    """Numbered by falling frequency; each draws what a model of its images alone draws."""
+    """Numbered by falling frequency; each draws its images' law, shrunk to that of the prompt's styles."""
     for prompt in "ab":
+        within = sum(
+            n * np.cov(ld.encode(of(blobs, prompt, k)).T, bias=True) for n, k in ((100, 2), (60, 1), (40, 0))
+        )
         counts, means = ld.styles_[prompt]
         assert counts.tolist() == [100, 60, 40]
         for style, k in enumerate((2, 1, 0)):
@@ -51,7 +58,8 @@ def test_a_style_is_a_blob(ld, blobs):
             z = ld.encode(own)
             law = ld.law(f"{prompt}~{style}")
             np.testing.assert_allclose(law.mean, z.mean(axis=0), atol=1e-9)
-            np.testing.assert_allclose(law.covariance, np.cov(z.T, bias=True), atol=1e-9)
+            shrunk = (z - law.mean).T @ (z - law.mean) + 20 * within / 200
+            np.testing.assert_allclose(law.covariance, shrunk / (len(z) + 20), atol=1e-9)
 
 
 def test_styles_by_k_means(digits):
@@ -149,16 +157,33 @@ def test_a_second_pass_over_a_stream(blobs):
         stream.predict(["a"])
 
 
-def test_small_styles_are_of_low_rank():
+def test_small_styles_are_shrunk_and_drawn_in_few_directions():
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(40, 10)) * np.geomspace(10, 1, 10)
     moments = Moments.of(rows, [0] * 8 + [1] * 32, 2)
     sound = Styles(moments.mean, np.array([0, 0]), moments, np.array([8.0, 32.0]), 2, None).sound()
-    for g, rank in ((0, 2), (1, 8)):
-        variance = np.linalg.eigvalsh(moments.scatter[g])
-        kept = np.linalg.eigvalsh(sound.scatter[g])
-        np.testing.assert_allclose(kept[-rank:], variance[-rank:], rtol=1e-10)
-        np.testing.assert_allclose(kept[:-rank], 0.0, atol=1e-10 * variance[-1])
+    within = moments.scatter.sum(axis=0) / 40
+    for g, n, rank in ((0, 8, 2), (1, 32, 8)):
+        S = (moments.scatter[g] + 20 * within) / (n + 20)
+        whole = (sound.basis[g] * (sound.drawn + sound.rest)[g]) @ sound.basis[g].T
+        np.testing.assert_allclose(whole, S, atol=1e-10 * np.trace(S))
+        np.testing.assert_allclose(sound.drawn[g][-rank:], np.linalg.eigvalsh(S)[-rank:], rtol=1e-10)
+        assert not sound.drawn[g][:-rank].any()
+        assert not sound.rest[g][-rank:].any()
+
+
+def test_shrinkage_predicts_new_images():
+    """Styles of 30 images in 10 directions: new ones are likelier under S than under C."""
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(10, 10))
+    rows, new = rng.normal(size=(30, 10)) @ root, rng.normal(size=(2000, 10)) @ root
+    other = rng.normal(size=(300, 10)) @ root
+    moments = Moments.of(np.concatenate([rows, other]), [0] * 30 + [1] * 300, 2)
+    sound = Styles(moments.mean, np.array([0, 0]), moments, np.array([30.0, 300.0]), 2, None).sound()
+    S = (sound.basis[0] * (sound.drawn + sound.rest)[0]) @ sound.basis[0].T
+    mean = moments.mean[0]
+    shrunk, alone = (Gaussian(mean, c).log_prob(new).mean() for c in (S, moments.covariance[0]))
+    assert shrunk > alone + 1
 
 
 def test_guided_and_weighed_styles(ld):
@@ -172,6 +197,119 @@ def test_guided_and_weighed_styles(ld):
     assert len(ld.law({"a": 0.5, "b": 0.5}, sampler="heun").components) == 9
 
 
+def test_score_counts_what_is_not_drawn():
+    """Styles of few images are drawn on a plane, but scored with S: scipy's mixture, by hand."""
+    rng = np.random.default_rng(0)
+    images = np.concatenate([rng.normal(size=(12, 5)), 9 + rng.normal(size=(20, 5))])
+    ld = LinearDiffusion(n_styles=2).fit(["a"] * 32, images)
+    assert [law.rank for law in ld.law("a").components] == [5, 3]
+    assert ld.law("a").weights == [20 / 32, 12 / 32]
+    within = sum(n * np.cov(own.T, bias=True) for n, own in ((12, images[:12]), (20, images[12:]))) / 32
+    new = np.concatenate([rng.normal(size=(5, 5)), 9 + rng.normal(size=(5, 5))])
+    density = 0.0
+    for n, own in ((12, images[:12]), (20, images[12:])):
+        S = (n * np.cov(own.T, bias=True) + 20 * within) / (n + 20)
+        density += n / 32 * stats.multivariate_normal(own.mean(axis=0), S).pdf(new)
+    assert ld.score(["a"] * 10, new) == pytest.approx(np.log(density).mean(), rel=1e-6)
+
+
+# ---------------------------------------------------------------------- styles of several words
+
+
+@pytest.fixture(scope="module")
+def worded():
+    """Prompts colour x size: a mean for each word, and two hands that are the same for all."""
+    rng = np.random.default_rng(0)
+    colour = {c: 6 * rng.normal(size=6) for c in ("red", "blue", "green")}
+    size = {s: 6 * rng.normal(size=6) for s in ("big", "small")}
+    hand = [np.array([9.0, 0, 0, 0, 0, 0]), np.array([-27.0, 0, 0, 0, 0, 0])]
+    prompts, images, hands = [], [], []
+    for c, s in [(c, s) for c in colour for s in size if (c, s) != ("green", "small")]:
+        for k, n in enumerate((1500, 500)):
+            images.append(colour[c] + size[s] + hand[k] + rng.normal(size=(n, 6)) * [1, 2, 3, 1, 2, 3])
+            prompts += [f"{c} {s}"] * n
+            hands += [k] * n
+    truth = colour["green"] + size["small"]
+    return prompts, np.concatenate(images), np.array(hands), truth, hand
+
+
+@pytest.mark.parametrize("encoder", ["words", "positions", CountVectorizer()])
+def test_styles_shared_by_words(worded, encoder):
+    """An unseen combination, each hand of it: mean and spread are those that it was made without."""
+    prompts, images, _hands, truth, hand = worded
+    ld = LinearDiffusion(text_encoder=encoder, n_styles=2).fit(prompts, images)
+    for k in range(2):
+        drawn = ld.predict([f"green small~{k}"] * 4000, seed=0)
+        np.testing.assert_allclose(drawn.mean(axis=0), truth + hand[k], atol=0.6)
+        np.testing.assert_allclose(drawn.std(axis=0), [1, 2, 3, 1, 2, 3], rtol=0.15)
+    assert np.abs(truth + hand[0] - ld.predict(["green small~1"] * 4000, seed=0).mean(axis=0)).max() > 30
+    law = ld.law("green small")
+    np.testing.assert_allclose(law.weights, [0.75, 0.25])
+    mixed = ld.predict(["green small"] * 4000, seed=0)
+    of_first = np.abs(mixed[:, 0] - (truth + hand[0])[0]) < 10
+    assert of_first.mean() == pytest.approx(0.75, abs=0.04)
+    np.testing.assert_allclose(ld.styles_["red big"][0], [1500, 500])
+    one = LinearDiffusion(text_encoder=encoder).fit(prompts, images)  # control: one Gaussian has one hump
+    assert one.law("green small").covariance[0, 0] > 3 * law.components[0].covariance[0, 0]
+
+
+def test_shared_styles_are_the_regression_with_one_more_word(worded):
+    """By least squares on what would be the embeddings had the hands been told."""
+    prompts, images, hands, *_ = worded
+    ld = LinearDiffusion(text_encoder="words", n_styles=2).fit(prompts, images)
+    words = BagOfWords.fit(prompts).embed(prompts)
+    told = LinearDiffusion().fit(np.hstack([words, np.eye(2)[hands]]), images)
+    row = np.hstack([BagOfWords.fit(prompts).embed(["green small"]), [[0, 1]]])
+    a, b = ld.affine("green small~1", sampler="heun"), told.affine(row[0], sampler="heun")
+    np.testing.assert_allclose(a[0], b[0], atol=1e-7)
+    np.testing.assert_allclose(a[1], b[1], atol=1e-7)
+
+
+def test_shared_styles_as_a_stream_refitted_weighed_and_embedded(worded):
+    prompts, images, _, _truth, _hand = worded
+    ld = LinearDiffusion(text_encoder="words", n_styles=2).fit(prompts, images)
+    stream, parts = LinearDiffusion(text_encoder="words", n_styles=2), np.array_split(np.arange(10_000), 3)
+    for way in (stream.partial_fit, stream.partial_fit_styles):
+        for part in parts[::-1]:
+            way([prompts[i] for i in part], images[part])
+    again = ld.predict(["green small~1", "red big"], seed=3)
+    np.testing.assert_allclose(stream.predict(["green small~1", "red big"], seed=3), again, atol=1e-6)
+    other = clone(ld).set_params(text_encoder="positions").fit(prompts, images)
+    refitted = clone(ld).fit(prompts, images).refit(text_encoder="positions")
+    np.testing.assert_allclose(
+        refitted.predict(["red small~0"], seed=1), other.predict(["red small~0"], seed=1), atol=1e-9
+    )
+    with pytest.raises(ValueError, match="styles of whole prompts are not those"):
+        refitted.refit(text_encoder=None)
+    halfway = ld.predict([{"red big~0": 0.5, "blue big~0": 0.5}] * 4000, seed=0).mean(axis=0)
+    ends = [ld.predict([f"{c} big~0"] * 4000, seed=0).mean(axis=0) for c in ("red", "blue")]
+    np.testing.assert_allclose(halfway, (ends[0] + ends[1]) / 2, atol=0.5)
+    row = BagOfWords.fit(prompts).embed(["red big"])
+    np.testing.assert_allclose(ld.predict(row, seed=5), ld.predict(["red big"], seed=5))
+    with pytest.raises(ValueError, match="the styles 0 to 1, not 2"):
+        ld.predict(["red big~2"])
+    with pytest.raises(ValueError, match="unknown word 'pink'"):
+        ld.predict(["pink big~1"])
+    with pytest.raises(ValueError, match="2 styles; name one"):
+        ld.denoise(images[:1], 1.0, ["red big"])
+
+
+def test_symbols_as_embeddings_are_weights(blobs):
+    prompts, images, _ = blobs
+    ld = LinearDiffusion().fit(prompts, images)
+    drawn = ld.predict(np.array([[1.0, 0.0], [0.25, 0.75]]), seed=0)
+    np.testing.assert_array_equal(drawn, ld.predict(["a", {"a": 0.25, "b": 0.75}], seed=0))
+
+
+def test_few_guided_images_are_walked_to_where_the_map_leads(digits):
+    """`exact` with guidance: three images follow the flow, three hundred share a map of it."""
+    ld = LinearDiffusion(20).fit(*digits)
+    few = ld.predict(["7"] * 2, seed=0, guidance_scale=2.0)
+    many = ld.predict(["7"] * 300, seed=0, guidance_scale=2.0)
+    np.testing.assert_allclose(few, many[:2], atol=1e-4)
+    assert np.abs(few - ld.predict(["7"] * 2, seed=0, guidance_scale=1.9)).max() > 0.05  # control
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -181,7 +319,7 @@ def test_guided_and_weighed_styles(ld):
         (lambda m: m.affine("a"), ValueError, "3 styles, each a map; name one"),
         (lambda m: m.refit(n_styles=2), ValueError, "take the images"),
         (lambda m: m.refit(n_components=2), ValueError, "fixed by the moments"),
-        (lambda m: m.refit(text_encoder="words"), ValueError, "styles need"),
+        (lambda m: m.refit(text_encoder="words"), ValueError, "styles of whole prompts are not those"),
         (lambda m: m.refit(contrast="loud"), ValueError, "contrast must be"),
         (lambda m: LinearDiffusion(n_styles=0).fit(["a"], np.ones((1, 2))), ValueError, "1 or more"),
         (lambda m: LinearDiffusion(n_styles=2).fit([[1.0]], [[2.0]]), ValueError, "no styles"),

@@ -22,9 +22,10 @@ from sklearn.utils.validation import (
 
 from lineardiffusion.batch import Batch, check_images, check_prompts
 from lineardiffusion.encode import ImageEncoder
+from lineardiffusion.language import Request, check_guidance
 from lineardiffusion.moments import Array, Moments
 from lineardiffusion.recipe import Recipe
-from lineardiffusion.solution import Request, Solution, check_guidance
+from lineardiffusion.solution import Solution
 from lineardiffusion.state import State
 from lineardiffusion.text import check_text_encoder
 from lineardiffusion.trajectory import Plan
@@ -152,15 +153,13 @@ class Fitted(BaseEstimator):
         if guidance_scale is None:
             guidance_scale = self.guidance_scale
         prompts = check_prompts(X, weights=True)
-        solution = self._solution()
+        language = self._solution().language
         if prompts is not None:
             self._check_kind(strings=True, fitted=True)
-            return solution.request(prompts, guidance_scale, negative)
+            return language.request(prompts, guidance_scale, negative)
         if not self._state.known:
             X = validate_data(self, X, dtype=np.float64, reset=False)
-        elif solution.text is None:
-            self._check_kind(strings=False, fitted=True)
-        return solution.request(check_array(X, dtype=np.float64), guidance_scale, negative)
+        return language.request(check_array(X, dtype=np.float64), guidance_scale, negative)
 
     def _check_params(self) -> None:
         n = self.n_components
@@ -175,8 +174,6 @@ class Fitted(BaseEstimator):
             raise TypeError(f"n_styles must be an int, got {self.n_styles!r}")
         if self.n_styles < 1:
             raise ValueError(f"n_styles must be 1 or more, got {self.n_styles}")
-        if self.n_styles > 1 and self.text_encoder not in (None, "onehot"):
-            raise ValueError('styles need text_encoder="onehot": a style is of one prompt')
         if self.contrast not in (None, "affine"):
             raise ValueError(f'contrast must be None or "affine", got {self.contrast!r}')
         check_guidance(self.guidance_scale, None)

@@ -207,7 +207,7 @@ class LinearDiffusion(Parts):
         request = self._request(prompts, guidance_scale, negative_prompt)
         plan = self._plan(sampler, num_steps, eta, every_step=return_trajectory)
         start, seeds = self._start(len(request), seed, latents)
-        request = self._solution().settle(request, seeds)
+        request = self._solution().language.settle(request, seeds)
         if return_trajectory:
             trajectory = np.stack(list(self._solution().walk(request, start, seeds, plan)))
             images: Any = self.decode(trajectory[-1])
@@ -246,7 +246,7 @@ class LinearDiffusion(Parts):
         request = self._request(prompts, guidance_scale, negative_prompt)
         plan = self._plan(sampler, num_steps, eta, every_step=True)
         start, seeds = self._start(len(request), seed, latents)
-        request = self._solution().settle(request, seeds)
+        request = self._solution().language.settle(request, seeds)
         return (self.decode(x) for x in self._solution().walk(request, start, seeds, plan))
 
     def sample(self, n_samples: int = 1, seed: Seed = None) -> tuple[Images, list[str]]:

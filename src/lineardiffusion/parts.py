@@ -17,6 +17,7 @@ from lineardiffusion.batch import check_images
 from lineardiffusion.contrast import Contrast
 from lineardiffusion.fitted import Prompts
 from lineardiffusion.gaussian import Gaussian, Mixture
+from lineardiffusion.language import alternatives
 from lineardiffusion.learn import Learner
 from lineardiffusion.likelihood import log_density, rounding_variance
 from lineardiffusion.moments import Array
@@ -140,8 +141,8 @@ class Parts(Learner):
         float
             Higher is better. In pixel units, under the law of the model's own sampler, with the
             discarded directions as in probabilistic PCA; so models with different ``n_components``
-            compare, as :class:`sklearn.model_selection.GridSearchCV` does. Models with styles do not:
-            their laws lie on planes, and images beside these score very low. Every fold must know every
+            compare, as :class:`sklearn.model_selection.GridSearchCV` does. What a style leaves out when
+            it is drawn (see :mod:`lineardiffusion.styles`) counts, too. Every fold must know every
             prompt: ``cv=list(StratifiedKFold(3).split(prompts, prompts))``.
         """
         request = self._request(X, 1.0, None)
@@ -156,7 +157,7 @@ class Parts(Learner):
             _, place = np.unique(prompts, axis=0, return_inverse=True)
             groups = [np.flatnonzero(place == i) for i in range(place.max() + 1)]
         for members in groups:
-            law = self.law(prompts[members[0]])
+            law = self._whole_law(prompts[members[0]])
             total += log_density(images[members], law, encoder, floor).sum()
         return float(total / len(request))
 
@@ -165,12 +166,12 @@ class Parts(Learner):
         check_is_fitted(self)
         if self._state.styles is None:
             raise AttributeError("this model has no styles; fit with n_styles=2 or more")
-        solution = self._solution()
-        assert solution.styles is not None
-        moments, owner = solution.styles.moments, solution.styles.prompt
+        styles = self._state.styles
+        weight = styles.moments.weight
+        mean = np.where(weight[:, None] > 0, styles.moments.mean, styles.centres)
         return {
-            prompt: (moments.weight[owner == u], self.decode(moments.mean[owner == u]))
-            for u, prompt in enumerate(solution.known)
+            prompt: (weight[styles.prompt == u], self.decode(mean[styles.prompt == u]))
+            for u, prompt in enumerate(self._state.known)
         }
 
     @property
@@ -212,6 +213,20 @@ class Parts(Learner):
             )
         return plan
 
+    def _whole_law(self, prompt: Any) -> Gaussian | Mixture:
+        """The law of this prompt, with what a style leaves out when it is drawn."""
+        law = self.law(prompt)
+        if not isinstance(prompt, str | dict):
+            return law
+        solution = self._solution()
+        (condition,) = self._request([prompt], None, None).conditions
+        laws = law.components if isinstance(law, Mixture) else [law]
+        whole = []
+        for (choice, _), drawn in zip(alternatives(condition), laws, strict=True):
+            more = solution.undrawn(choice)
+            whole.append(drawn if more is None else Gaussian(drawn.mean, drawn.covariance + more))
+        return Mixture(law.weights, whole) if isinstance(law, Mixture) else whole[0]
+
     def _map(
         self,
         prompt: Any,
@@ -225,9 +240,9 @@ class Parts(Learner):
         plan = self._plan(sampler, num_steps, eta)
         if isinstance(prompt, str | dict):
             request = self._request([prompt], guidance_scale, negative_prompt)
-            alternatives = self._solution().alternatives(request.conditions[0])
-            maps = self._solution().compose([condition for condition, _ in alternatives], plan)
-            return maps, [weight for _, weight in alternatives]
+            choices = alternatives(request.conditions[0])
+            maps = self._solution().compose([condition for condition, _ in choices], plan)
+            return maps, [weight for _, weight in choices]
         embedding = np.asarray(prompt)
         if embedding.ndim != 1 or embedding.dtype.kind not in "biuf":
             raise TypeError(f"expected one prompt, a string, weights or an embedding; got {prompt!r}")

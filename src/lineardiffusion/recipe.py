@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lineardiffusion.batch import ROWS, Batch
 from lineardiffusion.denoise import GaussianDenoiser
 from lineardiffusion.encode import ImageEncoder
 from lineardiffusion.joint import JointMoments
+from lineardiffusion.language import Language
 from lineardiffusion.moments import Array, Moments
 from lineardiffusion.regression import RegressionDenoiser
 from lineardiffusion.solution import Solution
@@ -37,6 +39,11 @@ class Recipe:
     n_styles: int
     max_memory: float
     random_state: Any
+
+    @property
+    def _by_words(self) -> bool:
+        """Whether prompts share words, and so styles."""
+        return self.text_encoder not in (None, "onehot")
 
     def measure(self, batch: Batch) -> State:
         """The state that a batch leaves: in one pass over the pixels where memory allows, or in two."""
@@ -75,38 +82,64 @@ class Recipe:
         """Count a batch's styles, and choose their centres if there are none."""
         styles, encoder = state.styles, self.basis(state)
         needed = Moments.nbytes(self.n_styles * len(state.known), len(encoder.components))
+        if self._by_words:
+            text = fit_text_encoder(self.text_encoder, state.known)
+            assert text is not None
+            k = text.embed(state.known[:1]).shape[1] + self.n_styles
+            needed = max(needed, JointMoments.nbytes(k, len(encoder.components)))
         if needed > self.max_memory:
             raise ValueError(
                 f"the moments of all styles take {needed / 1e9:.1f} GB; use fewer styles or components, or "
                 f"allow it: max_memory={needed:.3g}"
             )
         places = symbols([batch.known[u] for u in batch.prompts], state.known)
-        if styles is None or styles.requested != self.n_styles:
-            missing = sorted(set(state.known) - set(batch.known))
-            if missing:
-                raise ValueError(
-                    f"the batch that chooses the styles must have every prompt, but {missing[0]!r} is not "
-                    "in it; give a larger or a better mixed batch first"
-                )
-            order = np.random.default_rng(0).permutation(len(places))
-            own = [order[places[order] == u][:CENTRED_ON] for u in range(len(state.known))]
-            few = np.sort(np.concatenate(own))
-            weight = None if batch.sample_weight is None else batch.sample_weight[few]
-            latents = encoder.encode(batch.rows[few])
-            styles, small = Styles.find(
-                latents, places[few], weight, self.n_styles, self.random_state, encoder
-            )
-            if small:
-                warnings.warn(
-                    f"{state.known[small[0]]!r} has fewer distinct images than n_styles="
-                    f"{self.n_styles}, and so fewer styles (so have {len(small)} prompts in all)",
-                    stacklevel=4,
-                )
+        if styles is None or styles.requested != self.n_styles or styles.shared != self._by_words:
+            styles = self._find_styles(state, batch, places, encoder)
         for start in range(0, len(places), ROWS):
             block = slice(start, start + ROWS)
             weight = None if batch.sample_weight is None else batch.sample_weight[block]
             styles = styles.add(encoder.encode(batch.rows[block]), places[block], weight)
         return replace(state, styles=styles)
+
+    def _find_styles(
+        self, state: State, batch: Batch, places: NDArray[np.intp], encoder: ImageEncoder
+    ) -> Styles:
+        """The centres: each prompt's own, or those that prompts of several words share."""
+        shared = self._by_words
+        missing = sorted(set(state.known) - set(batch.known))
+        if missing and not shared:
+            raise ValueError(
+                f"the batch that chooses the styles must have every prompt, but {missing[0]!r} is not "
+                "in it; give a larger or a better mixed batch first"
+            )
+        if not isinstance(state.moments, Moments):
+            raise ValueError("styles need the moments of every prompt; allow more with max_memory")
+        order = np.random.default_rng(0).permutation(len(places))
+        own = [order[places[order] == u][:CENTRED_ON] for u in range(len(state.known))]
+        few = np.sort(order[:CENTRED_ON] if shared else np.concatenate(own))
+        weight = None if batch.sample_weight is None else batch.sample_weight[few]
+        sample = (
+            encoder.encode(batch.rows[few]),
+            places[few],
+            weight,
+            self.n_styles,
+            self.random_state,
+            encoder,
+        )
+        if shared:
+            means = state.moments.mean
+            if state.encoder is None:
+                means = (means - encoder.mean) @ encoder.analysis
+            styles, small = Styles.find_shared(*sample, means)
+        else:
+            styles, small = Styles.find(*sample)
+        if small:
+            warnings.warn(
+                f"{state.known[small[0]]!r} has fewer distinct images than n_styles="
+                f"{self.n_styles}, and so fewer styles (so have {len(small)} prompts in all)",
+                stacklevel=5,
+            )
+        return styles
 
     def _check_memory(self, batch: Batch, d: int, embeddings: Array | None) -> None:
         """Refuse what would not fit even in the latent space."""
@@ -120,21 +153,38 @@ class Recipe:
 
     def solve(self, state: State) -> Solution:
         """The encoder and the denoisers, from the moments."""
-        encoder, moments = self.basis(state), state.moments
-        if state.encoder is None:
-            moments = moments.project(encoder.mean, encoder.analysis)
+        encoder, styles = self.basis(state), state.styles
+        if styles is not None and styles.shared != self._by_words:
+            raise ValueError(
+                "styles of whole prompts are not those that prompts of several words share: fit again, or "
+                "partial_fit_styles, with this text_encoder"
+            )
+        moments = self._latent_moments(state, encoder)
         everything = GaussianDenoiser.from_moments(moments.pooled())
-        given: GaussianDenoiser | RegressionDenoiser
-        if state.styles is not None:
-            law = state.styles.sound()
-            given = GaussianDenoiser.from_moments(law)
-            return Solution(encoder, state.known, None, everything, given, law, state.styles)
-        law = moments if isinstance(moments, Moments) else moments.pooled()
         text = fit_text_encoder(self.text_encoder, state.known) if state.known else None
-        if isinstance(moments, Moments) and text is not None:
-            moments = JointMoments.of_prompts(text.embed(state.known), moments)
-        if isinstance(moments, Moments):
-            given = GaussianDenoiser.from_moments(moments)
+        law = moments if isinstance(moments, Moments) else moments.pooled()
+        given: GaussianDenoiser | RegressionDenoiser
+        size, rest = len(state.known), None
+        if isinstance(moments, Moments) and text is None:
+            if styles is None:
+                given = GaussianDenoiser.from_moments(moments)
+            else:
+                sound = styles.sound()
+                law = sound.moments(styles.moments)
+                given, rest = GaussianDenoiser(law.mean, sound.drawn, sound.basis), sound.rest
         else:
+            if isinstance(moments, Moments) and text is not None:
+                embeddings = text.embed(state.known)
+                if styles is not None:
+                    moments = law = styles.moments
+                    embeddings = np.hstack([embeddings[styles.prompt], styles.words()])
+                moments = JointMoments.of_prompts(embeddings, moments)
+            assert isinstance(moments, JointMoments)
             given = RegressionDenoiser.from_moments(moments)
-        return Solution(encoder, state.known, text, everything, given, law)
+            size = moments.matrix.shape[0] - 1 - (0 if styles is None else styles.words().shape[1])
+        return Solution(encoder, Language(state.known, text, styles, size), everything, given, law, rest)
+
+    def _latent_moments(self, state: State, encoder: ImageEncoder) -> Moments | JointMoments:
+        if state.encoder is not None:
+            return state.moments
+        return state.moments.project(encoder.mean, encoder.analysis)
