@@ -7,9 +7,9 @@
 (2, 8, 8)
 """
 
-from lineardiffusion import datasets, plot
+from lineardiffusion import datasets, operators, plot
 from lineardiffusion.gaussian import Gaussian, Mixture
 from lineardiffusion.model import LinearDiffusion
 
-__all__ = ["Gaussian", "LinearDiffusion", "Mixture", "datasets", "plot"]
+__all__ = ["Gaussian", "LinearDiffusion", "Mixture", "datasets", "operators", "plot"]
 __version__ = "0.1.0"

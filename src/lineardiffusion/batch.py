@@ -162,8 +162,12 @@ def check_prompts(X: object, weights: bool = False) -> list[Any] | None:
     return None
 
 
-def check_images(images: object, n: int, image_shape: tuple[int, ...] | None = None) -> NDArray[np.generic]:
+def check_images(
+    images: object, n: int, image_shape: tuple[int, ...] | None = None, missing: bool = False
+) -> NDArray[np.generic]:
     """The images as an ndarray of shape (n, \\*image_shape) with finite, real pixels.
+
+    With `missing` NaN stands for a pixel that is not there.
 
     Raises
     ------
@@ -200,8 +204,9 @@ def check_images(images: object, n: int, image_shape: tuple[int, ...] | None = N
     if array.dtype.kind == "f":
         peak = 0.0
         for start in range(0, n, ROWS):
-            peak = max(peak, float(np.abs(array[start : start + ROWS]).max()))
-            fine = np.isfinite(array[start : start + ROWS])
+            block = array[start : start + ROWS]
+            fine = np.isfinite(block) | (np.isnan(block) if missing else False)
+            peak = max(peak, float(np.abs(np.nan_to_num(block) if missing else block).max()))
             if not fine.all():
                 first = start + int(np.argmin(fine.reshape(len(fine), -1).all(axis=1)))
                 raise ValueError(

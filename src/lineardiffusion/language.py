@@ -57,6 +57,14 @@ class Request:
     def __len__(self) -> int:
         return len(self.place)
 
+    def gathered(self) -> Request:
+        """The same, with each distinct embedding as a condition."""
+        if self.embeddings is None:
+            return self
+        rows, place = np.unique(self.embeddings, axis=0, return_inverse=True)
+        ((_, weight), *away) = self.conditions[0]
+        return Request(place.ravel(), [((tuple(row), weight), *away) for row in rows.tolist()])
+
 
 @dataclass(frozen=True)
 class Language:

@@ -15,14 +15,17 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from lineardiffusion import noise
+from lineardiffusion.batch import check_images
 from lineardiffusion.fitted import Prompts
 from lineardiffusion.images import to_pil
 from lineardiffusion.moments import Array, Moments
 from lineardiffusion.noise import Seed
-from lineardiffusion.parts import Images, Parts
+from lineardiffusion.parts import Images
+from lineardiffusion.restore import Restoration
+from lineardiffusion.trajectory import Plan
 
 
-class LinearDiffusion(Parts):
+class LinearDiffusion(Restoration):
     """Diffusion model of linear parts: PCA, one-hot prompts, linear regression.
 
     Parameters
@@ -96,6 +99,8 @@ class LinearDiffusion(Parts):
     References
     ----------
     Will Kurt (2023), Linear Diffusion. Count Bayesie.
+    Meng et al. (2022), SDEdit: guided image synthesis and editing with stochastic differential equations.
+    ICLR.
 
     Examples
     --------
@@ -150,6 +155,8 @@ class LinearDiffusion(Parts):
         guidance_scale: float | None = None,
         negative_prompt: Any = None,
         latents: Any = None,
+        start: Any = None,
+        strength: float = 0.8,
         output_type: str = "np",
         return_trajectory: bool = False,
     ) -> Any:
@@ -170,6 +177,11 @@ class LinearDiffusion(Parts):
             ``guidance_scale``.
         latents : array-like of shape (n, n_components_), default=None
             The starting noise, of standard deviation 1, instead of one drawn from the seed.
+        start : array-like of shape (n, \\*image_shape_), default=None
+            Images to start from instead of from noise alone: they are taken `strength` of the way to noise,
+            and denoised from there under the prompts (SDEdit, Meng et al. 2022).
+        strength : float, default=0.8
+            The share of the steps that is taken, above 0 and at most 1; without `start` all are.
         output_type : {"np", "pil"}, default="np"
             An array in the units of the training images, or a list of PIL images.
         return_trajectory : bool, default=False
@@ -205,8 +217,8 @@ class LinearDiffusion(Parts):
         if output_type not in ("np", "pil"):
             raise ValueError(f'output_type must be "np" or "pil", got {output_type!r}')
         request = self._request(prompts, guidance_scale, negative_prompt)
-        plan = self._plan(sampler, num_steps, eta, every_step=return_trajectory)
-        start, seeds = self._start(len(request), seed, latents)
+        plan = self._plan(sampler, num_steps, eta, return_trajectory, 1.0 if start is None else strength)
+        start, seeds = self._start(len(request), seed, latents, start, plan)
         request = self._solution().language.settle(request, seeds)
         if return_trajectory:
             trajectory = np.stack(list(self._solution().walk(request, start, seeds, plan)))
@@ -230,12 +242,14 @@ class LinearDiffusion(Parts):
         guidance_scale: float | None = None,
         negative_prompt: Any = None,
         latents: Any = None,
+        start: Any = None,
+        strength: float = 0.8,
     ) -> Iterator[Images]:
         """Watch the images come into being: yield them at every step, from the noise on.
 
         Parameters
         ----------
-        prompts, seed, sampler, num_steps, eta, guidance_scale, negative_prompt, latents
+        prompts, seed, sampler, num_steps, eta, guidance_scale, negative_prompt, latents, start, strength
             As in :meth:`predict`.
 
         Yields
@@ -244,8 +258,8 @@ class LinearDiffusion(Parts):
             The noisy images after 0, 1, ..., num_steps steps, without contrast.
         """
         request = self._request(prompts, guidance_scale, negative_prompt)
-        plan = self._plan(sampler, num_steps, eta, every_step=True)
-        start, seeds = self._start(len(request), seed, latents)
+        plan = self._plan(sampler, num_steps, eta, True, 1.0 if start is None else strength)
+        start, seeds = self._start(len(request), seed, latents, start, plan)
         request = self._solution().language.settle(request, seeds)
         return (self.decode(x) for x in self._solution().walk(request, start, seeds, plan))
 
@@ -276,15 +290,21 @@ class LinearDiffusion(Parts):
         prompts = [known[u] for u in drawn]
         return self.predict(prompts, seed=one), prompts
 
-    def _start(self, n: int, seed: Seed, latents: Any) -> tuple[Array, int | list[int]]:
+    def _start(
+        self, n: int, seed: Seed, latents: Any, images: Any, plan: Plan
+    ) -> tuple[Array, int | list[int]]:
         """Starting noise (n, d), and the seed for what noise a sampler adds."""
         d = self.n_components_
         seeds = noise.check_seed(seed, n, self.random_state)
         if latents is None:
-            return noise.draw(seeds, n, d), seeds
-        start = np.asarray(latents, dtype=np.float64)
-        if start.shape != (n, d):
-            raise ValueError(f"latents must have the shape {(n, d)}, got {start.shape}")
-        if not np.isfinite(start).all():
-            raise ValueError("latents must be finite, but some are NaN or infinite")
+            start = noise.draw(seeds, n, d)
+        else:
+            start = np.asarray(latents, dtype=np.float64)
+            if start.shape != (n, d):
+                raise ValueError(f"latents must have the shape {(n, d)}, got {start.shape}")
+            if not np.isfinite(start).all():
+                raise ValueError("latents must be finite, but some are NaN or infinite")
+        if images is not None:  # alpha z + sigma n = sigma (n + alpha z / sigma)
+            alpha, sigma = plan.start
+            start = start + (alpha / sigma) * self.encode(check_images(images, n, self.image_shape_))
         return start, seeds

@@ -21,6 +21,7 @@ from lineardiffusion.moments import Array
 Seed: TypeAlias = "int | Sequence[int] | None"
 
 START, SAMPLER, PROMPTS, STYLES = (), (1,), (2,), (3,)  # the streams of one seed
+LATENT, DISCARDED, MEASURED, CHOSEN = (4,), (5,), (6,), (7,)  # those of draws from a posterior
 
 
 def check_seed(seed: Seed, n: int, random_state: object = None) -> int | list[int]:

@@ -1,4 +1,4 @@
-"""The parts of the model, one by one: encoder, denoiser, map, law, likelihood, styles, contrast.
+"""The parts of the model, one by one: encoder, denoiser, map, law, styles, contrast.
 
 What ``predict`` does in one go can be taken apart here, each part exact and open to view.
 """
@@ -19,7 +19,6 @@ from lineardiffusion.fitted import Prompts
 from lineardiffusion.gaussian import Gaussian, Mixture
 from lineardiffusion.language import alternatives
 from lineardiffusion.learn import Learner
-from lineardiffusion.likelihood import log_density, rounding_variance
 from lineardiffusion.moments import Array
 from lineardiffusion.trajectory import Plan, compose
 
@@ -128,39 +127,6 @@ class Parts(Learner):
             raise ValueError(f"latents must have the shape (..., {d}), got {array.shape}")
         return self._solution().encoder.decode(array)
 
-    def score(self, X: Prompts, y: Any) -> float:
-        """Mean log-density of images given their prompts, in nats an image: for model selection.
-
-        Parameters
-        ----------
-        X : list of str, or array-like of shape (n, k)
-        y : array-like of shape (n, \\*image_shape_)
-
-        Returns
-        -------
-        float
-            Higher is better. In pixel units, under the law of the model's own sampler, with the
-            discarded directions as in probabilistic PCA; so models with different ``n_components``
-            compare, as :class:`sklearn.model_selection.GridSearchCV` does. What a style leaves out when
-            it is drawn (see :mod:`lineardiffusion.styles`) counts, too. Every fold must know every
-            prompt: ``cv=list(StratifiedKFold(3).split(prompts, prompts))``.
-        """
-        request = self._request(X, 1.0, None)
-        images = check_images(y, len(request), self.image_shape_)
-        total, encoder = 0.0, self._solution().encoder
-        floor = rounding_variance(self.pixel_range_)
-        if request.embeddings is None:
-            prompts: Any = list(X)
-            groups = [np.flatnonzero(request.place == i) for i in range(len(request.conditions))]
-        else:
-            prompts = request.embeddings
-            _, place = np.unique(prompts, axis=0, return_inverse=True)
-            groups = [np.flatnonzero(place == i) for i in range(place.max() + 1)]
-        for members in groups:
-            law = self._whole_law(prompts[members[0]])
-            total += log_density(images[members], law, encoder, floor).sum()
-        return float(total / len(request))
-
     @property
     def styles_(self) -> dict[str, tuple[Array, Images]]:
         check_is_fitted(self)
@@ -192,6 +158,7 @@ class Parts(Learner):
         num_steps: int | None,
         eta: float | None,
         every_step: bool = False,
+        strength: float = 1.0,
     ) -> Plan:
         """The plan of these settings, where None stands for the constructor's."""
         plan = Plan.of(
@@ -200,11 +167,12 @@ class Parts(Learner):
             self.schedule,
             self.eta if eta is None else eta,
             every_step,
+            strength,
         )
         encoder = self._solution().encoder
         alpha, sigma = plan.start
         ratio = float(encoder.variance[0]) * (alpha / (sigma * encoder.scaling_factor)) ** 2
-        if ratio > TERMINAL_SNR and plan.key[0] != "one_step":
+        if ratio > TERMINAL_SNR and strength == 1.0 and plan.key[0] != "one_step":
             warnings.warn(
                 f"the schedule's first level, alpha={alpha:.3g} and sigma={sigma:.3g}, still holds "
                 f"signal (ratio {ratio:.2g} in the strongest direction), but sampling starts from "
@@ -212,20 +180,6 @@ class Parts(Learner):
                 stacklevel=3,
             )
         return plan
-
-    def _whole_law(self, prompt: Any) -> Gaussian | Mixture:
-        """The law of this prompt, with what a style leaves out when it is drawn."""
-        law = self.law(prompt)
-        if not isinstance(prompt, str | dict):
-            return law
-        solution = self._solution()
-        (condition,) = self._request([prompt], None, None).conditions
-        laws = law.components if isinstance(law, Mixture) else [law]
-        whole = []
-        for (choice, _), drawn in zip(alternatives(condition), laws, strict=True):
-            more = solution.undrawn(choice)
-            whole.append(drawn if more is None else Gaussian(drawn.mean, drawn.covariance + more))
-        return Mixture(law.weights, whole) if isinstance(law, Mixture) else whole[0]
 
     def _map(
         self,

@@ -19,8 +19,10 @@ from lineardiffusion.affine import Affine
 from lineardiffusion.contrast import Contrast
 from lineardiffusion.denoise import Denoiser, GaussianDenoiser, MixtureDenoiser
 from lineardiffusion.encode import ImageEncoder
+from lineardiffusion.evidence import Laws
 from lineardiffusion.guide import Combination
 from lineardiffusion.language import Condition, Family, Language, Part, Request
+from lineardiffusion.measurement import Canvas
 from lineardiffusion.moments import Array, Moments
 from lineardiffusion.regression import RegressionDenoiser
 from lineardiffusion.trajectory import Plan, compose, walk
@@ -51,6 +53,8 @@ class Solution:
         The last step of decoding, once it is solved.
     maps : dict
         Composed maps, by condition and plan.
+    whole : dict
+        The laws that were last asked for, by conditions and plan.
     """
 
     encoder: ImageEncoder
@@ -61,6 +65,7 @@ class Solution:
     rest: Array | None = None
     contrast: Contrast | None = None
     maps: dict[tuple[Any, ...], Affine] = field(default_factory=dict)
+    whole: dict[tuple[Any, ...], Laws] = field(default_factory=dict)
 
     @property
     def d(self) -> int:
@@ -108,17 +113,26 @@ class Solution:
             del self.maps[old]
         return [maps[c] for c in conditions]
 
+    def laws(self, conditions: Sequence[Condition], plan: Plan, canvas: Canvas) -> Laws:
+        """The law of each condition's latents, with what a style leaves out when it is drawn."""
+        key = (tuple(conditions), plan.key)
+        if key not in self.whole:
+            maps = self.compose(conditions, plan)
+            covariance = np.concatenate([x.covariance for x in maps])
+            for C, condition in zip(covariance, conditions, strict=True):
+                if (more := self.undrawn(condition)) is not None:
+                    C += more
+            self.whole = {key: Laws.of(np.concatenate([x.offset for x in maps]), covariance, canvas)}
+        return self.whole[key]
+
     def draw(self, request: Request, start: Array, seeds: int | list[int], plan: Plan) -> Array:
         """Latents (n, d) of a request from starting noise (n, d)."""
         if request.embeddings is not None:
-            rows, place = np.unique(request.embeddings, axis=0, return_inverse=True)
-            if not plan.stochastic and len(rows) * (self.d + 1) > len(request):
+            gathered = request.gathered()
+            if not plan.stochastic and len(gathered.conditions) * (self.d + 1) > len(request):
                 *_, latents = self.walk(request, start, seeds, plan)
                 return latents
-            (_, *away) = request.conditions[0]
-            weight = request.conditions[0][0][1]
-            conditions = [((tuple(row), weight), *away) for row in rows.tolist()]
-            request = Request(place.ravel(), conditions)
+            request = gathered
         latents, composed = np.empty_like(start), []
         for i, condition in enumerate(request.conditions):
             members = np.flatnonzero(request.place == i)

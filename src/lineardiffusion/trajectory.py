@@ -10,6 +10,7 @@ trajectory is composed there, and turned back once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -55,8 +56,13 @@ class Plan:
     key: tuple[Any, ...]
 
     @classmethod
-    def of(cls, sampler: str, num_steps: int, schedule: Any, eta: float, every_step: bool) -> Plan:
-        """The plan of these settings; `every_step` asks ``exact`` to stop at each time too."""
+    def of(
+        cls, sampler: str, num_steps: int, schedule: Any, eta: float, every_step: bool, strength: float = 1.0
+    ) -> Plan:
+        """The plan of these settings, the last `strength` of its steps.
+
+        `every_step` asks ``exact`` to stop at each time too.
+        """
         if not isinstance(sampler, str) or sampler not in SAMPLERS:
             raise ValueError(f"unknown sampler {sampler!r}; choose one of {', '.join(map(repr, SAMPLERS))}")
         if isinstance(num_steps, bool) or not isinstance(num_steps, int | np.integer):
@@ -70,10 +76,10 @@ class Plan:
             way = partial(sample.ddim, eta=float(eta))
         if sampler == "one_step":
             schedule, num_steps = Karras(sigma_max=1.0), 1
-        if sampler == "exact" and not every_step:
-            num_steps = 1
         found = get_schedule(schedule)
-        times = found.times(int(num_steps))
+        times = _last(found.times(int(num_steps)), strength)
+        if sampler == "exact" and not every_step:
+            times = times[[0, -1]]
         alpha, sigma = _check_levels(found, times)
         key = (sampler, float(eta), times.tobytes(), alpha.tobytes(), sigma.tobytes())
         return cls(way, found, times, key)
@@ -88,6 +94,18 @@ class Plan:
         """alpha and sigma at the first time."""
         alpha, sigma = self.schedule(float(self.times[0]))
         return float(alpha), float(sigma)
+
+
+def _last(times: Array, strength: float) -> Array:
+    """The times of the last `strength` of the steps."""
+    if not isinstance(strength, int | float | np.number) or not 0.0 < strength <= 1.0:
+        raise ValueError(f"strength must be above 0 and at most 1, which is pure noise; got {strength!r}")
+    n = len(times) - 1
+    if not (kept := round(strength * n)):
+        raise ValueError(
+            f"strength={strength} of {n} steps is no step; take more: num_steps={math.ceil(1 / strength)}"
+        )
+    return times[n - kept :]
 
 
 def _check_levels(schedule: Schedule, times: Array) -> tuple[Array, Array]:

@@ -1,0 +1,115 @@
+"""Operators: ready-made linear measurements of an image, for :meth:`LinearDiffusion.restore`.
+
+Each is a sparse matrix A of shape (m, D) for images of D numbers, flattened: y = A x. They multiply:
+``downsampling((14, 14), 2) @ downsampling((28, 28), 2)`` averages twice. What acts on rows and columns alike
+is a Kronecker product, A = A_rows (x) A_columns (x) I, the identity over the channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import ArrayLike
+from scipy.ndimage import gaussian_filter1d
+
+__all__ = ["blurring", "downsampling", "masking"]
+
+
+def masking(mask: ArrayLike) -> scipy.sparse.csr_array:
+    """Leave out the pixels where the mask is True.
+
+    Parameters
+    ----------
+    mask : array-like of bool, of the images' shape
+        True where a pixel is missing.
+
+    Returns
+    -------
+    scipy.sparse.csr_array of shape (m, D)
+        The m pixels that are left.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> masking([[True, False], [False, False]]) @ np.array([1.0, 2.0, 3.0, 4.0])
+    array([2., 3., 4.])
+    """
+    hidden = np.asarray(mask)
+    if hidden.dtype != bool:
+        raise TypeError(f"a mask is True where a pixel is missing; got {hidden.dtype} instead of bool")
+    rows = scipy.sparse.csr_array(scipy.sparse.eye_array(hidden.size))
+    return scipy.sparse.csr_array(rows[np.flatnonzero(~hidden)])
+
+
+def downsampling(image_shape: Sequence[int], factor: int) -> scipy.sparse.csr_array:
+    """Average blocks of ``factor`` x ``factor`` pixels.
+
+    Parameters
+    ----------
+    image_shape : (h, w) or (h, w, c)
+    factor : int
+        It divides h and w.
+
+    Returns
+    -------
+    scipy.sparse.csr_array of shape (D / factor^2, D)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> downsampling((2, 4), 2) @ np.array([[1.0, 1.0, 2.0, 2.0], [3.0, 3.0, 8.0, 8.0]]).ravel()
+    array([2., 5.])
+    """
+    h, w, c = _shape(image_shape)
+    whole = isinstance(factor, int | np.integer) and not isinstance(factor, bool) and factor >= 1
+    if not whole or h % factor or w % factor:
+        raise ValueError(f"factor must be an int that divides {h} and {w}, got {factor!r}")
+    mean = np.full((1, factor), 1.0 / factor)
+    rows, columns = (scipy.sparse.kron(scipy.sparse.eye_array(n // factor), mean) for n in (h, w))
+    return _kron(rows, columns, c)
+
+
+def blurring(image_shape: Sequence[int], sigma: float) -> scipy.sparse.csr_array:
+    """Blur by a Gaussian: :func:`scipy.ndimage.gaussian_filter` with ``mode="nearest"`` as a matrix.
+
+    Parameters
+    ----------
+    image_shape : (h, w) or (h, w, c)
+    sigma : float
+        Its standard deviation, in pixels; it is cut off at 4 of them.
+
+    Returns
+    -------
+    scipy.sparse.csr_array of shape (D, D)
+
+    Examples
+    --------
+    >>> blurring((1, 3), 0.5).toarray().round(2)
+    array([[0.89, 0.11, 0.  ],
+           [0.11, 0.79, 0.11],
+           [0.  , 0.11, 0.89]])
+    """
+    h, w, c = _shape(image_shape)
+    if not isinstance(sigma, int | float | np.number) or not 0 < sigma < math.inf:
+        raise ValueError(f"sigma must be positive and finite, in pixels; got {sigma!r}")
+    rows, columns = (
+        scipy.sparse.csr_array(gaussian_filter1d(np.eye(n), sigma, axis=0, mode="nearest")) for n in (h, w)
+    )
+    return _kron(rows, columns, c)
+
+
+def _shape(image_shape: Sequence[int]) -> tuple[int, int, int]:
+    shape = tuple(image_shape)
+    if len(shape) not in (2, 3) or any(not isinstance(n, int | np.integer) or n < 1 for n in shape):
+        raise ValueError(f"image_shape must be (h, w) or (h, w, c), got {image_shape!r}")
+    return shape[0], shape[1], shape[2] if len(shape) == 3 else 1
+
+
+def _kron(rows: Any, columns: Any, channels: int) -> scipy.sparse.csr_array:
+    parts = (rows, columns, scipy.sparse.eye_array(channels))
+    return scipy.sparse.csr_array(reduce(scipy.sparse.kron, parts))
