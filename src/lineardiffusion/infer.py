@@ -176,7 +176,8 @@ class Inference(Parts):
         >>> float((ld.classify(images[1000:]) == prompts[1000:]).mean()) > 0.9
         True
         """
-        return np.asarray(self.prompts_[self.classify_proba(images, **way).argmax(axis=1)])
+        best = self.classify_proba(images, **way).argmax(axis=1)
+        return np.asarray(self.prompts_[best])
 
     # ------------------------------------------------------------------ behind the scenes
 
@@ -186,9 +187,11 @@ class Inference(Parts):
     def _look(self, images: Any) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
         """Images as rows (n, D), and which of their pixels are NaN."""
         self._solution()
-        array = check_images(
-            images, np.shape(images)[0] if np.ndim(images) else 0, self.image_shape_, missing=True
-        )
+        n = len(images) if np.ndim(images) else 0
+        if not n:
+            shape = ", ".join(map(str, self.image_shape_))
+            raise ValueError(f"no images: expected an array of shape (n, {shape}), got {np.shape(images)}")
+        array = check_images(images, n, self.image_shape_, missing=True)
         rows = array.reshape(len(array), -1)
         hidden = np.isnan(rows) if rows.dtype.kind == "f" else np.zeros(rows.shape, bool)
         return rows, hidden

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any, Unpack
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 
@@ -198,7 +199,7 @@ class Restoration(Inference):
         for i, x in enumerate(self._solution().compose(request.conditions, plan)):
             members = np.flatnonzero(request.place == i)
             spread = np.linalg.svd(x.matrix[0], compute_uv=False)
-            if spread[-1] < 1e-10 * spread[0]:
+            if spread[-1] <= 1e-10 * spread[0]:
                 kept = int(np.sum(spread > 1e-10 * spread[0]))
                 raise ValueError(
                     f"the sampler's map has no inverse: it keeps {kept} of {len(spread)} directions. Use "
@@ -296,10 +297,11 @@ def _check_operator(operator: Any, D: int) -> Any:
             f"operator must have the shape (m, {D}), a column for each number of the flattened image; got "
             f"{operator.shape}"
         )
-    values = operator.data if is_sparse(operator) else operator
+    sparse = is_sparse(operator)
+    values = operator.data if sparse else operator
     if values.dtype.kind not in "buif" or not np.isfinite(values).all():
         raise ValueError("operator must hold finite real numbers")
-    return (operator.tocsr() if is_sparse(operator) else operator).astype(np.float64)
+    return (scipy.sparse.csr_array(operator) if sparse else operator).astype(np.float64)
 
 
 def _fresh(seeds: int | list[int], n: int, shape: tuple[int, ...], j: int) -> tuple[Array, Array, Array]:
