@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineardiffusion.encode import ImageEncoder
+from lineardiffusion.histogram import Histogram
 from lineardiffusion.joint import JointMoments
 from lineardiffusion.moments import Array, Moments
 from lineardiffusion.state import State
@@ -64,10 +65,15 @@ class Batch:
         rows = images.reshape(len(images), -1)
         return cls(known, places, rows, images.shape[1:], sample_weight)
 
-    def state(self, moments: Moments | JointMoments, encoder: ImageEncoder | None = None) -> State:
-        """The state of these moments of the batch."""
+    def state(
+        self, moments: Moments | JointMoments, encoder: ImageEncoder | None = None, histogram: bool = False
+    ) -> State:
+        """The state of these moments of the batch; with `histogram` its pixels are counted, too."""
         pixel_range = float(self.rows.min()), float(self.rows.max())
-        return State(moments, self.known, self.image_shape, pixel_range, self.rows.dtype, encoder)
+        counts = Histogram.of(self.rows, self.sample_weight) if histogram else None
+        return State(
+            moments, self.known, self.image_shape, pixel_range, self.rows.dtype, encoder, histogram=counts
+        )
 
     def nbytes(self, d: int) -> int:
         """Bytes of the moments of every prompt in d dimensions."""

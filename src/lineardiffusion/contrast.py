@@ -1,39 +1,60 @@
 """Contrast: the last step from pixels to pictures.
 
-A Gaussian pixel spills over black and white, and its greys are too grey. The picture is
+A Gaussian pixel spills over black and white, and its greys are too grey. Two contrasts mend that. Both sides
+of each, the pixels of the law and those of the data, are known; so nothing is sampled and nothing is tuned.
 
-    y = clip(gain x + offset, low, high)
-
-with the two numbers chosen so that the pixels of all pictures together have the mean and the variance of
-the data's. Both sides are known. For a pixel x ~ N(m, v) of the law, gain x + offset ~ N(m', s^2), and with
-a = (low - m') / s, b = (high - m') / s, the standard normal density phi and distribution Phi, and
-P = Phi(b) - Phi(a),
+**Affine.** The picture is y = clip(gain x + offset, low, high), with the two numbers chosen so that the
+pixels of all pictures together have the mean and the variance of the data's. For a pixel x ~ N(m, v) of the
+law, gain x + offset ~ N(m', s^2), and with a = (low - m') / s, b = (high - m') / s, the standard normal
+density phi and distribution Phi, and P = Phi(b) - Phi(a),
 
     E[y]   = low Phi(a) + high (1 - Phi(b)) + m' P + s (phi(a) - phi(b))
     E[y^2] = low^2 Phi(a) + high^2 (1 - Phi(b)) + (m'^2 + s^2) P + 2 m' s (phi(a) - phi(b))
              + s^2 (a phi(a) - b phi(b))
 
-(the moments of a doubly censored normal). So nothing is sampled and nothing is tuned. It touches pictures
-only: laws and likelihoods are those of the latents.
+(the moments of a doubly censored normal).
+
+**Histogram.** The picture is y = Q(F(x)), the monotone curve that gives all pixels together the histogram of
+the data's. Over groups u of share p_u and pixels j, D of them,
+
+    F(x) = sum_u p_u / D sum_j Phi((x - m_uj) / s_uj)          of the law
+    Q(F) = the smallest value v_k with C_k >= F                of the data, C_k its share of pixels up to v_k
+
+so the curve is a staircase: y = v_k for t_(k-1) < x <= t_k, with thresholds t_k = F^-1(C_k). A picture has
+the data's values and no others. What the law holds at one point, as a pixel that never varies, no curve can
+part: it becomes one value, that of the middle of F's step there.
+
+Groups times pixels are some 10^5 normals. Those with mean and deviation alike are first made one of the same
+mean and variance (`condense`), which moves F by 1.4 10^-4 at most on MNIST with 500 styles, near a step. F is
+then inverted between the points of a grid, which are chosen where its mass is: it rises by some 1 / 800 at
+most from one to the next, so no share C_k is missed by more, whatever the law. On MNIST F(t_k) is C_k within
+3 10^-5, both errors together.
+
+Contrast touches pictures only: laws and likelihoods are those of the latents.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from lineardiffusion.encode import ImageEncoder
+from lineardiffusion.histogram import Histogram
 from lineardiffusion.moments import Array, Moments
 
 GAIN_MAX = 50.0  # black and white images would have it infinite
+GRID = 1024  # points by mass, and as many by distance, on which F is inverted
+NODES = ndtri((np.arange(256) + 0.5) / 256)  # that stand for a normal where the grid is chosen
+ALIKE = 0.15  # deviations that means may differ by, and the ratio less 1 of deviations, to be one normal
 
 
 @dataclass(frozen=True)
-class Contrast:
+class AffineContrast:
     """A gain, an offset and a clip to the range, in pixel units."""
 
     gain: float
@@ -42,17 +63,15 @@ class Contrast:
     high: float
 
     @classmethod
-    def solve(cls, moments: Moments, encoder: ImageEncoder, pixel_range: tuple[float, float]) -> Contrast:
+    def solve(
+        cls, moments: Moments, encoder: ImageEncoder, pixel_range: tuple[float, float]
+    ) -> AffineContrast:
         """The contrast of the law whose groups have these moments of latents."""
         low, high = pixel_range
         if high == low:
             return cls(1.0, 0.0, low, high)
-        mean = encoder.mean + moments.mean @ encoder.synthesis
-        variance = np.stack(
-            [((c @ encoder.synthesis) * encoder.synthesis).sum(axis=0) for c in moments.covariance]
-        )
-        share = moments.weight / moments.weight.sum()
-        deviation = np.sqrt(np.maximum(variance, 0.0)) + 1e-9 * (high - low)
+        share, mean, deviation = pixels(moments, encoder)
+        deviation += 1e-9 * (high - low)
         unit = high - low
         target_mean = float(encoder.mean.mean())
         target_square = float(np.mean(encoder.mean**2) + encoder.pixel_variance)
@@ -75,6 +94,98 @@ class Contrast:
         """Pictures of images, in pixel units and of the same type."""
         pictures = np.clip(images * self.gain + self.offset, self.low, self.high)
         return np.asarray(pictures, dtype=images.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class HistogramContrast:
+    """A monotone staircase from pixels of the law to values of the data, in pixel units.
+
+    Attributes
+    ----------
+    thresholds : ndarray of shape (k - 1,)
+        Rising; up to and with the first a pixel becomes the first value, and so on.
+    values : ndarray of shape (k,)
+        Rising.
+    """
+
+    thresholds: Array
+    values: Array
+
+    @classmethod
+    def solve(cls, moments: Moments, encoder: ImageEncoder, histogram: Histogram) -> HistogramContrast:
+        """The contrast of the law whose groups have these moments of latents, to data of this histogram."""
+        share, mean, deviation = pixels(moments, encoder)
+        unit = float((np.abs(mean) + deviation).max()) or 1.0
+        rounding = 32 * float(np.finfo(encoder.dtype).eps) * unit  # no step of F is narrower
+        normals = condense(share, mean, np.maximum(deviation, rounding))
+        x = grid(*normals)
+        return cls(np.interp(histogram.cumulative()[:-1], distribution(*normals, x), x), histogram.values)
+
+    def __call__(self, images: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Pictures of images, in pixel units and of the same type."""
+        place = np.searchsorted(self.thresholds.astype(images.dtype), images)
+        return np.asarray(self.values.astype(images.dtype)[place])
+
+
+Contrast = AffineContrast | HistogramContrast
+
+
+def check_contrast(contrast: Any) -> None:
+    """Raise a ValueError unless it is one that there is."""
+    if contrast is not None and contrast not in ("affine", "histogram"):
+        raise ValueError(f'contrast must be None, "affine" or "histogram", got {contrast!r}')
+
+
+def pixels(moments: Moments, encoder: ImageEncoder) -> tuple[Array, Array, Array]:
+    """Share (g,) of each group of latents, and mean and deviation (g, D) of its pixels."""
+    mean = encoder.mean + moments.mean @ encoder.synthesis
+    variance = np.stack(
+        [((c @ encoder.synthesis) * encoder.synthesis).sum(axis=0) for c in moments.covariance]
+    )
+    return moments.weight / moments.weight.sum(), mean, np.sqrt(np.maximum(variance, 0.0))
+
+
+def condense(share: Array, mean: Array, deviation: Array) -> tuple[Array, Array, Array]:
+    """Weight, mean and deviation (n,) of few normals, whose mixture is nearly that of all the pixels'.
+
+    Normals whose log-deviation and mean fall in one cell of a lattice, whose cells are as wide in the mean as
+    their deviation demands, become one normal of the same mean and variance. Deviations must be positive.
+    """
+    weight = np.repeat(share / mean.shape[1], mean.shape[1])
+    kept = weight > 0
+    weight, mean, deviation = weight[kept], mean.ravel()[kept], deviation.ravel()[kept]
+    level = np.floor(np.log(deviation) / np.log1p(ALIKE))
+    width = ALIKE * np.exp(level * np.log1p(ALIKE))
+    column = np.floor(mean / width)
+    order = np.lexsort((column, level))
+    new = (np.diff(level[order]) != 0) | (np.diff(column[order]) != 0)
+    cell = np.empty(len(order), np.intp)
+    cell[order] = np.concatenate([[0], np.cumsum(new)])
+    beyond = mean - column * width  # squares of small numbers, whatever the mean
+    total = np.bincount(cell, weight).astype(np.float64)
+    first, second = (np.bincount(cell, weight * x) / total for x in (beyond, beyond**2 + deviation**2))
+    corner = np.bincount(cell, weight * column * width) / total
+    return total, corner + first, np.sqrt(second - first**2)
+
+
+def distribution(weight: Array, mean: Array, deviation: Array, x: Array) -> Array:
+    """F at the points x (m,) of the mixture of normals (n,)."""
+    F = np.empty_like(x)
+    for start in range(0, len(x), 128):  # of a few megabytes each
+        block = slice(start, start + 128)
+        F[block] = ndtr((x[block, None] - mean) / deviation) @ weight
+    return F
+
+
+def grid(weight: Array, mean: Array, deviation: Array) -> Array:
+    """Points between which F rises by little, and which lie close in its tails, too."""
+    points = (mean[:, None] + deviation[:, None] * NODES).ravel()
+    order = np.argsort(points)
+    mass = np.cumsum(np.repeat(weight, len(NODES))[order])
+    levels = np.linspace(0.0, mass[-1], GRID)
+    by_mass = points[order][np.minimum(np.searchsorted(mass, levels), len(points) - 1)]
+    ends = (mean - 6 * deviation).min(), (mean + 6 * deviation).max()
+    return np.union1d(by_mass, np.linspace(*ends, GRID))
 
 
 def censored(mean: Array, deviation: Array, low: float, high: float) -> tuple[Array, Array]:

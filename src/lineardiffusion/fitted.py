@@ -21,6 +21,7 @@ from sklearn.utils.validation import (
 )
 
 from lineardiffusion.batch import Batch, check_images, check_prompts
+from lineardiffusion.contrast import check_contrast
 from lineardiffusion.encode import ImageEncoder
 from lineardiffusion.language import Request, check_guidance
 from lineardiffusion.moments import Array, Moments
@@ -93,6 +94,7 @@ class Fitted(BaseEstimator):
             self.scale,
             self.text_encoder,
             self.n_styles,
+            self.contrast,
             self.max_memory,
             0 if self.random_state is None else self.random_state,
         )
@@ -147,6 +149,14 @@ class Fitted(BaseEstimator):
             has, got = ("strings", "numbers") if self._state.known else ("embeddings", "strings")
             raise ValueError(f"this model was fitted on prompts that are {has}, got {got}")
 
+    def _check_counts(self, state: State) -> None:
+        """Refuse a contrast that needs the pixels' histogram where there is none."""
+        if self.contrast == "histogram" and state.histogram is None:
+            raise ValueError(
+                'contrast="histogram" needs the histogram of the data\'s pixels, which were not counted; '
+                'fit again with contrast="histogram", or use "affine", which follows from the moments'
+            )
+
     def _request(self, X: Prompts, guidance_scale: float | None, negative: Any) -> Request:
         """What to draw for these prompts; None guides as the constructor says."""
         check_is_fitted(self)
@@ -174,8 +184,7 @@ class Fitted(BaseEstimator):
             raise TypeError(f"n_styles must be an int, got {self.n_styles!r}")
         if self.n_styles < 1:
             raise ValueError(f"n_styles must be 1 or more, got {self.n_styles}")
-        if self.contrast not in (None, "affine"):
-            raise ValueError(f'contrast must be None or "affine", got {self.contrast!r}')
+        check_contrast(self.contrast)
         check_guidance(self.guidance_scale, None)
         Plan.of(self.sampler, self.num_steps, self.schedule, self.eta, every_step=False)
 

@@ -73,7 +73,8 @@ class Learner(Fitted):
         ------
         ValueError
             As in :meth:`fit`, if the images have another shape than those before, or if the moments
-            of the pixels under every prompt take more than ``max_memory``. The model stays as it was.
+            of the pixels under every prompt take more than ``max_memory``, or ``contrast`` is
+            ``"histogram"`` and was not from the first batch on. The model stays as it was.
         """
         first = not hasattr(self, "_state")
         batch = self._check_batch(X, y, sample_weight, reset=first)
@@ -87,7 +88,9 @@ class Learner(Fitted):
                 f"twice, or allow it: LinearDiffusion(max_memory={needed:.3g}). A model that fit "
                 "made in two passes cannot go on"
             )
-        state = batch.state(batch.moments())
+        if not first:
+            self._check_counts(self._state)
+        state = self._recipe().measure_pixels(batch)
         self._adopt(state if first else self._state + state, None if known else X)
         return self
 
@@ -131,7 +134,7 @@ class Learner(Fitted):
         ------
         ValueError
             If the images' shapes or the kinds of prompts differ, or either kept moments of latents
-            only (see ``max_memory``).
+            only (see ``max_memory``) or, with ``contrast="histogram"``, no histogram of its pixels.
         """
         check_is_fitted(self)
         if not isinstance(other, Learner):
@@ -154,6 +157,8 @@ class Learner(Fitted):
                 "cannot merge models that keep moments of latents: fit both with a max_memory that "
                 "has room for the moments of the pixels"
             )
+        for state in (mine, theirs):
+            self._check_counts(state)
         merged = copy.copy(self)
         merged._adopt(mine + theirs)
         return merged
@@ -174,7 +179,8 @@ class Learner(Fitted):
         ------
         ValueError
             If the moments cannot tell: those of a model that ``fit`` made in two passes are moments of
-            latents, and fix ``n_components`` and ``scale``. The model stays as it was.
+            latents, and fix ``n_components`` and ``scale``; and ``contrast="histogram"`` needs the
+            pixels' histogram, which is kept only if they were fitted so. The model stays as it was.
 
         Examples
         --------
@@ -198,6 +204,7 @@ class Learner(Fitted):
         try:
             self.set_params(**params)
             self._check_params()
+            self._check_counts(self._state)
             self._solved = {"solution": self._recipe().solve(self._state)}
         except BaseException:
             self.set_params(**before)

@@ -51,10 +51,11 @@ class LinearDiffusion(Restoration):
     n_styles : int, default=1
         Styles a prompt: k-means splits its latents, and each style has a Gaussian of its own.
         ``"7"`` draws a style by its frequency, ``"7~12"`` names one. Needs a second pass.
-    contrast : {None, "affine"}, default=None
-        Whether pictures end with a gain, an offset and a clip to the data's range, which give the
-        pixels of the exact sampler, without guidance, the mean and the variance of the data's; other
-        samplers share the numbers. None is exact and unclipped.
+    contrast : {None, "affine", "histogram"}, default=None
+        How pictures end. ``"affine"``: a gain, an offset and a clip to the data's range, which give the
+        pixels of the exact sampler, without guidance, the mean and the variance of the data's.
+        ``"histogram"``: a monotone curve, which gives them the data's histogram; ``fit`` then counts the
+        pixels, too. Other samplers, and embeddings, share the numbers. None is exact and unclipped.
     guidance_scale : float, default=1.0
         How far to go from what all prompts have in common to the prompt, or beyond: 1, no guidance, is
         there. The denoiser is ``everything + guidance_scale * (prompt - everything)``. With Gaussians
@@ -84,7 +85,7 @@ class LinearDiffusion(Restoration):
     styles_ : dict of str to (ndarray, ndarray)
         The number of images of each prompt's styles, and their mean images.
     contrast_ : Contrast or None
-        The gain, offset and range of the last step.
+        The last step: its gain, offset and range, or its thresholds and values.
     n_components_, mean_, components_, scaling_factor_ : int, ndarray, ndarray, float
         Size of the latent, mean image, orthonormal components (n_components_, D), and what their
         scores are divided by.

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from lineardiffusion.affine import Affine
 from lineardiffusion.batch import check_images
-from lineardiffusion.contrast import Contrast
+from lineardiffusion.contrast import AffineContrast, Contrast, HistogramContrast, check_contrast
 from lineardiffusion.fitted import Prompts
 from lineardiffusion.gaussian import Gaussian, Mixture
 from lineardiffusion.language import alternatives
@@ -143,11 +143,16 @@ class Parts(Learner):
     @property
     def contrast_(self) -> Contrast | None:
         check_is_fitted(self)
+        check_contrast(self.contrast)
         if self.contrast is None:
             return None
-        solution = self._solution()
-        if solution.contrast is None:
-            solution.contrast = Contrast.solve(solution.law, solution.encoder, self.pixel_range_)
+        self._check_counts(self._state)
+        solution, histogram = self._solution(), self._state.histogram
+        if self.contrast == "affine":
+            if not isinstance(solution.contrast, AffineContrast):
+                solution.contrast = AffineContrast.solve(solution.law, solution.encoder, self.pixel_range_)
+        elif histogram is not None and not isinstance(solution.contrast, HistogramContrast):
+            solution.contrast = HistogramContrast.solve(solution.law, solution.encoder, histogram)
         return solution.contrast
 
     # ------------------------------------------------------------------ behind the scenes

@@ -37,6 +37,7 @@ class Recipe:
     scale: bool
     text_encoder: Any
     n_styles: int
+    contrast: str | None
     max_memory: float
     random_state: Any
 
@@ -45,11 +46,16 @@ class Recipe:
         """Whether prompts share words, and so styles."""
         return self.text_encoder not in (None, "onehot")
 
+    @property
+    def _counts(self) -> bool:
+        """Whether pixels are counted."""
+        return self.contrast == "histogram"
+
     def measure(self, batch: Batch) -> State:
         """The state that a batch leaves: in one pass over the pixels where memory allows, or in two."""
         D, n = batch.rows.shape[1], len(batch.rows)
         if batch.nbytes(D) <= self.max_memory:
-            return batch.state(batch.moments())
+            return self.measure_pixels(batch)
         settings = (self.n_components, batch.image_shape)
         if n < D and 8 * n * D <= self.max_memory:
             encoder = ImageEncoder.fit_rows(batch.rows, batch.sample_weight, *settings, self.scale)
@@ -66,7 +72,11 @@ class Recipe:
             text = fit_text_encoder(self.text_encoder, batch.known)
             embeddings = None if text is None else text.embed(batch.known)
         self._check_memory(batch, d, embeddings)
-        return batch.state(batch.latent_moments(encoder, embeddings), encoder)
+        return batch.state(batch.latent_moments(encoder, embeddings), encoder, self._counts)
+
+    def measure_pixels(self, batch: Batch) -> State:
+        """The state that a batch leaves in one pass, with moments of its pixels."""
+        return batch.state(batch.moments(), histogram=self._counts)
 
     def basis(self, state: State) -> ImageEncoder:
         """The image encoder: the state's own, or from its moments of pixels."""

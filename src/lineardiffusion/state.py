@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lineardiffusion.encode import ImageEncoder
+from lineardiffusion.histogram import Histogram
 from lineardiffusion.joint import JointMoments
 from lineardiffusion.moments import Moments
 from lineardiffusion.styles import Styles
@@ -37,6 +38,8 @@ class State:
         The basis of the latents, where the moments are of latents.
     styles : Styles or None
         Of the latents. New data makes new latents: a sum has none.
+    histogram : Histogram or None
+        Of the pixels, where a contrast needs it; a sum has it if both data sets do.
     """
 
     moments: Moments | JointMoments
@@ -46,6 +49,7 @@ class State:
     pixel_dtype: np.dtype[Any]
     encoder: ImageEncoder | None = None
     styles: Styles | None = None
+    histogram: Histogram | None = None
 
     def __add__(self, other: State) -> State:
         """The state of both data sets, moments of pixels both."""
@@ -55,6 +59,9 @@ class State:
             total = self.moments + other.moments
         else:
             total = self._spread(known) + other._spread(known)
+        histogram = None
+        if self.histogram is not None and other.histogram is not None:
+            histogram = self.histogram + other.histogram
         (low_a, high_a), (low_b, high_b) = self.pixel_range, other.pixel_range
         return State(
             total,
@@ -62,6 +69,7 @@ class State:
             self.image_shape,
             (min(low_a, low_b), max(high_a, high_b)),
             np.result_type(self.pixel_dtype, other.pixel_dtype),
+            histogram=histogram,
         )
 
     def _spread(self, known: tuple[str, ...]) -> Any:
