@@ -8,7 +8,8 @@
 """
 
 from lineardiffusion import datasets, operators, plot
-from lineardiffusion.gaussian import Gaussian, Mixture
+from lineardiffusion.gaussian import Gaussian
+from lineardiffusion.mixture import Mixture
 from lineardiffusion.model import LinearDiffusion
 
 __all__ = ["Gaussian", "LinearDiffusion", "Mixture", "datasets", "operators", "plot"]

@@ -1,34 +1,49 @@
-"""The law as an object: the Gaussian N(m, C) that a sampler draws from, or a mixture of them.
+"""The law as an object: the Gaussian N(m, C) that a sampler draws from, on a plane where C is singular.
 
     draw        x = m + C^(1/2) n,   n ~ N(0, I)
     log_prob    -1/2 [ d log(2 pi) + log det C + (x - m)^T C^-1 (x - m) ]
     wasserstein W^2 = |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a^(1/2) C_b C_a^(1/2))^(1/2))
+    kl          1/2 [ tr(C_b^-1 C_a) - d - log det(C_b^-1 C_a) + (m_a - m_b)^T C_b^-1 (m_a - m_b) ]
 
-The last is the Bures distance (Olkin and Pukelsheim 1982; Dowson and Landau 1982), the same expression as
-the Frechet distance of image evaluation.
+The third is the Bures distance (Olkin and Pukelsheim 1982; Dowson and Landau 1982), the same expression as
+the Frechet distance of image evaluation. On a plane, determinants and inverses are those on the plane; Bayes'
+rule, and what counts as a plane, is in bayes.py, mixtures are in mixture.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import logsumexp
+from numpy.typing import ArrayLike, NDArray
 
+from lineardiffusion.bayes import (
+    IMPOSSIBLE,
+    TOLERANCE,
+    bayes,
+    check_covariance,
+    check_measurement,
+    log_prob_on,
+    spectrum,
+)
+from lineardiffusion.law import Law, check_indices, check_points
 from lineardiffusion.moments import Array
+
+if TYPE_CHECKING:
+    from lineardiffusion.mixture import Mixture
 
 
 @dataclass(frozen=True, eq=False)
-class Gaussian:
+class Gaussian(Law):
     """A multivariate Gaussian, possibly singular.
 
     Parameters
     ----------
     mean : ndarray of shape (d,)
     covariance : ndarray of shape (d, d)
-        Symmetric, no eigenvalue below 0 beyond rounding.
+        Symmetric, no eigenvalue below 0 beyond rounding (which is checked when it is decomposed).
 
     Examples
     --------
@@ -42,16 +57,40 @@ class Gaussian:
     mean: Array
     covariance: Array
 
+    def __post_init__(self) -> None:
+        mean = np.asarray(self.mean, dtype=np.float64)
+        if mean.ndim != 1 or not mean.size:
+            raise ValueError(f"mean must have the shape (d,) with d of 1 or more, got {mean.shape}")
+        if not np.isfinite(mean).all():
+            raise ValueError("mean must be finite, got NaN or infinity among it")
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "covariance", check_covariance(self.covariance, len(mean)))
+
+    @property
+    def dim(self) -> int:
+        """d, the number of coordinates."""
+        return len(self.mean)
+
     @cached_property
     def _eigen(self) -> tuple[Array, Array]:
-        variance, basis = np.linalg.eigh(self.covariance)
-        return np.maximum(variance, 0.0), basis
+        return spectrum(self.covariance)
 
     @cached_property
     def rank(self) -> int:
         """Number of directions in which the law has variance, to rounding."""
-        variance, _ = self._eigen
-        return int(np.sum(variance > len(variance) * np.finfo(float).eps * variance[-1]))
+        return int(np.count_nonzero(self._eigen[0]))
+
+    @property
+    def _plane(self) -> tuple[Array, Array]:
+        """Standard deviations (rank,) and basis (d, rank) of the plane on which the law lies."""
+        variance, basis = self._eigen
+        return np.sqrt(variance[variance > 0]), basis[:, variance > 0]
+
+    @property
+    def root(self) -> Array:
+        """L, shape (d, rank), with C = L L^T."""
+        std, basis = self._plane
+        return basis * std
 
     def regular(self, floor: float) -> Gaussian:
         """The same law with a variance of at least `floor` in every direction."""
@@ -67,7 +106,7 @@ class Gaussian:
         draws: Array = self.mean + n @ (basis * np.sqrt(variance)).T
         return draws
 
-    def log_prob(self, x: Array) -> Array:
+    def log_prob(self, x: ArrayLike) -> Array:
         """Log-density in nats at `x` (..., d), shape (...).
 
         Raises
@@ -75,71 +114,112 @@ class Gaussian:
         ValueError
             If the law is singular: it lies on a plane and has no density.
         """
-        variance, basis = self._eigen
-        if self.rank < len(variance):
+        if self.rank < self.dim:
             raise ValueError(
-                f"this law has no density: it varies in {self.rank} of its {len(variance)} "
+                f"this law has no density: it varies in {self.rank} of its {self.dim} "
                 "directions. Fit more images, or fewer components; laws of styles are so on purpose"
             )
-        score = (np.asarray(x) - self.mean) @ (basis / np.sqrt(variance))
-        log_det = np.log(2 * np.pi * variance).sum()
-        log_prob: Array = -0.5 * (log_det + (score**2).sum(axis=-1))
-        return log_prob
+        return self.plane_log_prob(check_points(x, self.dim))[1]
 
-    def wasserstein(self, other: Gaussian) -> float:
-        """The 2-Wasserstein distance to another Gaussian, in the units of x."""
+    def plane_log_prob(self, x: Array) -> tuple[NDArray[np.intp], Array]:
+        std, basis = self._plane
+        size = np.abs(x).max(axis=-1) + np.abs(self.mean).max() + std.max(initial=0.0)
+        log_prob = log_prob_on(x - self.mean, basis, std, size)
+        return np.where(np.isneginf(log_prob), self.dim + 1, self.rank), log_prob
+
+    def marginal(self, indices: Any) -> Gaussian:
+        """The law of some of the coordinates.
+
+        Parameters
+        ----------
+        indices : int, slice, or array-like of int or of bool (d,)
+            Which, in this order; as in the indexing of an array.
+
+        Examples
+        --------
+        >>> Gaussian(np.array([1.0, 2.0, 3.0]), np.diag([1.0, 4.0, 9.0])).marginal([2, 0]).mean
+        array([3., 1.])
+        """
+        chosen = check_indices(indices, self.dim)
+        return Gaussian(self.mean[chosen], self.covariance[np.ix_(chosen, chosen)])
+
+    def condition(self, y: ArrayLike, operator: Any, noise_covariance: ArrayLike | None = None) -> Gaussian:
+        """The law of x given a linear measurement of it, y = A x + n, n ~ N(0, R).
+
+        Parameters
+        ----------
+        y : array-like of shape (m,)
+            What was measured.
+        operator : array-like or scipy sparse array of shape (m, d), or the indices of m coordinates
+            A; indices as in :meth:`marginal`.
+        noise_covariance : array-like of shape (m, m), default=None
+            R: for noise of standard deviation s, ``s**2 * np.eye(m)``. None for none.
+
+        Returns
+        -------
+        Gaussian
+            Of all of x, exact; singular in the directions that a measurement without noise fixes.
+
+        Raises
+        ------
+        ValueError
+            If the law cannot give this y.
+
+        Examples
+        --------
+        >>> law = Gaussian(np.zeros(2), np.array([[2.0, 1.0], [1.0, 2.0]]))
+        >>> given = law.condition([1.0], [0])
+        >>> given.mean, given.covariance.round(12)
+        (array([1. , 0.5]), array([[0. , 0. ], [0. , 1.5]]))
+        >>> law.condition([1.0], [[1.0, 1.0]], [[2.0]]).mean  # their sum, with noise of variance 2
+        array([0.375, 0.375])
+        """
+        measured = check_measurement(y, operator, noise_covariance, self.dim)
+        given, (_, log_prob) = bayes(self.mean, self.root, *measured)
+        if log_prob == -np.inf:
+            raise ValueError(IMPOSSIBLE)
+        return Gaussian(*given)
+
+    def wasserstein(self, other: Gaussian | Mixture) -> float:
+        """The 2-Wasserstein distance to another Gaussian, in the units of x.
+
+        To a mixture, the distance of mixtures; see :meth:`Mixture.wasserstein`.
+        """
+        self.check_same_dim(other)
         if not isinstance(other, Gaussian):
-            raise TypeError(f"only two Gaussians have this distance, got {type(other).__name__}")
-        root_a, root_b = (basis * np.sqrt(variance) for variance, basis in (self._eigen, other._eigen))
+            return other.wasserstein(self)
         # the trace of that root is the sum of the singular values of C_a^(1/2) C_b^(1/2)
-        overlap = np.linalg.svd(root_a.T @ root_b, compute_uv=False).sum()
+        overlap = np.linalg.svd(self.root.T @ other.root, compute_uv=False).sum()
         spread = np.trace(self.covariance) + np.trace(other.covariance) - 2 * overlap
         return float(np.sqrt(np.sum((self.mean - other.mean) ** 2) + max(spread, 0.0)))
 
+    def kl(self, other: Gaussian) -> float:
+        """The Kullback-Leibler divergence to another Gaussian, KL(self || other), in nats.
 
-@dataclass(frozen=True, eq=False)
-class Mixture:
-    """A mixture of Gaussians, sum_k w_k N(m_k, C_k).
+        Two laws on the same plane have that of their densities on it; on different planes, also if one lies
+        in the other, it is infinite. To a mixture there is no closed form, see :meth:`kl_estimate`.
 
-    Parameters
-    ----------
-    weights : sequence of float
-        Positive, with the sum 1.
-    components : sequence of Gaussian
-
-    Examples
-    --------
-    >>> law = Mixture([0.25, 0.75], [Gaussian(np.zeros(1), np.eye(1)), Gaussian(np.ones(1) * 4, np.eye(1))])
-    >>> law.mean, law.covariance
-    (array([3.]), array([[4.]]))
-    """
-
-    weights: Sequence[float]
-    components: Sequence[Gaussian]
-
-    @property
-    def mean(self) -> Array:
-        """Of all, shape (d,)."""
-        return np.asarray(sum(w * c.mean for w, c in zip(self.weights, self.components, strict=True)))
-
-    @property
-    def covariance(self) -> Array:
-        """Of all, shape (d, d): the covariances within, and that of the means."""
-        mean = self.mean
-        both = zip(self.weights, self.components, strict=True)
-        return np.asarray(sum(w * (c.covariance + np.outer(c.mean - mean, c.mean - mean)) for w, c in both))
-
-    def draw(self, n_samples: int, seed: int | np.random.Generator | None = None) -> Array:
-        """Draw ``n_samples`` vectors, shape (n_samples, d)."""
-        rng = np.random.default_rng(seed)
-        chosen = rng.choice(len(self.weights), size=n_samples, p=np.asarray(self.weights))
-        draws = np.empty((n_samples, len(self.components[0].mean)))
-        for k in np.unique(chosen):
-            members = chosen == k
-            draws[members] = self.components[k].draw(int(members.sum()), rng)
-        return draws
-
-    def log_prob(self, x: Array) -> Array:
-        """Log-density in nats at `x` (..., d), shape (...); a ValueError if a component has none."""
-        terms = [c.log_prob(x) + np.log(w) for w, c in zip(self.weights, self.components, strict=True)]
-        return np.asarray(logsumexp(terms, axis=0))
+        Examples
+        --------
+        >>> Gaussian(np.zeros(1), np.eye(1)).kl(Gaussian(np.ones(1), np.eye(1)))  # |m_a - m_b|^2 / 2
+        0.5
+        """
+        self.check_same_dim(other)
+        if not isinstance(other, Gaussian):
+            raise TypeError("a mixture has no closed form of this divergence; see kl_estimate")
+        (std, basis), (std_b, basis_b) = self._plane, other._plane
+        rows = np.vstack([(basis * std).T, self.mean - other.mean])
+        inside = rows @ basis_b
+        off = np.abs(rows - inside @ basis_b.T).max(axis=1)
+        spread = std.max(initial=0.0)
+        size = np.abs(self.mean).max() + np.abs(other.mean).max() + spread
+        if (
+            len(std) != len(std_b)
+            or off[:-1].max(initial=0.0) > TOLERANCE * spread
+            or off[-1] > TOLERANCE * size
+        ):
+            return float("inf")
+        white = inside / std_b  # C_b^(-1/2) of the root of C_a, and of the step
+        s = np.linalg.svd(white[:-1], compute_uv=False)
+        with np.errstate(divide="ignore"):  # no variance where the other has some: log 0, infinite
+            return float(0.5 * max((s**2 - 1 - 2 * np.log(s)).sum() + white[-1] @ white[-1], 0.0))

@@ -16,9 +16,10 @@ from lineardiffusion.affine import Affine
 from lineardiffusion.batch import check_images
 from lineardiffusion.contrast import AffineContrast, Contrast, HistogramContrast, check_contrast
 from lineardiffusion.fitted import Prompts
-from lineardiffusion.gaussian import Gaussian, Mixture
+from lineardiffusion.gaussian import Gaussian
 from lineardiffusion.language import alternatives
 from lineardiffusion.learn import Learner
+from lineardiffusion.mixture import Mixture
 from lineardiffusion.moments import Array
 from lineardiffusion.trajectory import Plan, compose
 
