@@ -201,7 +201,7 @@ def test_inverted_digits_are_standard_noise():
 
 
 def test_a_noised_start_has_the_law_that_the_ode_gives(fitted):
-    """Exact: x = m + sum sqrt(l / (alpha^2 l + sigma^2)) q q^T (alpha z + sigma n - alpha m), alpha = sigma."""
+    """x = m + sum sqrt(l / (alpha^2 l + sigma^2)) q q^T (alpha z + sigma n - alpha m), at alpha = sigma."""
     ld, _, images = fitted
     z = ld.encode(images[:1])[0]
     law = ld.law("8")

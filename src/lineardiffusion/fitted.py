@@ -190,7 +190,7 @@ class Fitted(BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
-        solved = {name: replace(solution, maps={}) for name, solution in state.get("_solved", {}).items()}
+        solved = {name: replace(one, maps={}, whole={}) for name, one in state.get("_solved", {}).items()}
         return {**state, "_solved": solved} if "_solved" in state else state
 
     def __sklearn_is_fitted__(self) -> bool:
