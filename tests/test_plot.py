@@ -51,6 +51,28 @@ def test_no_prompts_and_no_title_write_nothing(images):
     assert figure.get_suptitle() == ""
 
 
+def test_captions_are_written_as_they_are_and_labels_on_the_left_of_each_row(images):
+    figure = grid(
+        images, captions=["a", "b", "$x$", "", "", *[""] * 5], labels=["first", "second"], columns=5
+    )
+    assert [axes.get_title() for axes in figure.axes] == ["a", "b", "$x$", *[""] * 7]
+    figure.draw_without_rendering()
+    assert [text.get_text() for text in figure.texts] == ["first", "second"]
+    for text, axes in zip(figure.texts, figure.axes[::5], strict=True):
+        words, picture = text.get_window_extent(), axes.images[0].get_window_extent()
+        assert 0 <= words.x0 < words.x1 < picture.x0
+        assert picture.y0 < (words.y0 + words.y1) / 2 < picture.y1
+
+
+def test_a_row_without_captions_takes_no_room_for_them(images):
+    bottoms = sorted(
+        {bottom for _, bottom in boxes(grid(images[:9], captions=["a"] * 6 + [""] * 3, columns=3))}
+    )
+    lower, upper = np.diff(bottoms)
+    np.testing.assert_allclose(lower, 0.8 + 0.1)  # the side of a picture and the gap
+    assert upper > 1.0
+
+
 def test_pictures_run_along_the_rows_from_the_top_left(images):
     places = boxes(grid(images, columns=4))
     lefts, bottoms = np.array(places).T
@@ -192,6 +214,10 @@ def test_color_map_changes_the_pixels_on_the_sheet(images):
         ((0, 4, 3), {}, ValueError, "at least one image"),
         ((2, 4, 3), {"prompts": ["a"]}, ValueError, "1 prompts for 2 images"),
         ((2, 4, 3), {"prompts": "ab"}, TypeError, "expected a list"),
+        ((2, 4, 3), {"captions": ["a"]}, ValueError, "1 captions for 2 images"),
+        ((2, 4, 3), {"captions": "ab"}, TypeError, "captions is the string 'ab'"),
+        ((2, 4, 3), {"captions": ["a", "b"], "prompts": ["a", "b"]}, ValueError, "pass one of them"),
+        ((2, 4, 3), {"labels": ["a", "b"]}, ValueError, "2 labels for 1 rows"),
         ((2, 4, 3), {"columns": 0}, ValueError, "columns=0"),
         ((2, 4, 3), {"columns": 1.5}, TypeError, "integer"),
         ((2, 4, 3), {"size": 0.0}, ValueError, "size=0"),

@@ -3,17 +3,14 @@
 The sheet is laid out in inches, from the sizes of the pictures and of the texts as they will be
 drawn, so that no title can run into a picture or into its neighbour::
 
-                title of the sheet
-       "0"      "0"      "1"      "1"       one strip for the prompts
-      +----+   +----+   +----+   +----+
-      |    |   |    |   |    |   |    |     the longer side of a picture: `size` inches
-      +----+   +----+   +----+   +----+
+                    title of the sheet
+             "0"      "0"      "1"      "1"       a strip for the captions, where a row has some
+            +----+   +----+   +----+   +----+
+     label  |    |   |    |   |    |   |    |     the longer side of a picture: `size` inches
+            +----+   +----+   +----+   +----+
 
-A column is as wide as a picture, or as the widest prompt if that is wider. All the pictures share
-one range of values, so that a grey means the same in every one of them.
-
-matplotlib is imported when a grid is drawn, not before, and pyplot never: the figure belongs to the
-caller, needs no display, and is freed with its last reference.
+A column is as wide as a picture, or as the widest caption if that is wider. All the pictures of a grid
+share one range of values, so that a grey means the same in every one of them.
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ import math
 import operator
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,14 +34,26 @@ __all__ = ["grid"]
 _MARGIN = 0.12
 _GAP = 0.1
 _PAD = 0.05
-_PROMPT_FONT, _TITLE_FONT = 10, 13
+_CAPTION_FONT, _TITLE_FONT = 10, 13
 _LONGEST_ROW = 20  # pictures
+
+Pictures = npt.NDArray[np.float64]
+
+
+class Look(NamedTuple):
+    """How values become colours: those of `low` and `high` are the two ends of the colour map."""
+
+    cmap: str
+    low: float
+    high: float
 
 
 def grid(
     images: npt.ArrayLike,
     prompts: Sequence[str] | None = None,
     *,
+    captions: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
     columns: int | None = None,
     cmap: str = "gray_r",
     title: str | None = None,
@@ -60,6 +69,11 @@ def grid(
         Grey or RGB pictures, in any units. NaN and infinite pixels stay blank.
     prompts : sequence of str, length n, default=None
         What to write above each picture, in quotes. None writes nothing.
+    captions : sequence of str, length n, default=None
+        The same without quotes, instead of prompts; ``""`` writes nothing, and a row without any
+        captions takes no room for them.
+    labels : sequence of str, one a row, default=None
+        What to write on the left of each row.
     columns : int, default=None
         Pictures a row. None takes the run length if the prompts come in runs of 2 to 20 equal ones,
         all runs as long (``"0", "0", "0", "1", "1", "1"`` gives rows of 3), else the square root of
@@ -85,11 +99,11 @@ def grid(
     Raises
     ------
     ValueError
-        If the shapes or lengths do not fit, there is no image or no finite pixel, or `columns`,
-        `size`, `vmin` and `vmax` make no sense.
+        If the shapes or lengths do not fit, there is no image or no finite pixel, there are both prompts
+        and captions, or `columns`, `size`, `vmin` and `vmax` make no sense.
     TypeError
-        If the images are not real numbers, `prompts` is a single string, or `columns` is no
-        integer.
+        If the images are not real numbers, `prompts`, `captions` or `labels` is a single string, or
+        `columns` is no integer.
 
     Examples
     --------
@@ -99,58 +113,87 @@ def grid(
     >>> len(figure.axes), figure.axes[3].get_title()
     (20, '"3"')
     """
-    from matplotlib.figure import Figure
-
-    pictures = _pictures(images)
-    n, height, width = pictures.shape[:3]
-    if prompts is not None:
-        prompts = _prompts(prompts, n)
-    columns = _columns(prompts, n) if columns is None else min(operator.index(columns), n)
+    pictures = check_pictures(images)
+    n = len(pictures)
+    if prompts is not None and captions is not None:
+        raise ValueError("both prompts and captions; pass one of them, captions are written as they are")
+    words = None if prompts is None else _texts(prompts, n, "prompt", "image")
+    columns = _columns(words, n) if columns is None else min(operator.index(columns), n)
     if columns < 1:
         raise ValueError(f"columns={columns}; expected at least 1, or None to have it chosen")
     if not 0 < size < math.inf:
         raise ValueError(f"size={size}; expected the longer side of a picture, in inches")
-    low, high = _range(pictures, vmin, vmax)
-    if pictures.ndim == 4:
-        pictures = _intensities(pictures, low, high)
+    if captions is not None:
+        words = _texts(captions, n, "caption", "image")
+    elif words is not None:
+        words = [f'"{word}"' for word in words]
+    margin = None if labels is None else _texts(labels, -(-n // columns), "label", "row")
+    look = Look(cmap, *_range(pictures, vmin, vmax))
+    return lay_out(pictures, [look] * n, columns, words, margin, title, size)
 
+
+def lay_out(
+    pictures: Pictures,
+    looks: Sequence[Look],
+    columns: int,
+    captions: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
+    title: str | None = None,
+    size: float = 0.8,
+) -> Figure:
+    """A sheet of checked pictures, each with a look and a caption of its own; see :func:`grid`."""
+    from matplotlib.figure import Figure
+
+    n, height, width = pictures.shape[:3]
     rows = -(-n // columns)
     picture_w, picture_h = (size * side / max(height, width) for side in (width, height))
     figure = Figure()
     figure.set_layout_engine("none")  # whatever the user's matplotlibrc says
     titles = []
-    for i, picture in enumerate(pictures):
+    for i, (picture, look) in enumerate(zip(pictures, looks, strict=True)):
         axes = figure.add_axes((0, 0, 1, 1), label=str(i))
-        axes.imshow(np.ma.masked_invalid(picture), cmap=cmap, vmin=low, vmax=high)
+        if picture.ndim == 3:
+            picture = _intensities(picture, look)
+        axes.imshow(np.ma.masked_invalid(picture), cmap=look.cmap, vmin=look.low, vmax=look.high)
         axes.set_axis_off()
-        if prompts is not None:
-            # Text as it is: a dollar sign in a prompt starts no formula.
-            titles.append(axes.set_title(f'"{prompts[i]}"', fontsize=_PROMPT_FONT, pad=72 * _PAD))
-            titles[-1].set_parse_math(False)
-    prompt_w, prompt_h = _extent(figure, titles)
-    strip = prompt_h + 2 * _PAD if titles else 0.0
-    sheet = []
-    if title is not None:
-        sheet.append(figure.suptitle(title, fontsize=_TITLE_FONT, va="top"))
-    title_w, title_h = _extent(figure, sheet)
+        if captions is not None:
+            titles.append(axes.set_title(captions[i], fontsize=_CAPTION_FONT, pad=72 * _PAD))
+    margin = [
+        figure.text(0, 0, label, fontsize=_CAPTION_FONT, ha="right", va="center") for label in labels or ()
+    ]
+    for text in (*titles, *margin):
+        text.set_parse_math(False)  # as it is: a dollar sign in a prompt starts no formula
+    sheet = [] if title is None else [figure.suptitle(title, fontsize=_TITLE_FONT, va="top")]
+    caption_w, caption_h = _extent(figure, titles)
+    label_w, title_w, title_h = _extent(figure, margin)[0], *_extent(figure, sheet)
+    label_w += _GAP if margin else 0.0
 
-    column_w, row_h = max(picture_w, prompt_w) + _GAP, strip + picture_h + _GAP
-    total_w = max(columns * column_w - _GAP, title_w) + 2 * _MARGIN
+    strips = [
+        caption_h + 2 * _PAD
+        if any(text.get_text() for text in titles[row * columns : (row + 1) * columns])
+        else 0
+        for row in range(rows)
+    ]
+    column_w = max(picture_w, caption_w) + _GAP
+    block_w = label_w + columns * column_w - _GAP
+    total_w = max(block_w, title_w) + 2 * _MARGIN
     top = _MARGIN + (title_h + _MARGIN if sheet else 0.0)
-    total_h = top + rows * row_h - _GAP + _MARGIN
-    left = (total_w - (columns * column_w - _GAP)) / 2 + (column_w - _GAP - picture_w) / 2
+    total_h = top + sum(strips) + rows * (picture_h + _GAP) - _GAP + _MARGIN
+    left = (total_w - block_w) / 2 + label_w
     figure.set_size_inches(total_w, total_h)
     for i, axes in enumerate(figure.axes):
         row, column = divmod(i, columns)
-        x = left + column * column_w
-        y = total_h - top - row * row_h - strip - picture_h
+        x = left + column * column_w + (column_w - _GAP - picture_w) / 2
+        y = total_h - top - sum(strips[: row + 1]) - row * (picture_h + _GAP) - picture_h
         axes.set_position((x / total_w, y / total_h, picture_w / total_w, picture_h / total_h))
+        if margin and column == 0:
+            margin[row].set_position(((left - _GAP) / total_w, (y + picture_h / 2) / total_h))
     for text in sheet:
         text.set_y(1 - _MARGIN / total_h)
     return figure
 
 
-def _pictures(images: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def check_pictures(images: npt.ArrayLike) -> Pictures:
     """The images as floats, (n, h, w) or (n, h, w, 3)."""
     array = np.asarray(images)
     if array.dtype.kind not in "buif":
@@ -167,12 +210,12 @@ def _pictures(images: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return array.astype(np.float64)
 
 
-def _prompts(prompts: Sequence[str], n: int) -> list[str]:
-    if isinstance(prompts, str):
-        raise TypeError(f"prompts is the string {prompts!r}; expected a list, one prompt an image")
-    if len(prompts) != n:
-        raise ValueError(f"{len(prompts)} prompts for {n} images; expected one prompt an image")
-    return [str(prompt) for prompt in prompts]
+def _texts(texts: Sequence[str], n: int, what: str, whose: str) -> list[str]:
+    if isinstance(texts, str):
+        raise TypeError(f"{what}s is the string {texts!r}; expected a list, one {what} for each {whose}")
+    if len(texts) != n:
+        raise ValueError(f"{len(texts)} {what}s for {n} {whose}s; expected one {what} for each {whose}")
+    return [str(text) for text in texts]
 
 
 def _columns(prompts: list[str] | None, n: int) -> int:
@@ -182,7 +225,7 @@ def _columns(prompts: list[str] | None, n: int) -> int:
     return math.isqrt(n - 1) + 1
 
 
-def _range(pictures: npt.NDArray[np.float64], vmin: float | None, vmax: float | None) -> tuple[float, float]:
+def _range(pictures: Pictures, vmin: float | None, vmax: float | None) -> tuple[float, float]:
     finite = pictures[np.isfinite(pictures)]
     if finite.size == 0:
         raise ValueError("no pixel of the images is finite; expected pictures, got NaN or infinity")
@@ -193,10 +236,10 @@ def _range(pictures: npt.NDArray[np.float64], vmin: float | None, vmax: float | 
     return low, high
 
 
-def _intensities(pictures: npt.NDArray[np.float64], low: float, high: float) -> npt.NDArray[np.float64]:
+def _intensities(picture: Pictures, look: Look) -> Pictures:
     """RGB from 0 to 1, as matplotlib wants it; white where a pixel is not finite."""
-    shares = np.clip((pictures - low) / (high - low or 1.0), 0.0, 1.0)
-    shares[~np.isfinite(pictures).all(axis=3)] = 1.0
+    shares = np.clip((picture - look.low) / (look.high - look.low or 1.0), 0.0, 1.0)
+    shares[~np.isfinite(picture).all(axis=2)] = 1.0
     return shares
 
 
