@@ -146,6 +146,20 @@ def test_pixels_that_are_not_finite_stay_blank():
     np.testing.assert_array_equal(drawn(grid(color))[0][0, 0], [1.0, 1.0, 1.0])
 
 
+def test_missing_pixels_can_have_a_color_of_their_own():
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    bad = matplotlib.colormaps["gray_r"].with_extremes(bad="blue")
+    for cmap, corner in (("gray_r", [255, 255, 255]), (bad, [0, 0, 255])):
+        figure = grid([[[np.nan, 1.0], [0.0, 0.5]]], cmap=cmap)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        box = figure.axes[0].images[0].get_window_extent()
+        at = int(figure.bbox.height - box.y1) + 3, int(box.x0) + 3
+        np.testing.assert_array_equal(np.asarray(canvas.buffer_rgba())[at][:3], corner)
+
+
 @pytest.mark.parametrize("dtype", [bool, np.int8, np.int64, np.float16, np.float32])
 def test_any_real_dtype_can_be_rendered(dtype, tmp_path):
     images = np.eye(4).astype(dtype)[None].repeat(3, axis=0)

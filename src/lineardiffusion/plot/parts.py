@@ -4,7 +4,7 @@
     law         z ~ N(m, C)                 a prompt's mean, and the spread sqrt(diag J^T C J) of its pixels,
                                             J the matrix that decodes latents
     sampler     z = M n + b                 the singular values of M: what happens to noise n, direction by
-                                            direction; their squares are the variances of what is drawn
+                                            direction; their squares are the eigenvalues of C = M M^T
     styles      m_0, m_1, ...               the means of a prompt's styles
 
 Everything is read from the model's public face, so each picture shows numbers that a user can have, too.
@@ -19,6 +19,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 
+from lineardiffusion.mixture import Mixture
 from lineardiffusion.moments import Array
 from lineardiffusion.plot.sheet import Look, check_pictures, grid, lay_out
 
@@ -107,7 +108,7 @@ def means(ld: LinearDiffusion, prompts: Sequence[str] | None = None) -> Figure:
     spread = np.sqrt(np.maximum(variance, 0.0)).reshape(-1, *ld.image_shape_)
     mean = ld.decode(np.stack([law.mean for law in laws]))
     looks = [Look("gray_r", *ld.pixel_range_)] * len(names) + [
-        Look("Purples", 0.0, float(spread.max()))
+        Look("gist_heat_r", 0.0, float(spread.max()))
     ] * len(names)
     pictures = check_pictures(np.concatenate([mean, spread]))
     captions = [f'"{name}"' for name in names] + [""] * len(names)
@@ -124,9 +125,9 @@ def singular_values(
 ) -> Figure:
     """Draw the singular values of the maps from noise to latent, one line a sampler.
 
-    All starting noise has standard deviation 1 in all directions, so a singular value is the standard
-    deviation of what is drawn in one of them: a sampler whose line runs below the exact one draws images that
-    are too alike. (What noise a stochastic sampler adds on the way is not counted.)
+    The noise has standard deviation 1 in all directions, so a singular value is the standard deviation of
+    what is drawn in one of them: a sampler whose line runs below the exact one draws images that are too
+    alike. Of a stochastic sampler it is the map from all its noise, that of the start and that of each step.
 
     Parameters
     ----------
@@ -148,7 +149,7 @@ def singular_values(
     Raises
     ------
     ValueError
-        If the model does not know the prompt, or a sampler.
+        If the model does not know the prompt, or a sampler, or the prompt is a mixture of styles.
     TypeError
         If `samplers` is a single string.
 
@@ -165,8 +166,8 @@ def singular_values(
         raise TypeError(f"samplers is the string {samplers!r}; expected a list, as [{samplers!r}]")
     steps = ld.num_steps if num_steps is None else num_steps
     lines = {
-        sampler if sampler in ("exact", "one_step") else f"{sampler}, {steps} steps": np.linalg.svd(
-            ld.affine(prompt, sampler=sampler, num_steps=steps)[0], compute_uv=False
+        sampler if sampler in ("exact", "one_step") else f"{sampler}, {steps} steps": _spreads(
+            ld, prompt, sampler, steps
         )
         for sampler in samplers
     }
@@ -184,6 +185,16 @@ def singular_values(
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False)
     return ax.figure.figure  # the second for axes of a subfigure
+
+
+def _spreads(ld: LinearDiffusion, prompt: str, sampler: str, num_steps: int) -> Array:
+    """The singular values of the map, falling; NaN where it is flat and they are rounding errors."""
+    law = ld.law(prompt, sampler=sampler, num_steps=num_steps)
+    if isinstance(law, Mixture):
+        raise ValueError(f"{prompt!r} is a mixture of styles, each with its map; name one, as in '7~0'")
+    variance = np.linalg.eigvalsh(law.covariance)[::-1]
+    flat = variance <= len(variance) * np.finfo(float).eps * variance[0]
+    return np.sqrt(np.where(flat, np.nan, variance))
 
 
 def styles(ld: LinearDiffusion, prompt: str, *, columns: int | None = None) -> Figure:

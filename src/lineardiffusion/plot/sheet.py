@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
@@ -43,7 +44,7 @@ Pictures = npt.NDArray[np.float64]
 class Look(NamedTuple):
     """How values become colours: those of `low` and `high` are the two ends of the colour map."""
 
-    cmap: str
+    cmap: str | Colormap
     low: float
     high: float
 
@@ -55,7 +56,7 @@ def grid(
     captions: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
     columns: int | None = None,
-    cmap: str = "gray_r",
+    cmap: str | Colormap = "gray_r",
     title: str | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
@@ -78,9 +79,10 @@ def grid(
         Pictures a row. None takes the run length if the prompts come in runs of 2 to 20 equal ones,
         all runs as long (``"0", "0", "0", "1", "1", "1"`` gives rows of 3), else the square root of
         n, rounded up.
-    cmap : str, default="gray_r"
-        matplotlib's colour map of grey pictures; the default is black ink on white paper. Without
-        effect on colour.
+    cmap : str or matplotlib.colors.Colormap, default="gray_r"
+        The colour map of grey pictures, by matplotlib's name or itself; the default is black ink on white
+        paper. One ``with_extremes(bad=...)`` shows pixels that are NaN in that colour. Without effect on
+        colour.
     title : str, default=None
         What to write above the whole grid.
     vmin, vmax : float, default=None
