@@ -261,4 +261,5 @@ def _trim(eigenvalues: Array, components: Array, pixel_dtype: np.dtype[np.generi
     rank = max(1, int(np.sum(eigenvalues > _floor(pixel_dtype, D) * eigenvalues[0])))
     eigenvalues, components = np.maximum(eigenvalues[:rank], 0.0), components[:rank]
     peak = components[np.arange(rank), np.argmax(np.abs(components), axis=1)]
-    return eigenvalues, components * np.where(peak < 0, -1.0, 1.0)[:, None]
+    components = components * np.where(peak < 0, -1.0, 1.0)[:, None]
+    return eigenvalues, np.ascontiguousarray(components)  # products differ in an ulp by the order in memory

@@ -30,7 +30,7 @@ class JointMoments:
     Attributes
     ----------
     matrix : ndarray of shape (k + 1, d + 1, k + 1, d + 1)
-        M, the axes in the order embedding, image, embedding, image.
+        M, the axes in the order embedding, image, embedding, image; symmetric to the last bit.
     origin : ndarray of shape (d,)
         o.
     """
@@ -88,7 +88,8 @@ class JointMoments:
         turn[0, 1:] = (self.origin - origin) @ basis
         turn[1:, 1:] = basis
         matrix: Array = np.einsum("iajb,ac,be->icje", self.matrix, turn, turn, optimize=True)
-        return matrix
+        # einsum leaves an ulp between the halves, and the axes in any order in memory
+        return np.ascontiguousarray(0.5 * (matrix + matrix.transpose(2, 3, 0, 1)))
 
     def pooled(self) -> Moments:
         """The images' moments, whatever their prompts: one group."""

@@ -22,10 +22,11 @@ from lineardiffusion.moments import Array, Moments
 from lineardiffusion.noise import Seed
 from lineardiffusion.parts import Images
 from lineardiffusion.restore import Restoration
+from lineardiffusion.storage import Stored
 from lineardiffusion.trajectory import Plan
 
 
-class LinearDiffusion(Restoration):
+class LinearDiffusion(Stored, Restoration):
     """Diffusion model of linear parts: PCA, one-hot prompts, linear regression.
 
     Parameters

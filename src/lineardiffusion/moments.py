@@ -56,7 +56,8 @@ class Moments:
     mean : ndarray of shape (g, d)
         Weighted mean of each group; zero where the weight is zero.
     scatter : ndarray of shape (g, d, d)
-        Weighted sum of squares and products about the group's mean.
+        Weighted sum of squares and products about the group's mean; symmetric to the last bit where it was
+        measured or added up, so that half of it says all.
 
     Examples
     --------
@@ -121,7 +122,7 @@ class Moments:
         scatter = self.scatter + other.scatter
         for g, coefficient in enumerate(self.weight * share):
             if coefficient:
-                scatter[g] += np.outer(coefficient * step[g], step[g])
+                scatter[g] += coefficient * np.outer(step[g], step[g])  # symmetric to the last bit
         return Moments(weight, self.mean + share[:, None] * step, scatter)
 
     def spread(self, positions: ArrayLike, n_groups: int) -> Moments:
@@ -188,7 +189,9 @@ def _accumulate(
     offset = total / weight
     for start in range(0, len(offset), BLOCK):  # by blocks of rows: no second matrix in memory
         part = slice(start, start + BLOCK)
-        within[part] -= np.outer(weight * offset[part], offset)
+        product = np.outer(offset[part], offset)
+        product *= weight  # last, so that the scatter is symmetric to the last bit
+        within[part] -= product
     mean[varying] = origin + offset
     if not whole:
         scatter[np.ix_(varying, varying)] = within
