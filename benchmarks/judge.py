@@ -1,12 +1,8 @@
 """The judge of generated images: a small convolutional network that has seen real images only.
 
 Does it read the prompt back from an image drawn for it (`Judge.accuracy`)? Are its features of the
-drawn images distributed as those of real ones? The Frechet distance says so, from the means mu and
-covariances C of both sets of features (Heusel et al., "GANs trained by a two time-scale update rule
-converge to a local Nash equilibrium", 2017; there of the Inception network):
-
-    |mu_a - mu_b|^2 + tr(C_a + C_b - 2 (C_a^1/2 C_b C_a^1/2)^1/2)
-
+drawn images distributed as those of real ones? The Frechet distance of both says so
+(`lineardiffusion.metrics`).
 Compare it only with distances by the same judge (its weights differ a little from one machine to
 another) and of as many images (few images bias it upwards).
 
@@ -30,10 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
 from lineardiffusion.datasets import load_fashion_mnist, load_mnist
+from lineardiffusion.metrics import frechet_distance, prompt_fidelity
 
 LOADERS = {"mnist": load_mnist, "fashion-mnist": load_fashion_mnist}
 VERSION = 2  # of the weights: raise it with any change of the network or its training
@@ -95,33 +91,9 @@ class Judge:
 
     def accuracy(self, images: ArrayLike, prompts: Sequence[str]) -> float:
         """The share of the images (n, 28, 28) whose predicted prompt is the given one of n."""
-        predicted = self.predict(images)
-        if not 0 < len(predicted) == len(prompts):
-            raise ValueError(f"{len(predicted)} images, {len(prompts)} prompts; expected n of each")
         if unknown := sorted(set(prompts) - set(self.prompts)):
             raise ValueError(f"unknown prompts {unknown}; the judge knows: {self.prompts}")
-        return float(np.mean([p == q for p, q in zip(predicted, prompts, strict=True)]))
-
-
-def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
-    """Squared Frechet distance of the normal laws fitted to features (n, d) and (m, d).
-
-    The trace of (C_a^1/2 C_b C_a^1/2)^1/2 is the sum of the singular values of C_a^1/2 C_b^1/2.
-    Unlike a root of C_a C_b it is stable for singular C, as of features that no image excites.
-    """
-    a, b = (np.asarray(f, np.float64) for f in (features_a, features_b))
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
-        raise ValueError(f"shapes {a.shape}, {b.shape}; expected (n, d), (m, d) with n, m >= 2")
-    cov_a, cov_b = (np.atleast_2d(np.cov(f, rowvar=False)) for f in (a, b))
-    overlap = scipy.linalg.svdvals(_symmetric_root(cov_a) @ _symmetric_root(cov_b)).sum()
-    shift = np.square(a.mean(axis=0) - b.mean(axis=0)).sum()
-    return max(0.0, float(shift + np.trace(cov_a + cov_b) - 2 * overlap))
-
-
-def _symmetric_root(cov: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The positive semidefinite square root (d, d) of a covariance (d, d)."""
-    values, vectors = scipy.linalg.eigh(cov)
-    return np.asarray((vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T)
+        return prompt_fidelity(self.predict, images, prompts)
 
 
 def _convolve_pool(x: Floats, kernel: Floats, bias: Floats) -> Floats:

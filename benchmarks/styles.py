@@ -19,20 +19,17 @@ import argparse
 import time
 
 import numpy as np
-from judge import LOADERS, Judge, frechet_distance
-from prdc import compute_prdc
-from sklearn.linear_model import LogisticRegression
+from judge import LOADERS, Judge
 
 from lineardiffusion import LinearDiffusion
+from lineardiffusion.metrics import (
+    copying_ratio,
+    frechet_distance,
+    precision_recall_density_coverage,
+    train_on_synthetic,
+)
 
 EACH = 1000
-
-
-def nearest(images: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Distance of each of the images (n, D) to the nearest of `train` (m, D)."""
-    squares = (train**2).sum(axis=1)
-    best = [(squares - 2 * block @ train.T).min(axis=1) for block in np.array_split(images, 20)]
-    return np.sqrt(np.maximum((images**2).sum(axis=1) + np.concatenate(best), 0.0))
 
 
 class Table:
@@ -43,22 +40,17 @@ class Table:
         self.train_prompts, self.train = LOADERS[name]("train")
         self.test_prompts, self.test = LOADERS[name]("test")
         self.features = self.judge.features(self.test)
-        self.flat = self.train.reshape(len(self.train), -1).astype(np.float32)
-        some = np.random.default_rng(0).permutation(len(self.test))[:2000]
-        test = self.test[some].reshape(2000, -1).astype(np.float32)
-        self.real_distance = np.median(nearest(test, self.flat))
         print(f"{name:34s} right  frechet  coverage  trained  copying  fit", flush=True)
 
     def row(self, what: str, images: np.ndarray, prompts: list[str], seconds: float = 0.0) -> None:
         """Print one row; real images are no copies."""
         images = np.clip(images, 0, 255)
         features = self.judge.features(images)
-        coverage = compute_prdc(self.features, features, nearest_k=5)["coverage"]
-        flat = images.reshape(len(images), -1).astype(np.float32)
-        learner = LogisticRegression(max_iter=100, tol=1e-2).fit(flat / 255, prompts)
-        trained = learner.score(self.test.reshape(len(self.test), -1) / 255.0, self.test_prompts)
+        coverage = precision_recall_density_coverage(self.features, features).coverage
+        trained = train_on_synthetic(images, prompts, self.test, self.test_prompts)
         some = np.random.default_rng(0).permutation(len(images))[:2000]
-        copying = np.median(nearest(flat[some], self.flat)) / self.real_distance
+        test = np.random.default_rng(0).permutation(len(self.test))[:2000]
+        copying = copying_ratio(images[some], self.train, self.test[test])
         print(
             f"{what:34s} {self.judge.accuracy(images, prompts):.3f}  "
             f"{frechet_distance(features, self.features):7.2f}  {coverage:8.3f}  {trained:7.3f}  "

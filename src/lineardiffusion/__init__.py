@@ -7,10 +7,10 @@
 (2, 8, 8)
 """
 
-from lineardiffusion import datasets, operators, plot
+from lineardiffusion import datasets, metrics, operators, plot
 from lineardiffusion.gaussian import Gaussian
 from lineardiffusion.mixture import Mixture
 from lineardiffusion.model import LinearDiffusion
 
-__all__ = ["Gaussian", "LinearDiffusion", "Mixture", "datasets", "operators", "plot"]
+__all__ = ["Gaussian", "LinearDiffusion", "Mixture", "datasets", "metrics", "operators", "plot"]
 __version__ = "0.1.0"
