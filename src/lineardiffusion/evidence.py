@@ -77,7 +77,7 @@ def log_evidence(measurement: Measurement, seen: Seen, laws: Laws, roots: Array)
             root, b - centres[k][:, None], lower=True, overwrite_b=True, check_finite=False
         )
         found[:, k] = np.einsum("ij,ij->j", half, half)
-    return -0.5 * (constant + log_det + seen.rest[:, None] + found)
+    return np.asarray(-0.5 * (constant + log_det + seen.rest[:, None] + found))
 
 
 def posterior_mean(measurement: Measurement, seen: Seen, laws: Laws, roots: Array, share: Array) -> Array:

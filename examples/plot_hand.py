@@ -1,0 +1,32 @@
+"""One hand writes all ten digits: from a single digit of a writer, thick or thin, upright or slanted.
+
+Left a test digit; it is taken back to the starting noise that gives it, and that noise is given to all ten
+prompts, which keep the stroke and the slant and change the digit. ``python examples/plot_hand.py`` draws
+docs/hand.png.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from lineardiffusion import LinearDiffusion, plot
+from lineardiffusion.datasets import load_mnist
+
+HANDS = [68, 171, 38, 195, 80, 69]  # of the test digits
+
+
+def main() -> None:
+    ld = LinearDiffusion(contrast="affine").fit(*load_mnist("train"))
+    prompts, images = load_mnist("test")
+    digits = [str(digit) for digit in range(10)]
+    latents = ld.invert(images[HANDS], [prompts[i] for i in HANDS])
+    written = ld.predict(digits * len(HANDS), latents=latents.repeat(10, axis=0))
+
+    rows = np.concatenate([images[HANDS][:, None], written.reshape(-1, 10, 28, 28)], axis=1)
+    captions = ["seen", *(f'"{digit}"' for digit in digits)] + [""] * 11 * (len(HANDS) - 1)
+    figure = plot.grid(np.concatenate(rows), captions=captions, columns=11, vmin=0, vmax=255)
+    figure.savefig(Path(__file__).parent.parent / "docs" / "hand.png", dpi=80)
+
+
+if __name__ == "__main__":
+    main()
