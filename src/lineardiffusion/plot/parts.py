@@ -107,9 +107,9 @@ def means(ld: LinearDiffusion, prompts: Sequence[str] | None = None) -> Figure:
     variance = [np.einsum("ip,ij,jp->p", decoding, law.covariance, decoding, optimize=True) for law in laws]
     spread = np.sqrt(np.maximum(variance, 0.0)).reshape(-1, *ld.image_shape_)
     mean = ld.decode(np.stack([law.mean for law in laws]))
-    looks = [Look("gray_r", *ld.pixel_range_)] * len(names) + [
-        Look("gist_heat_r", 0.0, float(spread.max()))
-    ] * len(names)
+    looks = [Look("gray_r", *ld.pixel_range_)] * len(names) + [Look("Reds", 0.0, float(spread.max()))] * len(
+        names
+    )
     pictures = check_pictures(np.concatenate([mean, spread]))
     captions = [f'"{name}"' for name in names] + [""] * len(names)
     return lay_out(pictures, looks, len(names), captions, ["mean", "spread"])
