@@ -1,7 +1,7 @@
 """Half a digit has more than one other half: five draws from the exact posterior, each a whole digit.
 
-Left the digit, then what the model sees of it, then five completions; where the half tells the digit they
-agree, where it does not they read differently, and each stands under what it was drawn as.
+Left the digit, then what the model sees of it, then five completions, each under what it was drawn as; they
+agree as far as the half tells the digit, and go different ways where it does not.
 ``python examples/plot_completions.py`` draws docs/completions.png from MNIST's test digits, none of which
 the model was fitted on.
 """

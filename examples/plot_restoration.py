@@ -1,7 +1,7 @@
 """A digit blurred, shrunk to 7 x 7 pixels and disturbed by noise, and all that can be known of it again.
 
 Beside the measurement stand the exact mean of what it may have been, the standard deviation of each pixel
-(white is certain), and four digits that it may have been, each as sharp as a digit. ``python
+(the darker, the less certain), and four draws of what it may have been. ``python
 examples/plot_restoration.py`` draws docs/restoration.png from MNIST's test digits, none of which the model
 was fitted on, and without telling it what they show.
 """
@@ -28,7 +28,7 @@ def main() -> None:
 
     mean = ld.restore(measured, A, NOISE, n_samples=0)
     draws = ld.restore(measured, A, NOISE, seed=SEED, n_samples=DRAWS)
-    spread = draws.std(axis=1)
+    spread = draws.std(axis=1)  # of pictures, so with contrast; the mean has none
     small = measured.reshape(n, shape[0] // FACTOR, shape[1] // FACTOR)
     large = small.repeat(FACTOR, axis=1).repeat(FACTOR, axis=2)
 
