@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lineardiffusion import LinearDiffusion, datasets
+from lineardiffusion import LinearDiffusion, datasets, operators
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -18,6 +18,9 @@ def test_readme(monkeypatch, digits):
         "prompts": prompts,
         "images": images,
         "other": LinearDiffusion().fit(prompts, images),
+        "mask": np.arange(8)[:, None] >= np.full(8, 4),
+        "operator": (half := operators.downsampling((8, 8), 2)),
+        "y": images[:5].reshape(5, -1) @ half.T,
         "noisy": images[:1] + 4.0 * np.random.default_rng(0).normal(size=(1, 8, 8)),
     }
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)

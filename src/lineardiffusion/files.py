@@ -72,6 +72,7 @@ def write(folder: Path, config: Json, arrays: Mapping[str, NDArray[Any]]) -> Non
             file.write(json.dumps(stated, indent=1, allow_nan=False).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
+        new_weights.chmod(new_config.stat().st_mode)  # safetensors makes files for their owner alone
     except BaseException:
         new_config.unlink(missing_ok=True)
         new_weights.unlink(missing_ok=True)
