@@ -7,7 +7,7 @@ Two files cannot be replaced in one step, so one of them is the commit. Both are
 as ``*.new``, and brought to the disk; then config.json.new becomes config.json, and model.safetensors.new
 becomes model.safetensors. Killed before the first renaming, the old model is there; killed between the two,
 the new one is, since config.json says by its hash which weights are its own, and a reader finds them under
-either name. The next writer first finishes what such a kill left undone.
+either name. The next writer first finishes what such a kill left undone; and of several, each waits its turn.
 
 A reader believes nothing: it reads no more bytes than were promised, and parses none before their hash is
 right. Whatever is wrong with a file is a ValueError that names it.
@@ -19,7 +19,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,37 +56,14 @@ def write(folder: Path, config: Json, arrays: Mapping[str, NDArray[Any]]) -> Non
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; give the folder that {CONFIG} and {WEIGHTS} go to")
     folder.mkdir(parents=True, exist_ok=True)
-    _finish(folder)
-    new_config, new_weights = _new(folder / CONFIG), _new(folder / WEIGHTS)
-    try:
-        # one entry of metadata: safetensors writes several in an order of chance
-        safetensors.numpy.save_file(dict(arrays), new_weights, {"format": "np"})
-        with open(new_weights, "rb+") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            os.fsync(file.fileno())
-            size = file.tell()
-        stated = {"model_type": MODEL_TYPE, "format_version": FORMAT_VERSION, **config}
-        stated["weights"] = {"bytes": size, "sha256": digest}
-        stated["sha256"] = _digest(stated)
-        with open(new_config, "wb") as file:
-            file.write(json.dumps(stated, indent=1, allow_nan=False).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        new_weights.chmod(new_config.stat().st_mode)  # safetensors makes files for their owner alone
-    except BaseException:
-        new_config.unlink(missing_ok=True)
-        new_weights.unlink(missing_ok=True)
-        raise
-    _sync(folder)
-    os.replace(new_config, folder / CONFIG)  # from here on it is the new model
-    _sync(folder)
-    os.replace(new_weights, folder / WEIGHTS)
-    _sync(folder)
+    with _alone(folder):
+        _finish(folder)
+        _replace(folder, config, arrays)
 
 
 def read(folder: Path) -> tuple[Json, bytes]:
     """The fields of a folder's config.json and the bytes of the weights that belong to it."""
-    path = folder / CONFIG
+    path, before = folder / CONFIG, None
     for _ in range(ATTEMPTS):
         text = _read(path, CONFIG_BYTES)
         if text is None:
@@ -99,8 +76,9 @@ def read(folder: Path) -> tuple[Json, bytes]:
         weights = _weights(folder, config)
         if weights is not None:
             return config, weights
-        if _read(path, CONFIG_BYTES) == text:
+        if text == before:  # looked at twice, since weights can change their name between two looks
             break
+        before = text
     path = folder / WEIGHTS
     if not path.is_file():
         raise ValueError(f"cannot load {path}: it does not exist, but {CONFIG} is there; copy it, too")
@@ -151,6 +129,34 @@ def arrays(data: bytes) -> dict[str, NDArray[Any]]:
         raise ValueError(f"it is no safetensors file of numpy arrays ({error})") from error
 
 
+def _replace(folder: Path, config: Json, arrays: Mapping[str, NDArray[Any]]) -> None:
+    new_config, new_weights = _new(folder / CONFIG), _new(folder / WEIGHTS)
+    try:
+        # one entry of metadata: safetensors writes several in an order of chance
+        safetensors.numpy.save_file(dict(arrays), new_weights, {"format": "np"})
+        with open(new_weights, "rb+") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+            size = file.tell()
+        stated = {"model_type": MODEL_TYPE, "format_version": FORMAT_VERSION, **config}
+        stated["weights"] = {"bytes": size, "sha256": digest}
+        stated["sha256"] = _digest(stated)
+        with open(new_config, "wb") as file:
+            file.write(json.dumps(stated, indent=1, allow_nan=False).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        new_weights.chmod(new_config.stat().st_mode)  # safetensors makes files for their owner alone
+    except BaseException:
+        new_config.unlink(missing_ok=True)
+        new_weights.unlink(missing_ok=True)
+        raise
+    _sync(folder)
+    os.replace(new_config, folder / CONFIG)  # from here on it is the new model
+    _sync(folder)
+    os.replace(new_weights, folder / WEIGHTS)
+    _sync(folder)
+
+
 def _weights(folder: Path, config: Json) -> bytes | None:
     """The bytes of the weights that belong to a config, under either name."""
     size, digest = config["weights"]["bytes"], config["weights"]["sha256"]
@@ -198,6 +204,23 @@ def _digest(config: Json) -> str:
     rest = {name: value for name, value in config.items() if name != "sha256"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait for other writers of the folder, where the system can; a killed one is no longer waited for."""
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # of a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)  # and with it the lock
 
 
 def _sync(folder: Path) -> None:

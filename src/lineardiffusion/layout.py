@@ -1,7 +1,7 @@
 """The layout: a state as named arrays and a description of them, and back.
 
 An array is stored losslessly and small: a float64 whose every entry is a float32 as that, and of a symmetric
-matrix its upper triangle, row by row: d (d + 1) / 2 numbers of d^2. With p prompts, n pixels (or latents, of
+matrix its upper triangle. With p prompts, n pixels (or latents, of
 a model fitted in two passes), d latents, g styles, embeddings of k entries and N = (k + 1) (n + 1):
 
     moments.weight (p,), moments.mean (p, n), moments.scatter (p, n (n + 1) / 2)        of strings
@@ -9,6 +9,9 @@ a model fitted in two passes), d latents, g styles, embeddings of k entries and 
     encoder.mean (D,), .components (d, D), .variance (d,), .pixel_scale (D,)            with latents
     styles.centres, .mean (g, d), .prompt, .weight, .squares (g,), .scatter (g, d (d + 1) / 2)
     histogram.values, .weight (v,)
+
+With half the precision, a .scatter is .spread (g, d) and .root (g, d (d + 1) / 2), see `compact`, and
+means, centres and encoder are rounded to float32; joint moments and the histogram are not.
 
 The description gives the counts, so every array's shape is known before one is touched. The arrays of a file
 are used when their names, types and shapes are those, and their entries finite.
@@ -19,11 +22,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lineardiffusion.compact import compress, expand, pack, triangle, unpack
 from lineardiffusion.encode import ImageEncoder
 from lineardiffusion.fields import Fields
 from lineardiffusion.histogram import Histogram
@@ -35,22 +39,27 @@ from lineardiffusion.styles import Styles
 Arrays = dict[str, NDArray[Any]]
 Shapes = dict[str, tuple[int, ...]]
 
-WHOLE = {"styles.prompt"}  # the arrays of whole numbers
+TYPES = {"styles.prompt": ("int64",), "moments.root": ("float16",), "styles.root": ("float16",)}
 PIXELS = (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
     "float16", "float32", "float64", "float128",
 )  # fmt: skip
-FIELDS = ("image_shape", "pixel_range", "pixel_dtype", "prompts", "moments", "encoder", "styles", "histogram")
-A = TypeVar("A", bound=np.generic)
+FIELDS = (
+    "precision", "image_shape", "pixel_range", "pixel_dtype", "prompts", "moments", "encoder", "styles",
+    "histogram",
+)  # fmt: skip
+PRECISIONS = ("full", "half")
+LOSSLESS = ("matrix", "origin", "weight", "squares", "values")  # what is whole at any precision
 
 
-def describe(state: State) -> dict[str, Any]:
-    """What JSON says of a state."""
+def describe(state: State, half: bool = False) -> dict[str, Any]:
+    """What JSON says of a state that is stored with all its digits, or half of them."""
     encoder, styles, histogram = stored_encoder(state), state.styles, state.histogram
     moments: dict[str, Any] = {"of": "pixels" if state.encoder is None else "latents", "embedding": None}
     if isinstance(state.moments, JointMoments):
         moments["embedding"] = len(state.moments.matrix) - 1
     return {
+        "precision": PRECISIONS[half],
         "image_shape": list(state.image_shape),
         "pixel_range": {"low": float(state.pixel_range[0]), "high": float(state.pixel_range[1])},
         "pixel_dtype": state.pixel_dtype.name,
@@ -75,11 +84,11 @@ def stored_encoder(state: State) -> ImageEncoder | None:
     return state.encoder if state.styles is None else state.styles.encoder
 
 
-def flatten(state: State) -> Arrays:
+def flatten(state: State, half: bool = False) -> Arrays:
     """The arrays of a state, as they are stored."""
     arrays: Arrays = {}
     if isinstance(state.moments, Moments):
-        arrays |= _of(state.moments, "moments")
+        arrays |= _of(state.moments, "moments", half)
     else:
         size = math.prod(state.moments.matrix.shape[:2])
         arrays["moments.matrix"] = pack(state.moments.matrix.reshape(1, size, size))[0]
@@ -88,11 +97,13 @@ def flatten(state: State) -> Arrays:
         for name in ("mean", "components", "variance", "pixel_scale"):
             arrays[f"encoder.{name}"] = getattr(encoder, name)
     if (styles := state.styles) is not None:
-        arrays |= _of(styles.moments, "styles")
+        arrays |= _of(styles.moments, "styles", half)
         arrays |= {"styles.centres": styles.centres, "styles.squares": styles.squares}
         arrays["styles.prompt"] = styles.prompt.astype(np.int64)
     if (histogram := state.histogram) is not None:
         arrays |= {"histogram.values": histogram.values, "histogram.weight": histogram.weight}
+    if half:
+        arrays |= {name: _single(array) for name, array in arrays.items() if not name.endswith(LOSSLESS)}
     return {name: _small(array) for name, array in arrays.items()}
 
 
@@ -102,6 +113,7 @@ def shapes(config: Fields) -> Shapes:
     if any(a >= b for a, b in pairwise(known)):
         raise ValueError("'prompts' must be sorted, and each there once")
     _pixels(config)
+    half = config.text("precision", PRECISIONS) == "half"
     D, p = math.prod(config.sizes("image_shape")), len(known)
     moments, encoder = config.section("moments"), config.optional("encoder")
     latent = moments.text("of", ("pixels", "latents")) == "latents"
@@ -114,10 +126,10 @@ def shapes(config: Fields) -> Shapes:
     n = d if latent else D
     found: Shapes = {}
     if moments.raw("embedding") is not None:
-        found["moments.matrix"] = (_triangle((moments.size("embedding") + 1) * (n + 1)),)
+        found["moments.matrix"] = (triangle((moments.size("embedding") + 1) * (n + 1)),)
         found["moments.origin"] = (n,)
     elif p:
-        found |= _shapes_of("moments", p, n)
+        found |= _shapes_of("moments", p, n, half)
     else:
         raise ValueError("there are neither prompts nor embeddings")
     if encoder is not None:
@@ -128,7 +140,7 @@ def shapes(config: Fields) -> Shapes:
         g, _, _ = styles.size("count"), styles.size("requested"), styles.flag("shared")
         if moments.raw("embedding") is not None:
             raise ValueError("there are styles, but no moments of every prompt")
-        found |= _shapes_of("styles", g, d)
+        found |= _shapes_of("styles", g, d, half)
         found |= {"styles.centres": (g, d), "styles.prompt": (g,), "styles.squares": (g,)}
     if histogram is not None:
         v = histogram.size("count")
@@ -145,7 +157,7 @@ def check_arrays(arrays: Mapping[str, NDArray[Any]], expected: Shapes) -> None:
         array = arrays[name]
         if array.shape != shape:
             raise ValueError(f"the array {name} must have the shape {shape}, got {array.shape}")
-        types = ("int64",) if name in WHOLE else ("float32", "float64")
+        types = TYPES.get(name, ("float32", "float64"))
         if array.dtype.name not in types:
             raise ValueError(f"the array {name} must be of {' or '.join(types)}, got {array.dtype}")
         if not np.isfinite(array).all():
@@ -180,29 +192,6 @@ def restore(config: Fields, arrays: Mapping[str, NDArray[Any]]) -> State:
     return State(
         moments, known, shape, pixel_range, pixel_dtype, encoder if latent else None, styles, histogram
     )
-
-
-def pack(matrices: NDArray[A]) -> NDArray[A]:
-    """The upper triangles (g, d (d + 1) / 2) of symmetric matrices (g, d, d), row by row."""
-    g, d, _ = matrices.shape
-    packed = np.empty((g, _triangle(d)), matrices.dtype)
-    at = 0
-    for i in range(d):  # no index of every entry, which would be larger than they are
-        packed[:, at : at + d - i] = matrices[:, i, i:]
-        at += d - i
-    return packed
-
-
-def unpack(packed: NDArray[Any], d: int) -> Array:
-    """The symmetric matrices (g, d, d) of these upper triangles."""
-    matrices = np.empty((len(packed), d, d))
-    at = 0
-    for i in range(d):
-        row = packed[:, at : at + d - i]
-        matrices[:, i, i:] = row
-        matrices[:, i:, i] = row
-        at += d - i
-    return matrices
 
 
 def _pixels(config: Fields) -> tuple[tuple[float, float], np.dtype[Any]]:
@@ -257,20 +246,38 @@ def _moments(arrays: Mapping[str, NDArray[Any]], name: str, d: int) -> Moments:
     weight = _whole(arrays[f"{name}.weight"])
     if (weight < 0).any() or not weight.any():
         raise ValueError(f"{name}.weight must be 0 or more, and not all 0")
-    return Moments(weight, _whole(arrays[f"{name}.mean"]), unpack(arrays[f"{name}.scatter"], d))
+    if f"{name}.root" in arrays:
+        spread = arrays[f"{name}.spread"]
+        if (spread < 0).any():
+            raise ValueError(f"{name}.spread must be 0 or more")
+        scatter = expand(spread, arrays[f"{name}.root"])
+    else:
+        scatter = unpack(arrays[f"{name}.scatter"], d)
+    return Moments(weight, _whole(arrays[f"{name}.mean"]), scatter)
 
 
-def _of(moments: Moments, name: str) -> Arrays:
-    packed = pack(moments.scatter)
-    return {f"{name}.weight": moments.weight, f"{name}.mean": moments.mean, f"{name}.scatter": packed}
+def _of(moments: Moments, name: str, half: bool) -> Arrays:
+    arrays: Arrays = {f"{name}.weight": moments.weight, f"{name}.mean": moments.mean}
+    if not half:
+        return {**arrays, f"{name}.scatter": pack(moments.scatter)}
+    spread, root = compress(moments.scatter)
+    return {**arrays, f"{name}.spread": spread, f"{name}.root": root}
 
 
-def _shapes_of(name: str, g: int, d: int) -> Shapes:
-    return {f"{name}.weight": (g,), f"{name}.mean": (g, d), f"{name}.scatter": (g, _triangle(d))}
+def _shapes_of(name: str, g: int, d: int, half: bool) -> Shapes:
+    found: Shapes = {f"{name}.weight": (g,), f"{name}.mean": (g, d)}
+    if not half:
+        return {**found, f"{name}.scatter": (g, triangle(d))}
+    return {**found, f"{name}.spread": (g, d), f"{name}.root": (g, triangle(d))}
 
 
-def _triangle(d: int) -> int:
-    return d * (d + 1) // 2
+def _single(array: NDArray[Any]) -> NDArray[Any]:
+    """Single precision for double, where six digits of the larger entries can be had."""
+    if array.dtype != np.float64:
+        return array
+    with np.errstate(over="ignore", under="ignore"):
+        single = array.astype(np.float32)
+    return single if np.allclose(single, array, rtol=1e-6, atol=1e-9 * np.abs(array).max()) else array
 
 
 def _small(array: NDArray[Any]) -> NDArray[Any]:

@@ -1,0 +1,87 @@
+"""Compact: symmetric matrices in few bytes.
+
+Without loss, S (d, d) is its upper triangle, row by row: d (d + 1) / 2 numbers. In half precision a positive
+semidefinite one is its square root, which a QR factorisation finds,
+
+    S = D U^T U D,        D = diag(sqrt(S_ii)),        U upper triangular, its columns of length 1
+
+U's triangle in half precision and D whole: about d^2 bytes, where S has 8 d^2. Whatever rounding does to U,
+the product is symmetric and positive semidefinite; rounded entries of S could be neither. And since columns
+are brought to length 1 again as they are read, variances keep their digits; what half precision costs is at
+most 2^-9 of a correlation.
+
+References
+----------
+Bierman (1977), Factorization Methods for Discrete Sequential Estimation: square roots of covariances, for
+the digits that they save.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lineardiffusion.moments import Array
+
+Half = NDArray[np.float16]
+A = TypeVar("A", bound=np.generic)
+
+
+def triangle(d: int) -> int:
+    """How many numbers are in the triangle of a symmetric matrix of order d."""
+    return d * (d + 1) // 2
+
+
+def pack(matrices: NDArray[A]) -> NDArray[A]:
+    """The upper triangles (g, d (d + 1) / 2) of matrices (g, d, d), row by row."""
+    g, d, _ = matrices.shape
+    packed = np.empty((g, triangle(d)), matrices.dtype)
+    at = 0
+    for i in range(d):  # no index of every entry, which would be larger than they are
+        packed[:, at : at + d - i] = matrices[:, i, i:]
+        at += d - i
+    return packed
+
+
+def unpack(packed: NDArray[Any], d: int) -> Array:
+    """The symmetric matrices (g, d, d) of these upper triangles."""
+    matrices = np.empty((len(packed), d, d))
+    at = 0
+    for i in range(d):
+        row = packed[:, at : at + d - i]
+        matrices[:, i, i:] = row
+        matrices[:, i:, i] = row
+        at += d - i
+    return matrices
+
+
+def compress(matrices: Array) -> tuple[Array, Half]:
+    """D (g, d) and the triangles of U (g, d (d + 1) / 2) of positive semidefinite S (g, d, d)."""
+    g, d, _ = matrices.shape
+    spread = np.sqrt(np.maximum(np.diagonal(matrices, axis1=1, axis2=2), 0.0))
+    roots = np.empty((g, triangle(d)), np.float16)
+    for S, D, root in zip(matrices, spread, roots, strict=True):
+        inverse = np.divide(1.0, D, out=np.zeros(d), where=D > 0)
+        correlation = inverse[:, None] * S * inverse
+        variance, basis = np.linalg.eigh(correlation)  # of any rank, where Cholesky's needs to be full
+        R = np.linalg.qr((basis * np.sqrt(np.maximum(variance, 0.0))).T).R
+        root[:] = pack(_unit(R)[None])[0]
+    return spread, roots
+
+
+def expand(spread: NDArray[Any], roots: Half) -> Array:
+    """The matrices S (g, d, d) of D and of the triangles of U."""
+    g, d = spread.shape
+    matrices = np.empty((g, d, d))
+    for D, root, S in zip(spread, roots, matrices, strict=True):
+        columns = _unit(np.triu(unpack(root[None], d)[0])) * D
+        S[:] = columns.T @ columns  # an array and its own transpose: symmetric to the last bit
+    return matrices
+
+
+def _unit(columns: Array) -> Array:
+    """The same directions, of length 1 or 0."""
+    length = np.linalg.norm(columns, axis=0)
+    return np.asarray(columns / np.where(length > 0, length, 1.0))

@@ -1,0 +1,111 @@
+"""Compact: triangles against numpy's, square roots in half precision against the bound of their rounding."""
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lineardiffusion import LinearDiffusion
+from lineardiffusion.compact import compress, expand, pack, unpack
+from lineardiffusion.files import CONFIG, WEIGHTS
+from stored_models import KINDS, asked, assert_same, drawn, fitted
+
+BOUND = (
+    2.0**-9
+)  # of a correlation: two columns, each with entries that are off by 2^-11 of themselves at most
+
+
+def scatters(rng, d, rank, scales):
+    rows = rng.normal(size=(3, rank, d)) * 10.0 ** rng.uniform(-scales, scales, size=(3, 1, d))
+    return rows.mT @ rows
+
+
+def worst_correlation(found, expected):
+    spread = np.sqrt(np.diagonal(expected, axis1=1, axis2=2))
+    return np.max(np.abs(found - expected) / (spread[:, :, None] * spread[:, None, :]))
+
+
+def test_triangles_are_numpys():
+    symmetric = scatters(np.random.default_rng(0), 7, 9, 1)
+    symmetric = (symmetric + symmetric.mT) / 2
+    assert np.array_equal(pack(symmetric), symmetric[:, *np.triu_indices(7)])
+    assert np.array_equal(unpack(pack(symmetric), 7), symmetric)
+
+
+@given(st.integers(1, 12), st.integers(1, 15), st.floats(0, 6), st.integers(0, 100))
+def test_there_and_back_within_the_bound(d, rank, scales, seed):
+    S = scatters(np.random.default_rng(seed), d, rank, scales)
+    found = expand(*compress(S))
+    assert worst_correlation(found, S) < BOUND
+    assert np.array_equal(found, found.mT)
+    np.testing.assert_allclose(
+        np.diagonal(found, axis1=1, axis2=2), np.diagonal(S, axis1=1, axis2=2), rtol=1e-12
+    )
+    scaled = found / np.sqrt(np.diagonal(S, axis1=1, axis2=2))[:, None] ** 2
+    assert np.linalg.eigvals(scaled).real.min() > -1e-9  # similar to a symmetric one, and semidefinite
+
+
+def test_the_bound_is_about_half_precision():
+    """The control: a bound four times as strict is broken, and rounded entries are not semidefinite."""
+    S = scatters(np.random.default_rng(1), 40, 20, 0)
+    assert worst_correlation(expand(*compress(S)), S) > BOUND / 16
+    scale = np.abs(S).max()
+    assert np.linalg.eigvalsh((S / scale).astype(np.float16).astype(float)).min() < -1e-5
+    assert np.linalg.eigvalsh(expand(*compress(S)) / scale).min() > -1e-12
+
+
+def test_what_does_not_vary_stays_so():
+    S = scatters(np.random.default_rng(2), 5, 8, 0)
+    S[:, 2] = S[:, :, 2] = 0.0
+    found = expand(*compress(S))
+    assert not found[:, 2].any()
+    left = np.ix_([0, 1, 2], [0, 1, 3, 4], [0, 1, 3, 4])
+    assert worst_correlation(found[left], S[left]) < BOUND
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.filterwarnings("ignore:.*styles")
+def test_every_kind_of_model(kind, tmp_path):
+    """Half draws almost the same pixels, takes less room, and is from then on the same to the last bit."""
+    ld = KINDS[kind]()
+    ld.save_pretrained(tmp_path / "full")
+    ld.save_pretrained(tmp_path / "half", precision="half")
+    half = LinearDiffusion.from_pretrained(tmp_path / "half")
+    spread = np.ptp(drawn(ld))
+    assert np.abs(drawn(half) - drawn(ld)).max() < 0.01 * spread
+    joint = not hasattr(ld.moments_, "scatter")
+    sizes = [(tmp_path / name / WEIGHTS).stat().st_size for name in ("full", "half")]
+    assert sizes[1] < sizes[0] or joint
+    assert json.loads((tmp_path / "half" / CONFIG).read_text())["precision"] == "half"
+    half.save_pretrained(tmp_path / "again")  # in full: nothing more is lost
+    again = LinearDiffusion.from_pretrained(tmp_path / "again")
+    assert_same(half._state, again._state)
+    assert np.array_equal(drawn(again), drawn(half))
+    if not joint:
+        assert np.array_equal(half.moments_.weight, ld.moments_.weight)
+
+
+def test_a_quarter_of_the_space(tmp_path):
+    rng = np.random.default_rng(0)
+    ld = LinearDiffusion().fit([str(i % 5) for i in range(300)], rng.normal(size=(300, 12, 12)))
+    ld.save_pretrained(tmp_path, precision="half")
+    arrays = safetensors.numpy.load_file(tmp_path / WEIGHTS)
+    assert set(arrays) == {"moments.weight", "moments.mean", "moments.spread", "moments.root"}
+    assert (tmp_path / WEIGHTS).stat().st_size < 0.26 * pack(ld.moments_.scatter).nbytes + 2000
+
+
+def test_learning_goes_on(tmp_path):
+    ld = fitted()
+    ld.save_pretrained(tmp_path, precision="half")
+    more = (asked(ld) * 5, np.random.default_rng(3).uniform(0, 255, (30, 4, 3)))
+    after = LinearDiffusion.from_pretrained(tmp_path).partial_fit(*more)
+    assert worst_correlation(after.moments_.scatter, ld.partial_fit(*more).moments_.scatter) < BOUND
+
+
+def test_an_unknown_precision(tmp_path):
+    with pytest.raises(ValueError, match='precision must be "full" or "half", got \'fp8\''):
+        fitted().save_pretrained(tmp_path / "new", precision="fp8")
+    assert not (tmp_path / "new").exists()
