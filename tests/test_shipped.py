@@ -1,0 +1,61 @@
+"""The model that ships: small, of this version's format, and its digits are read by who knows real ones."""
+
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.neighbors import KNeighborsClassifier
+
+import lineardiffusion
+from lineardiffusion import LinearDiffusion
+from lineardiffusion.storage import shipped_models
+
+FOLDER = Path(lineardiffusion.__file__).parent / "pretrained" / "mnist"
+ASKED = [str(i % 10) for i in range(1000)]
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return LinearDiffusion.from_pretrained("mnist")
+
+
+@pytest.fixture(scope="module")
+def unseen(mnist):
+    """The 10,000 test digits."""
+    prompts, images = mnist
+    return np.array(prompts[60_000:]), images[60_000:]
+
+
+def test_it_ships_and_is_small():
+    assert shipped_models() == ["mnist"]
+    assert sorted(file.name for file in FOLDER.iterdir()) == ["config.json", "model.safetensors"]
+    assert sum(file.stat().st_size for file in FOLDER.iterdir()) <= 3_000_000
+
+
+def test_it_needs_no_data_and_no_network(monkeypatch):
+    monkeypatch.delenv("LINEARDIFFUSION_DATA", raising=False)
+    monkeypatch.setattr(socket, "socket", lambda *_, **__: pytest.fail("the network was asked"))
+    digits = LinearDiffusion.from_pretrained("mnist").predict(["7", "7", "3"], seed=[1, 2, 1])
+    assert digits.shape == (3, 28, 28)
+    assert 0.1 < (digits > 127).mean() < 0.25  # ink
+
+
+def test_every_style_can_be_asked_for(shipped):
+    names = [f"{prompt}~{style}" for prompt in shipped.prompts_ for style in range(12)]
+    read = shipped.classify(shipped.predict(names, seed=3))
+    assert np.mean([one == name[0] for one, name in zip(read, names, strict=True)]) > 0.95
+
+
+def test_real_digits_neighbours_read_it(shipped, unseen):
+    """By the nearest of 10,000 digits that it never saw; under shuffled prompts they read nothing."""
+    prompts, images = unseen
+    nearest = KNeighborsClassifier(3).fit(images.reshape(len(images), -1).astype(np.float32), prompts)
+    read = nearest.predict(shipped.predict(ASKED, seed=137).reshape(1000, -1))
+    assert np.mean(read == np.array(ASKED)) > 0.96
+    assert np.mean(read == np.roll(ASKED, 1)) < 0.1
+
+
+def test_it_classifies_the_real_test_digits(shipped, unseen):
+    prompts, images = unseen
+    assert np.mean(np.asarray(shipped.classify(images[:2000])) == prompts[:2000]) > 0.95
