@@ -3,7 +3,7 @@ BIN := .venv/bin
 
 .PHONY: quickstart test lint clean
 
-quickstart: .venv/ready  ## fit on real digits, draw quickstart.png
+quickstart: .venv/ready  ## draw from the shipped model, fit on real digits, draw from that
 	$(BIN)/python examples/quickstart.py
 
 test: .venv/ready-to-test  ## the test suite, doctests included
