@@ -115,7 +115,7 @@ class Affine:
     def rotate(self, basis: Array) -> Affine:
         """A diagonal map in coordinates ``u = x Q`` as the full map of x, Q = `basis` (p, d, d).
 
-        M = Q diag(gain) Q^T and R alike; z and n are isotropic, so their rotation is left out.
+        M = Q diag(gain) Q^T and R alike: the noise n is isotropic, and has the same law in either.
         """
         if not self.diagonal:
             raise TypeError("only a diagonal affine map rotates; use x @ A on a full one")

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lineardiffusion.lapack import one_thread
 from lineardiffusion.moments import Array
 
 Half = NDArray[np.float16]
@@ -62,12 +63,13 @@ def compress(matrices: Array) -> tuple[Array, Half]:
     g, d, _ = matrices.shape
     spread = np.sqrt(np.maximum(np.diagonal(matrices, axis1=1, axis2=2), 0.0))
     roots = np.empty((g, triangle(d)), np.float16)
-    for S, D, root in zip(matrices, spread, roots, strict=True):
-        inverse = np.divide(1.0, D, out=np.zeros(d), where=D > 0)
-        correlation = inverse[:, None] * S * inverse
-        variance, basis = np.linalg.eigh(correlation)  # of any rank, where Cholesky's needs to be full
-        R = np.linalg.qr((basis * np.sqrt(np.maximum(variance, 0.0))).T).R
-        root[:] = pack(_unit(R)[None])[0]
+    with one_thread():
+        for S, D, root in zip(matrices, spread, roots, strict=True):
+            inverse = np.divide(1.0, D, out=np.zeros(d), where=D > 0)
+            correlation = inverse[:, None] * S * inverse
+            variance, basis = np.linalg.eigh(correlation)  # of any rank, where Cholesky's needs to be full
+            R = np.linalg.qr((basis * np.sqrt(np.maximum(variance, 0.0))).T).R
+            root[:] = pack(_unit(R)[None])[0]
     return spread, roots
 
 
@@ -75,9 +77,10 @@ def expand(spread: NDArray[Any], roots: Half) -> Array:
     """The matrices S (g, d, d) of D and of the triangles of U."""
     g, d = spread.shape
     matrices = np.empty((g, d, d))
-    for D, root, S in zip(spread, roots, matrices, strict=True):
-        columns = _unit(np.triu(unpack(root[None], d)[0])) * D
-        S[:] = columns.T @ columns  # an array and its own transpose: symmetric to the last bit
+    with one_thread():
+        for D, root, S in zip(spread, roots, matrices, strict=True):
+            columns = _unit(np.triu(unpack(root[None], d)[0])) * D
+            S[:] = columns.T @ columns  # an array and its own transpose: symmetric to the last bit
     return matrices
 
 

@@ -45,6 +45,7 @@ from scipy.special import ndtr, ndtri
 
 from lineardiffusion.encode import ImageEncoder
 from lineardiffusion.histogram import Histogram
+from lineardiffusion.lapack import one_thread
 from lineardiffusion.moments import Array, Moments
 
 GAIN_MAX = 50.0  # black and white images would have it infinite
@@ -139,9 +140,10 @@ def check_contrast(contrast: Any) -> None:
 def pixels(moments: Moments, encoder: ImageEncoder) -> tuple[Array, Array, Array]:
     """Share (g,) of each group of latents, and mean and deviation (g, D) of its pixels."""
     mean = encoder.mean + moments.mean @ encoder.synthesis
-    variance = np.stack(
-        [((c @ encoder.synthesis) * encoder.synthesis).sum(axis=0) for c in moments.covariance]
-    )
+    with one_thread():
+        variance = np.stack(
+            [((c @ encoder.synthesis) * encoder.synthesis).sum(axis=0) for c in moments.covariance]
+        )
     return moments.weight / moments.weight.sum(), mean, np.sqrt(np.maximum(variance, 0.0))
 
 

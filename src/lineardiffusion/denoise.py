@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from lineardiffusion.affine import Affine
+from lineardiffusion.lapack import eigh
 from lineardiffusion.moments import Array, Moments
 
 State = TypeVar("State", Array, Affine)
@@ -72,7 +73,7 @@ class GaussianDenoiser:
     @classmethod
     def from_moments(cls, moments: Moments) -> GaussianDenoiser:
         """One Gaussian a group, with the group's mean and covariance."""
-        variance, basis = np.linalg.eigh(moments.covariance)
+        variance, basis = eigh(moments.covariance)
         return cls(moments.mean, np.maximum(variance, 0.0), basis)
 
     def select(self, prompts: NDArray[Any]) -> GaussianDenoiser:

@@ -2,7 +2,7 @@
 
 An image of D pixels is x; its latent z has d <= D entries:
 
-    z = V (x - mean) / (r s),        x = mean + r (s V^T z)
+    z = V ((x - mean) / r) / s,        x = mean + r (s V^T z)
 
 mean  (D,)    the mean image
 r     (D,)    1, or with ``scale=True`` each pixel's standard deviation (where it is constant, the

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.special import softmax
 
+from lineardiffusion.lapack import cholesky, eigh, one_thread
 from lineardiffusion.measurement import Canvas, Measurement, Seen
 from lineardiffusion.moments import Array
 
@@ -50,8 +51,9 @@ class Laws:
     @classmethod
     def of(cls, mean: Array, covariance: Array, canvas: Canvas) -> Laws:
         """From means (K, d) and covariances (K, d, d), which may be singular."""
-        variance, basis = np.linalg.eigh(covariance)
-        floored = (basis * np.maximum(variance, canvas.floor)[:, None]) @ basis.mT
+        variance, basis = eigh(covariance)
+        with one_thread():
+            floored = (basis * np.maximum(variance, canvas.floor)[:, None]) @ basis.mT
         return cls(mean, np.where((variance[:, :1] < canvas.floor)[..., None], floored, covariance))
 
     def __len__(self) -> int:
@@ -60,9 +62,10 @@ class Laws:
     def roots(self, measurement: Measurement) -> Array:
         """Lower triangular roots of T, shape (K, p, p)."""
         f, W, v = measurement.f, measurement.W, measurement.canvas.v
-        T = np.asarray(f[:, None] * (W.T @ self.covariance @ W) * f, dtype=np.float64)
+        with one_thread():
+            T = np.asarray(f[:, None] * (W.T @ self.covariance @ W) * f, dtype=np.float64)
         T[:, range(len(f)), range(len(f))] += np.maximum(1.0 - v * f**2, 0.0)
-        return np.asarray(np.linalg.cholesky(T), dtype=np.float64)
+        return cholesky(T)
 
 
 def log_evidence(measurement: Measurement, seen: Seen, laws: Laws, roots: Array) -> Array:
@@ -112,9 +115,10 @@ def posterior_draw(
     canvas, f, W = measurement.canvas, measurement.f, measurement.W
     V = canvas.encoder.components
     latent = np.empty_like(for_latent)
-    for k in np.unique(chosen).tolist():
+    known = np.unique(chosen)
+    for k, root in zip(known.tolist(), cholesky(laws.covariance[known]), strict=True):
         members = np.flatnonzero(chosen == k)
-        latent[members] = laws.mean[k] + for_latent[members] @ np.linalg.cholesky(laws.covariance[k]).T
+        latent[members] = laws.mean[k] + for_latent[members] @ root.T
     xi = latent @ V
     if len(V) < V.shape[1]:
         xi += np.sqrt(canvas.v) * (for_discarded - (for_discarded @ V.T) @ V)
@@ -123,7 +127,7 @@ def posterior_draw(
         y = y + measurement.noise_std * for_y
     more = measurement.see_difference(seen.centred - y)
     inside, step = np.empty_like(more.inside), np.empty_like(latent)
-    for k in np.unique(chosen).tolist():
+    for k in known.tolist():
         members = np.flatnonzero(chosen == k)
         inside[members] = _solve(roots[k], more.inside[members])
         step[members] = _gain(canvas, laws, k, (inside[members] * f) @ W.T)

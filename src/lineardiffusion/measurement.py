@@ -15,9 +15,9 @@ of y is y~ = L^-1 (y - A mean), its part b = U^T y~ in the plane of the latents,
 
     L^-1 Cov(y) L^-T = (I - U U^T) + U T U^T,        T = I - v f^2 + f W^T C W f
 
-so each law costs one small matrix T (evidence.py). T is positive definite, for v f^2 <= 1, and nothing is
-lost where the measurement has no noise: there v f^2 = 1, and T = f W^T C W f. Where nothing is discarded v is
-free, and 1 will do.
+so each law costs one small matrix T (evidence.py). T is positive definite, for v f^2 <= 1. Of a whole image
+without noise v f^2 = 1, and T = f W^T C W f; of a part of one it is the squared cosine between the plane of
+the latents and that of the rows of A'. Where nothing is discarded v is free, and 1 will do.
 
 References
 ----------

@@ -1,6 +1,6 @@
 """Moments: all that the data leaves behind.
 
-Every prompt u keeps three numbers, a vector and a matrix of them:
+Every prompt u keeps a number, a vector and a matrix:
 
     weight   w_u = sum_i w_i
     mean     m_u = sum_i w_i x_i / w_u

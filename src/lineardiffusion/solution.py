@@ -46,7 +46,8 @@ class Solution:
     given : GaussianDenoiser or RegressionDenoiser
         Of the prompts: one Gaussian a symbol, or the regression on embeddings.
     law : Moments
-        Of the latents that the exact sampler draws, one group a Gaussian of theirs.
+        Of the latents, one group a Gaussian of theirs: what the exact sampler draws where it starts from
+        pure noise and prompts are symbols, and nearly so otherwise. The contrast is solved for it.
     rest : Array or None
         Variances (g, d) of `given`'s styles in their bases that are not drawn.
     contrast : Contrast or None

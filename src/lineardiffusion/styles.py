@@ -2,7 +2,7 @@
 
 k-means splits each prompt's latents into styles, and each style has moments of its own. "7" draws a style
 by its frequency, "7~12" names one. The law of "7" is then a mixture of Gaussians. Styles are numbered by
-falling frequency, so "7~0" is the commonest way to write a 7.
+falling frequency (among the images that chose them), so "7~0" is the commonest way to write a 7.
 
 A style g of n images in d dimensions has a covariance C of rank n - 1 at most, and the smaller half of its
 eigenvalues is mostly accident. Two things make it sound. It is taken together with the covariance W within
@@ -16,8 +16,9 @@ where an image is scored and left out where one is drawn, like the components th
 (Under weights n is Kish's effective number, (sum w)^2 / sum w^2.)
 
 Where prompts share words, styles are shared, too: k-means splits z - m_u, what an image is beyond its
-prompt's mean, of all prompts together. "4 2~3" is then the third style of any prompt, and the style is one
-more word of the embedding.
+prompt's mean, of all prompts together. "4 2~3" is then in the fourth style, as any
+other prompt may be, and the style is one more word of the embedding; to the regression its moments go as
+they are.
 
 The first images seen choose the centres (``CENTRED_ON`` a prompt at most, by the model's ``random_state``);
 every image then goes to its prompt's nearest. So a stream may follow, and no latent is kept.
@@ -38,6 +39,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
 from lineardiffusion.encode import ImageEncoder
+from lineardiffusion.lapack import eigh, one_thread
 from lineardiffusion.moments import Array, Moments
 
 CENTRED_ON = 10_000  # images of a prompt that k-means looks at
@@ -54,7 +56,8 @@ class Sound(NamedTuple):
 
     def moments(self, styles: Moments) -> Moments:
         """The moments of what is drawn, whose weights and means are those of `styles`."""
-        scatter = (self.basis * (styles.weight[:, None] * self.drawn)[:, None]) @ self.basis.mT
+        with one_thread():
+            scatter = (self.basis * (styles.weight[:, None] * self.drawn)[:, None]) @ self.basis.mT
         return Moments(styles.weight, styles.mean, scatter)
 
 
@@ -165,7 +168,7 @@ class Styles:
             W = np.tensordot(share, covariance[own], 1)
             k = PRIOR_IMAGES / (n[own] + PRIOR_IMAGES)
             S[own] = (1 - k)[:, None, None] * covariance[own] + k[:, None, None] * W
-        variance, basis = np.linalg.eigh(S)
+        variance, basis = eigh(S)
         variance = np.maximum(variance, 0.0)
         d = variance.shape[1]
         rank = np.maximum(n / IMAGES_A_DIRECTION, 1.0).astype(int)
