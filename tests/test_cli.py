@@ -223,8 +223,10 @@ def test_n_counts_up_from_the_seed_or_from_one_that_is_told(model, tmp_path):
 
 
 def test_names_are_safe_and_none_is_taken_twice():
-    prompts = ["a/b", "a:b", "..", "-x", "A", "a", "ö" * 200, "", "a_b"]
+    prompts = ["a/b", "a:b", "..", "-x", "A", "a", "ö" * 200, "ö" * 201, "", "_", "a_b"]
     names = _file_names(prompts)
+    assert all(_file_names([prompt])[prompt] == name for prompt, name in names.items() if prompt != "a")
+    assert names["a_b"] == "a_b"  # not that of "a/b", of whatever run
     assert len({name.casefold() for name in names.values()}) == len(prompts)
     for name in names.values():
         assert name[0] not in ".-"
@@ -297,6 +299,83 @@ def test_without_a_mask_the_transparent_pixels_are_missing(model, forms, tmp_pat
     assert "nothing is missing" in refusal("inpaint", model, image, "-o", tmp_path / "c.png")
 
 
+def test_what_is_transparent_in_part_is_missing_at_any_size(model, forms, tmp_path):
+    """Enlarged seven times and with soft edges: as many pixels are missing, none is taken for black."""
+    grey = np.asarray(Image.open(next((forms / "folders" / "3").iterdir())))
+    hard = np.where(MASK, 0, 255).astype(np.uint8)
+    soft = hard.copy()
+    soft[4] = 130
+    large = np.kron(np.dstack([grey, soft]), np.ones((7, 7, 1), np.uint8))
+    Image.fromarray(np.dstack([grey, hard]), "LA").save(tmp_path / "small.png")
+    Image.fromarray(large, "LA").save(tmp_path / "large.png")
+    run("inpaint", model, tmp_path / "small.png", "--seed", 2, "-o", tmp_path / "a.png")
+    told = run("inpaint", model, tmp_path / "large.png", "--resize", "--seed", 2, "-o", tmp_path / "b.png")
+    assert "50% of the pixels" in told.stdout
+    assert (np.asarray(Image.open(tmp_path / "a.png")) == np.asarray(Image.open(tmp_path / "b.png"))).all()
+    Image.fromarray(np.kron(MASK, np.ones((7, 7))).astype(np.uint16) * 65535).save(tmp_path / "mask.png")
+    common = ["inpaint", model, tmp_path / "small.png", "--mask", tmp_path / "mask.png", "--resize"]
+    run(*common, "--seed", 2, "-o", tmp_path / "c.png")
+    assert (np.asarray(Image.open(tmp_path / "a.png")) == np.asarray(Image.open(tmp_path / "c.png"))).all()
+
+
+def test_grey_of_sixteen_bits_and_fractions(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (40, 6, 5), dtype=np.uint8)
+    run("fit", write_folders(tmp_path / "d", ["a", "b"] * 20, images), "-o", tmp_path / "m")
+    Image.fromarray(images[0].astype(np.uint16) * 257).save(tmp_path / "16.png")
+    Image.fromarray(images[0]).save(tmp_path / "8.png")
+    eight, sixteen = (
+        run("classify", tmp_path / "m", tmp_path / f"{k}.png").stdout.split("\t")[1:] for k in (8, 16)
+    )
+    assert eight == sixteen
+    Image.fromarray((images[0] / 255).astype(np.float32)).save(tmp_path / "f.tiff")
+    assert "holds fractions, the model's pixels are uint8" in refusal(
+        "classify", tmp_path / "m", tmp_path / "f.tiff"
+    )
+
+
+def test_zoom(model, tmp_path):
+    common = ["sample", model, "7", "3", "--seed", 1, "-o"]
+    run(*common, tmp_path / "plain.png")
+    run(*common, tmp_path / "large.png", "--zoom", 3)
+    plain = np.asarray(Image.open(tmp_path / "plain.png"))
+    assert (np.asarray(Image.open(tmp_path / "large.png")) == np.kron(plain, np.ones((3, 3), np.uint8))).all()
+
+
+def test_prompts_from_the_standard_input(model, tmp_path):
+    args = ["sample", str(model), "--prompts-file", "-", "--seed", "1", "-o", str(tmp_path / "out")]
+    assert CliRunner().invoke(main, args, input="7\n\n3\n").exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["3-1.png", "7-1.png"]
+
+
+@pytest.mark.parametrize("scale", [-20, 1000, 1e30, 1e154, 1e308])
+def test_a_guidance_beyond_all_numbers_is_refused(model, tmp_path, scale):
+    for prompt in ("7~0", "7"):
+        refused = refusal("sample", model, prompt, "--guidance-scale", scale, "-o", tmp_path / "x.png")
+        assert "guidance_scale nearer 1" in refused
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_folders_of_other_systems(tmp_path, digits):
+    """Hidden files beside the pictures, and a folder called as a picture, are no pictures."""
+    prompts, images = digits
+    write_folders(tmp_path / "d", prompts[:50], images[:50])
+    (tmp_path / "d" / "0" / "._1.png").write_bytes(b"\x00\x05\x16\x07")
+    (tmp_path / "d" / "0" / ".DS_Store").write_bytes(b"\x00")
+    (tmp_path / "d" / "0" / "more.png").mkdir()
+    assert len(open_source(str(tmp_path / "d"), "all")) == 50
+
+
+def test_odd_names_stay_in_one_line_of_the_answer(model, forms, tmp_path):
+    one = next((forms / "folders" / "0").iterdir()).read_bytes()
+    for name in ("a\tb.png", "c\n.png", "\udcff.png"):
+        (tmp_path / name).write_bytes(one)
+    files = sorted(tmp_path.iterdir())
+    text = run("classify", model, *files).stdout
+    assert [len(line.split("\t")) for line in text.splitlines()] == [3, 3, 3]
+    found = json.loads(run("classify", model, *files, "--json").stdout_bytes.decode())
+    assert [one["file"] for one in found] == list(map(str, files))
+
+
 def test_info(model):
     text = run("info", model).stdout
     assert "0, 1, 2, 3" in text
@@ -362,7 +441,7 @@ def _bad_data(root):
         "sizes": "00001.png' is 5 x 4 pixels in grey (uint8), but", "modes": "4 x 4 pixels in colour",
         "broken": "00001.png' as a picture", "empty": "holds no data", "no-images": "a' holds no images",
         "text.npz": "text.npz'", "other.npz": "it holds x; expected", "lengths.npz": "of shape (3, 2, 2)",
-        "pickled.npz": "pickled.npz': Object arrays", "half": "expected train-labels-idx1-ubyte",
+        "pickled.npz": "it holds Python objects,", "half": "expected train-labels-idx1-ubyte",
         "readme.md": "is no data", "missing": "there is no data",
     }  # fmt: skip
 
@@ -387,6 +466,9 @@ def test_bad_models_and_pictures_are_named_in_one_line(model, tmp_path):
     assert "is no text" in refusal("sample", model, "--prompts-file", tmp_path / "no.txt", "-o", out)
     assert "is a file" in refusal("fit", "digits", "-o", tmp_path / "no.png")
     assert "is a file" in refusal("sample", model, "7", "-o", tmp_path / "no.txt")
+    assert "no.png' is a file" in refusal(
+        "fit", "nowhere", "-o", tmp_path / "no.png" / "m"
+    )  # before the data
     assert not out.exists()
 
 
@@ -400,6 +482,11 @@ def test_bad_models_and_pictures_are_named_in_one_line(model, tmp_path):
         (["sample", "m", "7", "-o", "x.jpg"], "pictures are written as PNG"),
         (["sample", "m", "7", "-o", "x.png", "-n", "2", "--seed", "1", "--seed", "2"], "not both"),
         (["sample", "m", "7", "-o", "x.png", "--sampler", "magic"], "is not one of"),
+        (["sample", "m", "7", "-o", ""], "must name a file or a folder"),
+        (["fit", "digits", "-o", ""], "must name a file or a folder"),
+        (["fit", "digits", "-o", "x", "--max-memory", "nan"], "a number of bytes"),
+        (["sample", "m", "7", "-o", "x.png", "-n", "9" * 20], "is not in the range"),
+        (["sample", "m", "7", "-o", "x.png", "--num-steps", "9" * 20], "is not in the range"),
         (["classify", "m"], "Missing argument 'IMAGE...'"),
         (["paint"], "No such command 'paint'"),
     ],
@@ -444,13 +531,29 @@ def test_an_interrupt_leaves_no_half_written_picture(model, tmp_path, delay):
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 130
     assert stderr.split() == ["Aborted!"]
     left = list(out.iterdir())
     assert left
     assert all(path.suffix == ".png" for path in left)
     for path in left:
         Image.open(path).load()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGINT is sent otherwise there")
+@pytest.mark.parametrize("module", ["numpy.version", "sklearn.base", "lineardiffusion.cli.program"])
+def test_an_interrupt_while_it_starts(module, tmp_path):
+    """Python says which module it has imported; as soon as it is this one, it is interrupted."""
+    command = [sys.executable, "-X", "importtime", "-m", "lineardiffusion", "fit", "digits"]
+    process = subprocess.Popen([*command, "-o", str(tmp_path / "m")], stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.rstrip().endswith(f" {module}"):
+            process.send_signal(signal.SIGINT)
+            break
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert [line for line in stderr.splitlines() if not line.startswith("import time:")] == ["Aborted!"]
+    assert not (tmp_path / "m").exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGINT is sent otherwise there")
@@ -474,7 +577,7 @@ def test_an_interrupted_fit_leaves_the_old_model(forms, model, tmp_path):
     _await((tmp_path / "slow.reading").exists, process)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 130
     assert stderr.split() == ["Aborted!"]
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 

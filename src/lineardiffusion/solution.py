@@ -30,6 +30,7 @@ from lineardiffusion.trajectory import Plan, compose, walk
 MAPS_KEPT = 1024  # composed maps remembered
 WALK_FROM = 8  # times fewer images than entries of a latent: their flow is followed without a map
 WALK_BYTES = 2**27  # of matrices, one an embedding, at a time
+FARTHEST = 1e30  # a latent, so that its pixels are numbers in single precision
 
 
 @dataclass
@@ -132,7 +133,7 @@ class Solution:
             gathered = request.gathered()
             if not plan.stochastic and len(gathered.conditions) * (self.d + 1) > len(request):
                 *_, latents = self.walk(request, start, seeds, plan)
-                return latents
+                return _within(latents)
             request = gathered
         latents, composed = np.empty_like(start), []
         for i, condition in enumerate(request.conditions):
@@ -149,7 +150,7 @@ class Solution:
         for (members, _), x in zip(composed, maps, strict=True):
             extra = None if added is None else added[members][None]
             latents[members] = x(start[members][None], extra)[0]
-        return latents
+        return _within(latents)
 
     def _sooner_walked(self, condition: Condition, n: int, plan: Plan) -> bool:
         """Whether n images come sooner by a flow of their own than by a map, which is a flow of d."""
@@ -204,3 +205,13 @@ class Solution:
                 further = [self._part(part) for part, _ in away]
                 denoiser = Combination([denoiser, *further], [weight, *(w for _, w in away)])
             yield members, (len(members), 1, self.d), denoiser
+
+
+def _within(latents: Array) -> Array:
+    """The latents, unless they are no numbers that make an image."""
+    if not (np.abs(latents) < FARTHEST).all():
+        raise ValueError(
+            "these images are beyond the range of numbers; a guidance_scale nearer 1, or weights of prompts "
+            "that are positive, keep them within"
+        )
+    return latents

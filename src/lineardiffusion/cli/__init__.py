@@ -8,7 +8,7 @@
     lineardiffusion info MODEL                  say what a model is
 
 Answers go to the standard output, progress and notes to the standard error. Whatever the library objects to
-is one line and exit status 1, a wrong use of the command exit status 2.
+is one line and exit status 1, a wrong use of the command exit status 2, an interrupt 130.
 """
 
 from lineardiffusion.cli.draw import inpaint, sample

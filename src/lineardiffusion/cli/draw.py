@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,33 +16,43 @@ import numpy as np
 from PIL import Image
 
 from lineardiffusion import LinearDiffusion
-from lineardiffusion.cli.pictures import SUFFIXES, fit_picture, open_picture, sheet, write_png
-from lineardiffusion.cli.program import answer, as_json, load, progress, quiet
+from lineardiffusion.cli.pictures import SUFFIXES, fit_picture, grey, open_picture, resized, sheet, write_png
+from lineardiffusion.cli.program import (
+    answer,
+    as_json,
+    check_writable,
+    counted,
+    load,
+    output,
+    progress,
+    quiet,
+)
 from lineardiffusion.images import to_pil
 
 _SAMPLERS = ["exact", "ddim", "ddpm", "euler", "heun", "dpm++2m", "one_step"]
 _BATCH = 512  # pictures drawn at a time
+_MOST = 10**6  # pictures of a prompt
 _LONGEST = 100  # bytes of a file's name that are the prompt's
 
-output = click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="A file .png for one sheet, or a folder for one file a picture.",
+to_files = output("A file .png for one sheet, or a folder for one file a picture.")
+zoom = click.option(
+    "--zoom", type=click.IntRange(1, 64), default=1, help="Pixels of a file for each of an image."
 )
 
 
-@click.command()
+@click.command(short_help="Draw pictures under prompts.")
 @click.argument("model")
 @click.argument("prompts", nargs=-1, metavar="PROMPT...")
-@output
-@click.option("-n", "count", type=click.IntRange(1), help="Pictures a prompt, of seeds that count up.")
+@to_files
+@click.option("-n", "count", type=click.IntRange(1, _MOST), help="Pictures a prompt, of seeds that count up.")
 @click.option("--seed", "seeds", type=click.IntRange(0), multiple=True, help="Again for several pictures.")
-@click.option("--prompts-file", type=click.Path(path_type=Path), help="More prompts, one a line.")
-@click.option("--sampler", type=click.Choice(_SAMPLERS))
-@click.option("--num-steps", type=click.IntRange(1))
-@click.option("--guidance-scale", type=float)
+@click.option(
+    "--prompts-file", type=click.Path(path_type=Path), help="More prompts, one a line; - for standard input."
+)
+@click.option("--sampler", type=click.Choice(_SAMPLERS), help="Else the model's own, as the next two.")
+@click.option("--num-steps", type=click.IntRange(1, 10**7), help="Steps of the sampler; exact needs none.")
+@click.option("--guidance-scale", type=float, help="1 for the prompt's own law, more for a stronger prompt.")
+@zoom
 @quiet
 @as_json
 def sample(
@@ -53,13 +65,14 @@ def sample(
     sampler: str | None,
     num_steps: int | None,
     guidance_scale: float | None,
+    zoom: int,
     quiet: bool,
     json_: bool,
 ) -> None:
     """Draw pictures under PROMPTs: a row a prompt, a column a seed.
 
-    The picture of a prompt and a seed is always the same, in any company. Without --seed one is drawn; every
-    file says which it was.
+    MODEL is a folder, or the name of a model that comes with the library: mnist. The picture of a prompt and
+    a seed is always the same, in any company. Without --seed one is drawn; every file says which it was.
     """
     if count is not None and len(seeds) > 1:
         raise click.UsageError("-n counts up from one --seed; give several seeds, or -n, not both")
@@ -93,27 +106,31 @@ def sample(
                 output.mkdir(parents=True, exist_ok=True)
                 for (prompt, seed), picture in zip(block, drawn, strict=True):
                     path = output / f"{names[prompt]}-{seed}.png"
-                    write_png(path, picture, ld, {"prompt": prompt, "seed": seed, **said})
+                    write_png(path, picture, ld, {"prompt": prompt, "seed": seed, **said}, zoom)
                     files.append({"file": str(path), "prompt": prompt, "seed": seed})
             bar.update(len(block))
     if is_file:
         rows = [pictures[i : i + len(columns)] for i in range(0, len(jobs), len(columns))]
         about = {"prompt": "\n".join(every), "seed": " ".join(map(str, columns))}
-        write_png(output, sheet(rows), ld, {**about, **said})
+        write_png(output, sheet(rows), ld, {**about, **said}, zoom)
         files = [{"file": str(output), "prompts": every, "seeds": columns}]
-    what = f"{output}: {len(every)} prompts, {len(columns)} pictures each, from seed {columns[0]}"
+    many = f"{counted(len(every), 'prompt')}, {counted(len(columns), 'picture')} each"
+    what = f"{output}: {many}, from seed {columns[0]}"
     answer(json_, {"files": files, **said}, "" if quiet else what)
 
 
-@click.command()
+@click.command(short_help="Complete a picture.")
 @click.argument("model")
 @click.argument("image", type=click.Path(path_type=Path))
-@output
+@to_files
 @click.option("--mask", type=click.Path(path_type=Path), help="A picture: white is missing.")
-@click.option("-n", "count", type=click.IntRange(0), default=1, help="Pictures; 0 for the mean of all.")
+@click.option(
+    "-n", "count", type=click.IntRange(0, _MOST), default=1, help="Pictures; 0 for the mean of all."
+)
 @click.option("--prompt", help="What the picture shows; else that is drawn, too.")
-@click.option("--seed", type=click.IntRange(0))
+@click.option("--seed", type=click.IntRange(0), help="Of the draws; else one is drawn, and told.")
 @click.option("--resize", is_flag=True, help="Bring the picture and the mask to the model's size.")
+@zoom
 @quiet
 @as_json
 def inpaint(
@@ -125,12 +142,13 @@ def inpaint(
     prompt: str | None,
     seed: int | None,
     resize: bool,
+    zoom: int,
     quiet: bool,
     json_: bool,
 ) -> None:
     """Complete IMAGE: draw its missing pixels from the exact posterior, given the others.
 
-    Missing is what is white in the --mask; without one, what is transparent in the picture.
+    Missing is what is white in the --mask; without one, what is transparent in the picture, wholly or partly.
     """
     is_file = _is_file(output)
     seed = secrets.randbelow(2**31) if seed is None else seed
@@ -156,38 +174,44 @@ def inpaint(
     draws = to_pil(np.reshape(found, (-1, *ld.image_shape_)), ld.pixel_range_)
     about = {
         "seed": seed,
+        "n_samples": count,
         "sampler": ld.sampler,
         "num_steps": ld.num_steps,
         "guidance_scale": ld.guidance_scale,
     }
     files = []
     if is_file:
-        write_png(output, sheet([draws]), ld, {"prompt": "\n".join(shown), **about})
+        write_png(output, sheet([draws]), ld, {"prompt": "\n".join(shown), **about}, zoom)
         files.append({"file": str(output), "prompts": shown})
     else:
         output.mkdir(parents=True, exist_ok=True)
         for i, (one, word) in enumerate(zip(draws, shown, strict=True)):
             path = output / f"{image.stem}-{seed}-{i}.png"
-            write_png(path, one, ld, {"prompt": word, **about})
+            write_png(path, one, ld, {"prompt": word, "draw": i, **about}, zoom)
             files.append({"file": str(path), "prompts": [word]})
-    what = f"{output}: {len(draws)} pictures with {hidden.mean():.0%} of the pixels drawn, seed {seed}"
+    many = f"{counted(len(draws), 'picture')}, seed {seed}" if count else "the mean of all"
+    what = f"{output}: {hidden.mean():.0%} of the pixels drawn, {many}"
     answer(json_, {"files": files, **about}, "" if quiet else what)
 
 
 def _missing(picture: Image.Image, path: Path, by_alpha: bool, ld: LinearDiffusion, resize: bool) -> Any:
-    """Where pixels are missing (h, w): white ones of a mask, transparent ones of the picture itself."""
+    """Where pixels are missing (h, w): white ones of a mask, those of the picture that are not opaque.
+
+    A pixel of the model that is missing in part is missing: what is given must have been seen.
+    """
     height, width = ld.image_shape_[:2]
     if by_alpha:
-        grey = 255 - np.asarray(picture.convert("RGBA").getchannel("A").resize((width, height)))
-        return grey == 255
-    if picture.size != (width, height):
-        if not resize:
-            raise ValueError(
-                f"'{path}' is {picture.width} x {picture.height} pixels, but the model's images are "
-                f"{width} x {height}; resize it, or use --resize"
-            )
-        picture = picture.convert("L").resize((width, height), Image.Resampling.NEAREST)
-    return np.asarray(picture.convert("L")) >= 128
+        hidden = np.asarray(picture.convert("RGBA").getchannel("A")) < 255
+    else:
+        hidden = np.asarray(grey(picture)) >= 128
+    if picture.size == (width, height):
+        return hidden
+    if not resize:
+        raise ValueError(
+            f"'{path}' is {picture.width} x {picture.height} pixels, but the model's images are "
+            f"{width} x {height}; resize it, or use --resize"
+        )
+    return np.asarray(resized(Image.fromarray(hidden.astype(np.float32)), (width, height))) > 1e-6
 
 
 def _is_file(output: Path) -> bool:
@@ -201,14 +225,16 @@ def _is_file(output: Path) -> bool:
         )
     if suffix != ".png" and output.exists():
         raise NotADirectoryError(f"'{output}' is a file; -o takes a folder, or a name that ends in .png")
-    if suffix == ".png" and not output.parent.is_dir():  # before the work, not after it
+    if suffix == ".png" and not output.parent.is_dir():
         raise FileNotFoundError(f"cannot write '{output}': its folder does not exist")
+    check_writable(output.parent if suffix == ".png" else output)
     return suffix == ".png"
 
 
 def _lines(path: Path) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"'{path}' is no text in UTF-8: {error.reason} at byte {error.start}") from error
     found = [line.strip() for line in text.splitlines() if line.strip()]
@@ -223,9 +249,11 @@ def _file_names(prompts: Sequence[str]) -> dict[str, str]:
     taken: set[str] = set()
     for prompt in prompts:
         plain = re.sub(r"[^\w.~+-]+", "_", prompt).lstrip(".-")  # no folder, no hidden file, no option
-        name = plain.encode()[:_LONGEST].decode(errors="ignore") or "_"
-        if name != prompt or name.casefold() in taken:
-            name += "-" + hashlib.sha256(prompt.encode()).hexdigest()[:8] if name.casefold() in taken else ""
-        taken.add(name.casefold())
+        name = plain.encode()[:_LONGEST].decode(errors="ignore")
+        same = unicodedata.normalize("NFC", name).casefold()
+        if not name or name != prompt or same in taken:  # so that no prompt of another run has this name
+            name = f"{name or '_'}-{hashlib.sha256(prompt.encode()).hexdigest()[:8]}"
+        else:
+            taken.add(same)
         names[prompt] = name
     return names

@@ -47,11 +47,11 @@ def _rows(images: NDArray[Any]) -> NDArray[np.float32]:
     return images.reshape(len(images), -1).astype(np.float32)
 
 
-@click.command()
+@click.command(short_help="Measure a model on data it has not seen.")
 @click.argument("model")
 @click.argument("data")
 @click.option("-n", "count", type=click.IntRange(6), help="Images to compare; else all of the test part.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the first picture.")
 @quiet
 @as_json
 def evaluate(model: str, data: str, count: int | None, seed: int, quiet: bool, json_: bool) -> None:

@@ -3,7 +3,7 @@
 A file's numbers are the pixels, in the units of the training images, as ``fit`` took them. Two kinds of files
 say otherwise. A PNG that this program wrote has stretched the model's range to 0..255, and says so in its
 text chunk ``pixel_range``; reading it undoes that. And a model of float images has units that no file has: to
-it 0..255 is the range of its pixels.
+it 0..255 is the range of its pixels. Grey of 16 bits is brought to 8 for a model of bytes.
 """
 
 from __future__ import annotations
@@ -74,15 +74,15 @@ def fit_picture(picture: Image.Image, path: Path, model: LinearDiffusion, resize
                 f"'{path}' is {picture.width} x {picture.height} pixels, but the model's images are "
                 f"{width} x {height}; resize it, or use --resize"
             )
-        if picture.mode in ("1", "P"):
-            picture = picture.convert("L" if picture.mode == "1" else "RGB")
-        smaller = width <= picture.width and height <= picture.height
-        kind = Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR  # neither overshoots the range
-        picture = picture.resize((width, height), kind)
+        picture = resized(picture, (width, height))
     low, high = model.pixel_range_
     stated = _stated_range(picture)
     if picture.mode[0] in "IF" and _MODES[shape[2:]] == "L":
-        pixels = np.asarray(picture)
+        if picture.mode == "F" and np.dtype(model.pixel_dtype_).kind != "f":
+            raise ValueError(
+                f"'{path}' holds fractions, the model's pixels are {model.pixel_dtype_}: convert it"
+            )
+        pixels = np.asarray(grey(picture) if np.dtype(model.pixel_dtype_) == np.uint8 else picture)
     else:
         pixels = np.asarray(picture.convert(_MODES[shape[2:]]))
         if stated is None and np.dtype(model.pixel_dtype_).kind == "f":
@@ -90,6 +90,21 @@ def fit_picture(picture: Image.Image, path: Path, model: LinearDiffusion, resize
         if stated is not None:
             pixels = stated[0] + pixels * ((stated[1] - stated[0]) / 255)
     return pixels.reshape(shape)
+
+
+def grey(picture: Image.Image) -> Image.Image:
+    """The picture in grey of 8 bits."""
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and np.asarray(picture).max(initial=0) > 255):
+        picture = Image.fromarray((np.asarray(picture).clip(0, 65535) // 257).astype(np.uint8))
+    return picture.convert("L")
+
+
+def resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture in another size, in a way that never overshoots its range."""
+    if picture.mode in ("1", "P"):
+        picture = picture.convert("L" if picture.mode == "1" else "RGB")
+    smaller = size[0] <= picture.width and size[1] <= picture.height
+    return picture.resize(size, Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR)
 
 
 def _stated_range(picture: Image.Image) -> tuple[float, float] | None:
@@ -116,8 +131,12 @@ def sheet(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
     return paper
 
 
-def write_png(path: Path, picture: Image.Image, model: LinearDiffusion, text: Mapping[str, object]) -> None:
+def write_png(
+    path: Path, picture: Image.Image, model: LinearDiffusion, text: Mapping[str, object], zoom: int
+) -> None:
     """Write a PNG whole or not at all, with `text`, the version and the range of the pixels in its chunks."""
+    if zoom > 1:
+        picture = picture.resize((zoom * picture.width, zoom * picture.height), Image.Resampling.NEAREST)
     chunks = PngImagePlugin.PngInfo()
     low, high = model.pixel_range_
     about = {**text, "version": f"lineardiffusion {__version__}", "pixel_range": f"{low!r} {high!r}"}

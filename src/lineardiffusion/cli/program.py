@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import sys
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
 
 import click
+import numpy as np
 
 from lineardiffusion import LinearDiffusion, __version__
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 # What the library raises on what a user gave it; anything else is a bug, and shows its traceback.
 _REFUSALS = (ValueError, TypeError, OSError, ImportError, MemoryError)
@@ -39,9 +44,13 @@ class Program(click.Group):
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _one_line(), warnings.catch_warnings():
-            warnings.showwarning = _show_warning
-            return super().invoke(ctx)
+        try:
+            with _one_line(), warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.showwarning = _show_warning
+                return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("Aborted!", err=True)
+            ctx.exit(130)  # what a shell expects of an interrupt
 
 
 @contextlib.contextmanager
@@ -81,6 +90,26 @@ def main() -> None:
     """
 
 
+def output(help: str) -> Callable[[F], F]:
+    """The option -o: a path, and never the empty one, of a variable that is not set."""
+
+    def path(ctx: click.Context, param: click.Parameter, value: str) -> Path:
+        if value in ("", "-"):
+            raise click.BadParameter("it must name a file or a folder", ctx, param)
+        return Path(value)
+
+    return click.option("-o", "--output", required=True, metavar="PATH", callback=path, help=help)
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written to or made: before the work, not after it."""
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"cannot write to '{folder}': '{there}' is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(f"cannot write to '{folder}': no permission in '{there}'")
+
+
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress bar, no notes, no warnings.")
 as_json = click.option("--json", "json_", is_flag=True, help="Answer in JSON.")
 
@@ -105,9 +134,22 @@ def note(text: str) -> None:
 def answer(json_: bool, value: Any, text: str) -> None:
     """Write the answer: the value for a program, the text for a person."""
     if json_:
-        click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+        line = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        if any("\ud800" <= letter <= "\udfff" for letter in line):  # a file's name that is no UTF-8
+            line = json.dumps(value, allow_nan=False)
+        click.echo(line)
     elif text:
         click.echo(text)
+
+
+def plain(text: str) -> str:
+    """The text in one line that a terminal and a table can take: as it is, or quoted."""
+    return text if text.isprintable() else json.dumps(text)
+
+
+def counted(n: int, what: str) -> str:
+    """``1 prompt``, ``2 prompts``."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 @contextlib.contextmanager

@@ -9,13 +9,13 @@ import numpy as np
 
 from lineardiffusion import layout
 from lineardiffusion.cli.pictures import fit_picture, open_picture
-from lineardiffusion.cli.program import answer, as_json, load, progress, quiet
+from lineardiffusion.cli.program import answer, as_json, load, plain, progress, quiet
 
 _BATCH = 1024  # pictures read at a time
 _SHOWN = 20  # prompts that a person is shown
 
 
-@click.command()
+@click.command(short_help="Say what pictures show.")
 @click.argument("model")
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
 @click.option("--resize", is_flag=True, help="Bring the pictures to the model's size.")
@@ -24,7 +24,8 @@ _SHOWN = 20  # prompts that a person is shown
 def classify(model: str, images: tuple[Path, ...], resize: bool, quiet: bool, json_: bool) -> None:
     """Say which prompt each IMAGE shows, and how probable that is: by Bayes' rule.
 
-    A line a picture: the file, the prompt, its probability, with tabs between them.
+    A line a picture: the file, the prompt, its probability, with tabs between them. The pictures must be as
+    those that the model was fitted on: to mnist, white ink on black.
     """
     ld = load(model)
     found = []
@@ -37,14 +38,15 @@ def classify(model: str, images: tuple[Path, ...], resize: bool, quiet: bool, js
             for path, u, row in zip(block, best, chances, strict=True):
                 found.append({"file": str(path), "prompt": str(ld.prompts_[u]), "probability": float(row[u])})
             bar.update(len(block))
-    lines = [f"{one['file']}\t{one['prompt']}\t{one['probability']:.4f}" for one in found]
-    answer(json_, found, "\n".join(lines))
+    table = [(str(one["file"]), str(one["prompt"]), f"{one['probability']:.4f}") for one in found]
+    answer(json_, found, "\n".join("\t".join(map(plain, line)) for line in table))
 
 
-@click.command()
+@click.command(short_help="Say what a model is.")
 @click.argument("model")
+@quiet
 @as_json
-def info(model: str, json_: bool) -> None:
+def info(model: str, quiet: bool, json_: bool) -> None:
     """Say what MODEL is: its prompts, images, components, styles, parameters and size."""
     ld = load(model)
     known = [str(prompt) for prompt in getattr(ld, "prompts_", ())]
@@ -61,7 +63,7 @@ def info(model: str, json_: bool) -> None:
         "parameters": parameters,
         "bytes": size,
     }
-    shown = ", ".join(known[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
+    shown = ", ".join(map(plain, known[:_SHOWN])) + (", ..." if len(known) > _SHOWN else "")
     low, high = ld.pixel_range_
     few, many = min(styles.values(), default=1), max(styles.values(), default=1)
     text = [

@@ -163,6 +163,8 @@ def _of_idx(folder: Path, inside: list[Path], split: str) -> Source:
 
 
 def _of_npz(path: Path) -> Source:
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"cannot read '{path}': it is no .npz file, or it was truncated")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             names = list(arrays.files)
@@ -174,6 +176,11 @@ def _of_npz(path: Path) -> Source:
                 )
             images, prompts = arrays["images"], arrays[key]
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
+        if "pickle" in str(error):
+            error = ValueError(
+                "it holds Python objects, which are never loaded; save the prompts as an array of strings, "
+                "np.array(prompts, dtype=str)"
+            )
         raise ValueError(f"cannot read '{path}': {error}") from error
     if prompts.ndim != 1 or prompts.dtype.kind not in "Uiu" or images.ndim < 2 or len(images) != len(prompts):
         raise ValueError(
@@ -203,9 +210,20 @@ def _of_folders(folder: Path, inside: list[Path], split: str) -> Source:
     names: list[str] = []
     place: list[int] = []
     for i, one in enumerate(inside):
-        own = sorted(file.name for file in one.iterdir() if file.suffix.lower() in SUFFIXES)
+        if not one.name.isprintable():
+            raise ValueError(
+                f"the name of the folder {one.name!r} is a prompt, but no text in UTF-8; rename it"
+            )
+        own = sorted(
+            file.name
+            for file in one.iterdir()
+            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+        )
         if not own:
-            raise ValueError(f"'{one}' holds no images; expected files such as 1.png, or no such folder")
+            raise ValueError(
+                f"'{one}' holds no images; expected files such as 1.png, or no such "
+                "folder; parts are two folders train and test, and no other beside them"
+            )
         names += own
         place += [i] * len(own)
     places = np.array(place, np.intp)
