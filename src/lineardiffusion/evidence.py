@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.special import softmax
 
-from lineardiffusion.lapack import cholesky, eigh, one_thread
+from lineardiffusion.lapack import cholesky, eigh, one_thread, share_out
 from lineardiffusion.measurement import Canvas, Measurement, Seen
 from lineardiffusion.moments import Array
 
@@ -61,11 +61,13 @@ class Laws:
 
     def roots(self, measurement: Measurement) -> Array:
         """Lower triangular roots of T, shape (K, p, p)."""
-        f, W, v = measurement.f, measurement.W, measurement.canvas.v
-        with one_thread():
-            T = np.asarray(f[:, None] * (W.T @ self.covariance @ W) * f, dtype=np.float64)
-        T[:, range(len(f)), range(len(f))] += np.maximum(1.0 - v * f**2, 0.0)
-        return cholesky(T)
+        f, v = measurement.f, measurement.canvas.v
+        Wf, rest = measurement.W * f, np.diag(np.maximum(1.0 - v * f**2, 0.0))
+
+        def roots(part: Array) -> list[Array]:  # one by one, each in the cache
+            return [np.linalg.cholesky(rest + Wf.T @ C @ Wf) for C in part]
+
+        return np.array([root for part in share_out(roots, self.covariance) for root in part])
 
 
 def log_evidence(measurement: Measurement, seen: Seen, laws: Laws, roots: Array) -> Array:

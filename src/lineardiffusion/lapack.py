@@ -28,13 +28,13 @@ _lock = threading.RLock()  # the number of BLAS threads is everybody's
 
 def eigh(matrices: Array) -> tuple[Array, Array]:
     """Eigenvalues (g, d), ascending, and eigenvectors (g, d, d) of symmetric matrices (g, d, d)."""
-    found = _share_out(np.linalg.eigh, matrices)
+    found = share_out(np.linalg.eigh, matrices)
     return np.concatenate([w for w, _ in found]), np.concatenate([Q for _, Q in found])
 
 
 def cholesky(matrices: Array) -> Array:
     """Lower triangular roots of positive definite matrices (g, d, d)."""
-    return np.concatenate(_share_out(np.linalg.cholesky, matrices))
+    return np.concatenate(share_out(np.linalg.cholesky, matrices))
 
 
 @contextmanager
@@ -47,7 +47,8 @@ def one_thread() -> Iterator[int]:
             yield threads
 
 
-def _share_out(function: Callable[[Array], T], matrices: Array) -> list[T]:
+def share_out(function: Callable[[Array], T], matrices: Array) -> list[T]:
+    """What a function makes of parts of a stack, in order; the parts side by side, BLAS with one thread."""
     with one_thread() as threads:
         parts = np.array_split(matrices, max(min(PARTS * threads, len(matrices)), 1))
         if len(parts) == 1:
