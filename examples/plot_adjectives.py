@@ -81,8 +81,9 @@ def main() -> None:
         *asked,
     ]
     grid = [prompt for prompt in rows for _ in range(8)]
-    figure = plot.grid(ld.predict(grid, seed=[*range(8)] * len(rows)), grid, columns=8, vmin=0, vmax=255)
-    figure.savefig(Path(__file__).parent.parent / "docs" / "adjectives.png", dpi=60)
+    drawn = ld.predict(grid, seed=[*range(8)] * len(rows))
+    figure = plot.grid(drawn, labels=rows, columns=8, vmin=0, vmax=255, size=0.6)
+    figure.savefig(Path(__file__).parent.parent / "docs" / "adjectives.png", dpi=80)
 
 
 if __name__ == "__main__":

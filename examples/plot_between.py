@@ -17,14 +17,21 @@ PAIRS = [("3", "8"), ("4", "9"), ("1", "7"), ("0", "6")]
 
 def main() -> None:
     ld = LinearDiffusion(contrast="affine", sampler="dpm++2m", num_steps=30).fit(*load_mnist())
-    images, titles = [], []
+    images = []
     for seed, (a, b) in enumerate(PAIRS):
         prompts = [{a: 1 - w, b: w} for w in STEPS]
         images.append(ld.predict(prompts, seed=[seed] * len(prompts)))
         images.append(ld.predict([b], seed=[seed], guidance_scale=1.5, negative_prompt=a))
-        titles += [f"{a} {1 - w:.0%}, {b} {w:.0%}" for w in STEPS] + [f"{b}, not {a}"]
-    figure = plot.grid(np.concatenate(images), titles, columns=len(STEPS) + 1, vmin=0, vmax=255, size=1.1)
-    figure.savefig(Path(__file__).parent.parent / "docs" / "between.png", dpi=70)
+    shares = [*(f"{w:.0%}" for w in STEPS), "beyond"]
+    figure = plot.grid(
+        np.concatenate(images),
+        captions=shares + [""] * len(shares) * (len(PAIRS) - 1),
+        labels=[f"{a} to {b}" for a, b in PAIRS],
+        columns=len(shares),
+        vmin=0,
+        vmax=255,
+    )
+    figure.savefig(Path(__file__).parent.parent / "docs" / "between.png", dpi=90)
 
 
 if __name__ == "__main__":

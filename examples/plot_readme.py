@@ -19,23 +19,23 @@ def main() -> None:
     mnist = load_mnist()
     ld = LinearDiffusion().fit(*mnist)
     ten_each = [digit for digit in digits for _ in range(10)]
-    save(ld.predict(ten_each, seed=SEED), ten_each, "digits.png")
+    save(ld.predict(ten_each, seed=SEED), "digits.png", labels=digits)
 
     styles = LinearDiffusion(n_styles=50, contrast="affine").fit(*mnist)
-    save(styles.predict(ten_each, seed=SEED), ten_each, "styles.png")
+    save(styles.predict(ten_each, seed=SEED), "styles.png", labels=digits)
 
     original = LinearDiffusion(sampler="one_step", scale=True).fit(*mnist)
     both = np.concatenate([original.predict(digits, seed=SEED), ld.predict(digits, seed=SEED)])
-    save(both, digits * 2, "original.png")
+    save(both, "original.png", labels=["the original", "exact"], captions=[*digits, *[""] * 10])
 
     fashion = LinearDiffusion().fit(*load_fashion_mnist())
     words = [str(prompt) for prompt in fashion.prompts_]
-    save(fashion.predict(words * 3, seed=SEED), words * 3, "fashion.png")
+    save(fashion.predict(words * 3, seed=SEED), "fashion.png", captions=[*words, *[""] * 20])
 
 
-def save(images: np.ndarray, prompts: list[str], name: str) -> None:
+def save(images: np.ndarray, name: str, **texts: list[str]) -> None:
     """Ten pictures a row, grey levels from 0 to 255."""
-    plot.grid(images, prompts, columns=10, vmin=0, vmax=255).savefig(DOCS / name, dpi=80)
+    plot.grid(images, columns=10, vmin=0, vmax=255, size=0.65, **texts).savefig(DOCS / name, dpi=100)
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ def test_means_and_spreads_are_those_of_what_is_drawn(model, request):
     assert abs(spread - many.std(axis=1)).max() < 0.15
     assert abs(spread - many.std(axis=1)[::-1]).max() > 1.0  # another prompt's would be noticed
     assert captions(figure) == ['"4"', '"9"', "", ""]
-    assert labels(figure) == ["mean", "spread"]
+    assert labels(figure) == ["mean", f"spread, 0 to {spread.max():.3g}"]
     ranges = [axes.images[0].get_clim() for axes in figure.axes]
     assert ranges == [(0.0, 16.0)] * 2 + [(0.0, spread.max())] * 2
 

@@ -112,7 +112,7 @@ def means(ld: LinearDiffusion, prompts: Sequence[str] | None = None) -> Figure:
     )
     pictures = check_pictures(np.concatenate([mean, spread]))
     captions = [f'"{name}"' for name in names] + [""] * len(names)
-    return lay_out(pictures, looks, len(names), captions, ["mean", "spread"])
+    return lay_out(pictures, looks, len(names), captions, ["mean", f"spread, 0 to {spread.max():.3g}"])
 
 
 def singular_values(
