@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cli_runs import run, write_folders
+from idx_files import idx
 from lineardiffusion.datasets import load_digits, load_fashion_mnist, load_mnist
 
 
@@ -40,3 +42,24 @@ def tiny():
     means = 20 * rng.normal(size=(3, 12))
     images = np.stack([means[i % 3] + mix[i % 3] @ rng.normal(size=12) for i in range(90)])
     return prompts, images.reshape(90, 4, 3)
+
+
+@pytest.fixture(scope="session")
+def forms(tmp_path_factory, digits):
+    """The digits in each form of DATA."""
+    root = tmp_path_factory.mktemp("forms")
+    prompts, images = digits
+    np.savez(root / "labels.npz", images=images, labels=np.array(prompts, int))
+    np.savez_compressed(root / "prompts.npz", images=images, prompts=prompts)
+    (root / "idx").mkdir()
+    (root / "idx" / "train-images-idx3-ubyte").write_bytes(idx(images))
+    (root / "idx" / "train-labels-idx1-ubyte").write_bytes(idx(np.array(prompts, np.uint8)))
+    write_folders(root / "folders", prompts, images)
+    return root
+
+
+@pytest.fixture(scope="session")
+def saved(forms):
+    """A folder with a model of digits in three styles."""
+    run("fit", "digits", "-o", forms / "model", "--n-styles", 3)
+    return forms / "model"

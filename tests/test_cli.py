@@ -1,11 +1,6 @@
-"""The command: every form of DATA, every command to the end, and what goes wrong."""
+"""The command: every form of DATA, and every command to the end."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,59 +8,14 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from cli_runs import refusal, run, write_folders
 from idx_files import idx
 from lineardiffusion import LinearDiffusion, __version__
 from lineardiffusion.cli import main
 from lineardiffusion.cli.draw import _file_names
 from lineardiffusion.cli.source import open_source
 
-COMMAND = [sys.executable, "-m", "lineardiffusion"]
 MASK = np.arange(8)[:, None] >= np.full(8, 4)
-
-
-def run(*args, status=0):
-    """The command's result, which must have this exit status."""
-    result = CliRunner().invoke(main, [str(arg) for arg in args])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == status, result.output
-    return result
-
-
-def refusal(*args, status=1):
-    """The one line with which the command ends."""
-    result = run(*args, status=status)
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("Error: ")
-    return line
-
-
-def write_folders(folder, prompts, images):
-    for i, (prompt, image) in enumerate(zip(prompts, images, strict=True)):
-        (folder / prompt).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(folder / prompt / f"{i:05}.png", compress_level=1)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def forms(tmp_path_factory, digits):
-    """The digits in each form of DATA."""
-    root = tmp_path_factory.mktemp("forms")
-    prompts, images = digits
-    np.savez(root / "labels.npz", images=images, labels=np.array(prompts, int))
-    np.savez_compressed(root / "prompts.npz", images=images, prompts=prompts)
-    (root / "idx").mkdir()
-    (root / "idx" / "train-images-idx3-ubyte").write_bytes(idx(images))
-    (root / "idx" / "train-labels-idx1-ubyte").write_bytes(idx(np.array(prompts, np.uint8)))
-    write_folders(root / "folders", prompts, images)
-    return root
-
-
-@pytest.fixture(scope="module")
-def model(forms):
-    """A folder with a model of digits in three styles."""
-    run("fit", "digits", "-o", forms / "model", "--n-styles", 3)
-    return forms / "model"
 
 
 # ------------------------------------------------------------------ fit
@@ -148,11 +98,11 @@ def test_colour(tmp_path):
 # ------------------------------------------------------------------ sample
 
 
-def test_a_file_is_what_predict_draws_and_says_how(model, tmp_path):
+def test_a_file_is_what_predict_draws_and_says_how(saved, tmp_path):
     out = tmp_path / "seven.png"
     run(
         "sample",
-        model,
+        saved,
         "7",
         "--seed",
         5,
@@ -165,7 +115,7 @@ def test_a_file_is_what_predict_draws_and_says_how(model, tmp_path):
         "-o",
         out,
     )
-    ld = LinearDiffusion.from_pretrained(model)
+    ld = LinearDiffusion.from_pretrained(saved)
     way = {"sampler": "ddim", "num_steps": 9, "guidance_scale": 1.5}
     (expected,) = ld.predict(["7"], seed=5, output_type="pil", **way)
     picture = Image.open(out)
@@ -177,7 +127,7 @@ def test_a_file_is_what_predict_draws_and_says_how(model, tmp_path):
     before = out.read_bytes()
     run(
         "sample",
-        model,
+        saved,
         "7",
         "--seed",
         5,
@@ -193,9 +143,9 @@ def test_a_file_is_what_predict_draws_and_says_how(model, tmp_path):
     assert out.read_bytes() == before
 
 
-def test_a_folder_gets_a_file_a_prompt_and_seed_and_the_sheet_the_same_pictures(model, tmp_path):
+def test_a_folder_gets_a_file_a_prompt_and_seed_and_the_sheet_the_same_pictures(saved, tmp_path):
     (tmp_path / "more.txt").write_text("3\n\n7~1\n")
-    common = ["sample", model, "7", "--prompts-file", tmp_path / "more.txt", "--seed", 4, "--seed", 9]
+    common = ["sample", saved, "7", "--prompts-file", tmp_path / "more.txt", "--seed", 4, "--seed", 9]
     answer = json.loads(run(*common, "-o", tmp_path / "out", "--json").stdout)
     assert [(one["prompt"], one["seed"]) for one in answer["files"]] == [
         (p, s) for p in ("7", "3", "7~1") for s in (4, 9)
@@ -211,12 +161,12 @@ def test_a_folder_gets_a_file_a_prompt_and_seed_and_the_sheet_the_same_pictures(
         assert (sheet[10 * i : 10 * i + 8, 10 * j : 10 * j + 8] == np.asarray(Image.open(one["file"]))).all()
 
 
-def test_n_counts_up_from_the_seed_or_from_one_that_is_told(model, tmp_path):
+def test_n_counts_up_from_the_seed_or_from_one_that_is_told(saved, tmp_path):
     answer = json.loads(
-        run("sample", model, "7", "-n", 3, "--seed", 4, "-o", tmp_path / "a", "--json").stdout
+        run("sample", saved, "7", "-n", 3, "--seed", 4, "-o", tmp_path / "a", "--json").stdout
     )
     assert [one["seed"] for one in answer["files"]] == [4, 5, 6]
-    told = json.loads(run("sample", model, "7", "-o", tmp_path / "b.png", "--json").stdout)["files"][0][
+    told = json.loads(run("sample", saved, "7", "-o", tmp_path / "b.png", "--json").stdout)["files"][0][
         "seeds"
     ]
     assert Image.open(tmp_path / "b.png").text["seed"] == str(told[0])
@@ -237,36 +187,36 @@ def test_names_are_safe_and_none_is_taken_twice():
 # ------------------------------------------------------------------ classify, inpaint, info, evaluate
 
 
-def test_classify_reads_files_of_the_data_and_of_its_own(model, forms, tmp_path):
+def test_classify_reads_files_of_the_data_and_of_its_own(saved, forms, tmp_path):
     files = sorted((forms / "folders").glob("*/000[0-4]?.png"))
-    found = json.loads(run("classify", model, *files, "--json").stdout)
+    found = json.loads(run("classify", saved, *files, "--json").stdout)
     assert [one["file"] for one in found] == list(map(str, files))
     assert np.mean([one["prompt"] == path.parent.name for one, path in zip(found, files, strict=True)]) > 0.95
     assert all(0 <= one["probability"] <= 1 for one in found)
-    run("sample", model, "0", "8", "-n", 5, "--seed", 0, "-o", tmp_path / "drawn")
+    run("sample", saved, "0", "8", "-n", 5, "--seed", 0, "-o", tmp_path / "drawn")
     drawn = sorted((tmp_path / "drawn").iterdir())
-    lines = [line.split("\t") for line in run("classify", model, *drawn).stdout.splitlines()]
+    lines = [line.split("\t") for line in run("classify", saved, *drawn).stdout.splitlines()]
     assert [(Path(file).name[0], float(chance) > 0.9) for file, _, chance in lines] == [
         (prompt, True) for _, prompt, _ in lines
     ]
 
 
-def test_classify_resizes_and_converts_only_as_told(model, forms, tmp_path):
+def test_classify_resizes_and_converts_only_as_told(saved, forms, tmp_path):
     one = next((forms / "folders" / "0").iterdir())
     large = tmp_path / "large.png"
     Image.open(one).convert("RGB").resize((32, 32), Image.Resampling.NEAREST).save(large)
-    assert "32 x 32 pixels, but the model's images are 8 x 8" in refusal("classify", model, large)
-    asis = run("classify", model, one).stdout.split("\t")[1:]
-    assert run("classify", model, large, "--resize").stdout.split("\t")[1:] == asis
+    assert "32 x 32 pixels, but the model's images are 8 x 8" in refusal("classify", saved, large)
+    asis = run("classify", saved, one).stdout.split("\t")[1:]
+    assert run("classify", saved, large, "--resize").stdout.split("\t")[1:] == asis
     small = tmp_path / "small.png"
     Image.open(one).resize((5, 5)).save(small)
-    assert len(run("classify", model, small, "--resize").stdout.split("\t")) == 3
+    assert len(run("classify", saved, small, "--resize").stdout.split("\t")) == 3
 
 
-def test_inpaint_keeps_what_is_there_and_draws_the_rest(model, forms, tmp_path):
+def test_inpaint_keeps_what_is_there_and_draws_the_rest(saved, forms, tmp_path):
     image = next((forms / "folders" / "3").iterdir())
     Image.fromarray(MASK.astype(np.uint8) * 255).save(tmp_path / "mask.png")
-    common = ["inpaint", model, image, "--mask", tmp_path / "mask.png", "--seed", 2]
+    common = ["inpaint", saved, image, "--mask", tmp_path / "mask.png", "--seed", 2]
     run(*common, "-n", 4, "-o", tmp_path / "four.png", "--prompt", "3")
     sheet = np.asarray(Image.open(tmp_path / "four.png"))
     known = np.rint(np.asarray(Image.open(image)) * (255 / 16))
@@ -274,7 +224,7 @@ def test_inpaint_keeps_what_is_there_and_draws_the_rest(model, forms, tmp_path):
     draws = [sheet[:, 10 * i : 10 * i + 8] for i in range(4)]
     assert all((draw[:4] == known[:4]).all() for draw in draws)
     assert len({draw[4:].tobytes() for draw in draws}) == 4
-    ld = LinearDiffusion.from_pretrained(model)
+    ld = LinearDiffusion.from_pretrained(saved)
     expected = ld.inpaint(np.asarray(Image.open(image))[None], MASK, ["3"], 2, n_samples=4)[0]
     assert (draws[1] == np.rint(np.clip(expected[1], 0, 16) * (255 / 16))).all()
     answer = json.loads(run(*common, "-n", 2, "-o", tmp_path / "two", "--json").stdout)
@@ -285,21 +235,21 @@ def test_inpaint_keeps_what_is_there_and_draws_the_rest(model, forms, tmp_path):
     assert Image.open(tmp_path / "mean.png").size == (8, 8)
 
 
-def test_without_a_mask_the_transparent_pixels_are_missing(model, forms, tmp_path):
+def test_without_a_mask_the_transparent_pixels_are_missing(saved, forms, tmp_path):
     image = next((forms / "folders" / "3").iterdir())
     grey = np.asarray(Image.open(image))
     Image.fromarray(np.dstack([grey, np.where(MASK, 0, 255).astype(np.uint8)]), "LA").save(
         tmp_path / "la.png"
     )
-    result = run("inpaint", model, tmp_path / "la.png", "--seed", 2, "-o", tmp_path / "a.png")
+    result = run("inpaint", saved, tmp_path / "la.png", "--seed", 2, "-o", tmp_path / "a.png")
     assert "50% of the pixels" in result.stdout
     Image.fromarray(MASK.astype(np.uint8) * 255).save(tmp_path / "mask.png")
-    run("inpaint", model, image, "--mask", tmp_path / "mask.png", "--seed", 2, "-o", tmp_path / "b.png")
+    run("inpaint", saved, image, "--mask", tmp_path / "mask.png", "--seed", 2, "-o", tmp_path / "b.png")
     assert (np.asarray(Image.open(tmp_path / "a.png")) == np.asarray(Image.open(tmp_path / "b.png"))).all()
-    assert "nothing is missing" in refusal("inpaint", model, image, "-o", tmp_path / "c.png")
+    assert "nothing is missing" in refusal("inpaint", saved, image, "-o", tmp_path / "c.png")
 
 
-def test_what_is_transparent_in_part_is_missing_at_any_size(model, forms, tmp_path):
+def test_what_is_transparent_in_part_is_missing_at_any_size(saved, forms, tmp_path):
     """Enlarged seven times and with soft edges: as many pixels are missing, none is taken for black."""
     grey = np.asarray(Image.open(next((forms / "folders" / "3").iterdir())))
     hard = np.where(MASK, 0, 255).astype(np.uint8)
@@ -308,12 +258,12 @@ def test_what_is_transparent_in_part_is_missing_at_any_size(model, forms, tmp_pa
     large = np.kron(np.dstack([grey, soft]), np.ones((7, 7, 1), np.uint8))
     Image.fromarray(np.dstack([grey, hard]), "LA").save(tmp_path / "small.png")
     Image.fromarray(large, "LA").save(tmp_path / "large.png")
-    run("inpaint", model, tmp_path / "small.png", "--seed", 2, "-o", tmp_path / "a.png")
-    told = run("inpaint", model, tmp_path / "large.png", "--resize", "--seed", 2, "-o", tmp_path / "b.png")
+    run("inpaint", saved, tmp_path / "small.png", "--seed", 2, "-o", tmp_path / "a.png")
+    told = run("inpaint", saved, tmp_path / "large.png", "--resize", "--seed", 2, "-o", tmp_path / "b.png")
     assert "50% of the pixels" in told.stdout
     assert (np.asarray(Image.open(tmp_path / "a.png")) == np.asarray(Image.open(tmp_path / "b.png"))).all()
     Image.fromarray(np.kron(MASK, np.ones((7, 7))).astype(np.uint16) * 65535).save(tmp_path / "mask.png")
-    common = ["inpaint", model, tmp_path / "small.png", "--mask", tmp_path / "mask.png", "--resize"]
+    common = ["inpaint", saved, tmp_path / "small.png", "--mask", tmp_path / "mask.png", "--resize"]
     run(*common, "--seed", 2, "-o", tmp_path / "c.png")
     assert (np.asarray(Image.open(tmp_path / "a.png")) == np.asarray(Image.open(tmp_path / "c.png"))).all()
 
@@ -333,24 +283,24 @@ def test_grey_of_sixteen_bits_and_fractions(tmp_path):
     )
 
 
-def test_zoom(model, tmp_path):
-    common = ["sample", model, "7", "3", "--seed", 1, "-o"]
+def test_zoom(saved, tmp_path):
+    common = ["sample", saved, "7", "3", "--seed", 1, "-o"]
     run(*common, tmp_path / "plain.png")
     run(*common, tmp_path / "large.png", "--zoom", 3)
     plain = np.asarray(Image.open(tmp_path / "plain.png"))
     assert (np.asarray(Image.open(tmp_path / "large.png")) == np.kron(plain, np.ones((3, 3), np.uint8))).all()
 
 
-def test_prompts_from_the_standard_input(model, tmp_path):
-    args = ["sample", str(model), "--prompts-file", "-", "--seed", "1", "-o", str(tmp_path / "out")]
+def test_prompts_from_the_standard_input(saved, tmp_path):
+    args = ["sample", str(saved), "--prompts-file", "-", "--seed", "1", "-o", str(tmp_path / "out")]
     assert CliRunner().invoke(main, args, input="7\n\n3\n").exit_code == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["3-1.png", "7-1.png"]
 
 
 @pytest.mark.parametrize("scale", [-20, 1000, 1e30, 1e154, 1e308])
-def test_a_guidance_beyond_all_numbers_is_refused(model, tmp_path, scale):
+def test_a_guidance_beyond_all_numbers_is_refused(saved, tmp_path, scale):
     for prompt in ("7~0", "7"):
-        refused = refusal("sample", model, prompt, "--guidance-scale", scale, "-o", tmp_path / "x.png")
+        refused = refusal("sample", saved, prompt, "--guidance-scale", scale, "-o", tmp_path / "x.png")
         assert "guidance_scale nearer 1" in refused
     assert not (tmp_path / "x.png").exists()
 
@@ -365,23 +315,23 @@ def test_folders_of_other_systems(tmp_path, digits):
     assert len(open_source(str(tmp_path / "d"), "all")) == 50
 
 
-def test_odd_names_stay_in_one_line_of_the_answer(model, forms, tmp_path):
+def test_odd_names_stay_in_one_line_of_the_answer(saved, forms, tmp_path):
     one = next((forms / "folders" / "0").iterdir()).read_bytes()
     for name in ("a\tb.png", "c\n.png", "\udcff.png"):
         (tmp_path / name).write_bytes(one)
     files = sorted(tmp_path.iterdir())
-    text = run("classify", model, *files).stdout
+    text = run("classify", saved, *files).stdout
     assert [len(line.split("\t")) for line in text.splitlines()] == [3, 3, 3]
-    found = json.loads(run("classify", model, *files, "--json").stdout_bytes.decode())
+    found = json.loads(run("classify", saved, *files, "--json").stdout_bytes.decode())
     assert [one["file"] for one in found] == list(map(str, files))
 
 
-def test_info(model):
-    text = run("info", model).stdout
+def test_info(saved):
+    text = run("info", saved).stdout
     assert "0, 1, 2, 3" in text
     assert "8 x 8, uint8 from 0 to 16" in text
     assert "3 a prompt" in text
-    value = json.loads(run("info", model, "--json").stdout)
+    value = json.loads(run("info", saved, "--json").stdout)
     assert value["prompts"] == list("0123456789")
     assert value["image_shape"] == [8, 8]
     assert value["styles"]["7"] == 3
@@ -413,205 +363,3 @@ def test_evaluate(tmp_path, digits):
     text = run("evaluate", tmp_path / "m", data, "-n", 50).stdout
     assert "50 real, as many drawn" in text
     assert "bits a dimension" in text
-
-
-# ------------------------------------------------------------------ what goes wrong
-
-
-def _bad_data(root):
-    """Data that cannot be read, and what the message must name."""
-    plain = np.zeros((4, 4), np.uint8)
-    write_folders(root / "sizes", ["a", "b"], [plain, np.zeros((4, 5), np.uint8)])
-    write_folders(root / "modes", ["a", "b"], [plain, np.zeros((4, 4, 3), np.uint8)])
-    write_folders(
-        root / "broken", ["a", "a"], [plain, np.random.default_rng(0).integers(0, 256, (4, 4), np.uint8)]
-    )
-    path = root / "broken" / "a" / "00001.png"
-    path.write_bytes(path.read_bytes()[:50])
-    (root / "empty").mkdir()
-    (root / "no-images" / "a").mkdir(parents=True)
-    (root / "text.npz").write_text("no archive")
-    np.savez(root / "other.npz", x=plain)
-    np.savez(root / "lengths.npz", images=np.zeros((3, 2, 2)), labels=np.zeros(2, int))
-    np.savez(root / "pickled.npz", images=np.zeros((2, 2, 2)), prompts=np.array(["a", None], object))
-    (root / "half").mkdir()
-    (root / "half" / "train-images-idx3-ubyte").write_bytes(idx(np.zeros((2, 2, 2), np.uint8)))
-    (root / "readme.md").write_text("no data")
-    return {
-        "sizes": "00001.png' is 5 x 4 pixels in grey (uint8), but", "modes": "4 x 4 pixels in colour",
-        "broken": "00001.png' as a picture", "empty": "holds no data", "no-images": "a' holds no images",
-        "text.npz": "text.npz'", "other.npz": "it holds x; expected", "lengths.npz": "of shape (3, 2, 2)",
-        "pickled.npz": "it holds Python objects,", "half": "expected train-labels-idx1-ubyte",
-        "readme.md": "is no data", "missing": "there is no data",
-    }  # fmt: skip
-
-
-def test_bad_data_is_named_in_one_line_and_leaves_no_model(tmp_path):
-    for name, message in _bad_data(tmp_path).items():
-        assert message in refusal("fit", tmp_path / name, "-o", tmp_path / "m"), name
-        assert not (tmp_path / "m").exists(), name
-
-
-def test_bad_models_and_pictures_are_named_in_one_line(model, tmp_path):
-    (tmp_path / "none").mkdir()
-    (tmp_path / "no.png").write_text("no picture")
-    (tmp_path / "no.txt").write_bytes(b"\xff\xfe\xff")
-    out = tmp_path / "x.png"
-    assert "is no model" in refusal("info", tmp_path / "none")
-    assert "there is no folder" in refusal("sample", tmp_path / "nope", "7", "-o", out)
-    assert "unknown prompt 'banana'" in refusal("sample", model, "banana", "-o", out)
-    assert "no known format" in refusal("classify", model, tmp_path / "no.png")
-    assert "No such file or directory: '" in refusal("classify", model, tmp_path / "nope.png")
-    assert "its folder does not exist" in refusal("sample", model, "7", "-o", tmp_path / "nope" / "x.png")
-    assert "is no text" in refusal("sample", model, "--prompts-file", tmp_path / "no.txt", "-o", out)
-    assert "is a file" in refusal("fit", "digits", "-o", tmp_path / "no.png")
-    assert "is a file" in refusal("sample", model, "7", "-o", tmp_path / "no.txt")
-    assert "no.png' is a file" in refusal(
-        "fit", "nowhere", "-o", tmp_path / "no.png" / "m"
-    )  # before the data
-    assert not out.exists()
-
-
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        (["fit", "digits"], "Missing option '-o'"),
-        (["fit", "digits", "-o", "x", "--n-styles", "0"], "'--n-styles': 0 is not in the range"),
-        (["fit", "digits", "-o", "x", "--n-stiles", "2"], "No such option"),
-        (["sample", "m", "-o", "x.png"], "no prompts"),
-        (["sample", "m", "7", "-o", "x.jpg"], "pictures are written as PNG"),
-        (["sample", "m", "7", "-o", "x.png", "-n", "2", "--seed", "1", "--seed", "2"], "not both"),
-        (["sample", "m", "7", "-o", "x.png", "--sampler", "magic"], "is not one of"),
-        (["sample", "m", "7", "-o", ""], "must name a file or a folder"),
-        (["fit", "digits", "-o", ""], "must name a file or a folder"),
-        (["fit", "digits", "-o", "x", "--max-memory", "nan"], "a number of bytes"),
-        (["sample", "m", "7", "-o", "x.png", "-n", "9" * 20], "is not in the range"),
-        (["sample", "m", "7", "-o", "x.png", "--num-steps", "9" * 20], "is not in the range"),
-        (["classify", "m"], "Missing argument 'IMAGE...'"),
-        (["paint"], "No such command 'paint'"),
-    ],
-)
-def test_wrong_use_is_one_line_and_status_2(args, message):
-    assert message in refusal(*args, status=2)
-
-
-def test_warnings_are_one_line_and_quiet_silences_them(tmp_path, digits):
-    prompts, images = digits
-    np.savez(tmp_path / "few.npz", images=images[:12], prompts=prompts[:12])
-    loud = run("fit", tmp_path / "few.npz", "-o", tmp_path / "m", "--n-styles", 2).stderr.splitlines()
-    assert len(loud) == 1
-    assert loud[0].startswith("Warning: ")
-    quiet = run("fit", tmp_path / "few.npz", "-o", tmp_path / "m", "--n-styles", 2, "--quiet")
-    assert quiet.stderr == "" == quiet.stdout
-
-
-# ------------------------------------------------------------------ as a process
-
-
-def test_it_runs_as_a_module():
-    done = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, check=True)
-    assert __version__ in done.stdout
-    done = subprocess.run([*COMMAND, "info", "nope"], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
-    assert done.stdout == ""
-
-
-@pytest.mark.skipif(os.name == "nt", reason="SIGINT is sent otherwise there")
-@pytest.mark.parametrize("delay", [0.0, 0.05, 0.3])
-def test_an_interrupt_leaves_no_half_written_picture(model, tmp_path, delay):
-    """When the interrupt comes is not the test's to choose: whatever is there must be whole."""
-    out = tmp_path / "out"
-    process = subprocess.Popen(
-        [*COMMAND, "sample", str(model), *"0123456789", "-n", "20000", "-o", str(out)],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    _await(lambda: out.exists() and any(out.iterdir()), process)
-    time.sleep(delay)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert stderr.split() == ["Aborted!"]
-    left = list(out.iterdir())
-    assert left
-    assert all(path.suffix == ".png" for path in left)
-    for path in left:
-        Image.open(path).load()
-
-
-@pytest.mark.skipif(os.name == "nt", reason="SIGINT is sent otherwise there")
-@pytest.mark.parametrize("module", ["numpy.version", "sklearn.base", "lineardiffusion.cli.program"])
-def test_an_interrupt_while_it_starts(module, tmp_path):
-    """Python says which module it has imported; as soon as it is this one, it is interrupted."""
-    command = [sys.executable, "-X", "importtime", "-m", "lineardiffusion", "fit", "digits"]
-    process = subprocess.Popen([*command, "-o", str(tmp_path / "m")], stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if line.rstrip().endswith(f" {module}"):
-            process.send_signal(signal.SIGINT)
-            break
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert [line for line in stderr.splitlines() if not line.startswith("import time:")] == ["Aborted!"]
-    assert not (tmp_path / "m").exists()
-
-
-@pytest.mark.skipif(os.name == "nt", reason="SIGINT is sent otherwise there")
-def test_an_interrupted_fit_leaves_the_old_model(forms, model, tmp_path):
-    slow = tmp_path / "slow.py"  # the command, with a wait where it reads pictures, which says so
-    slow.write_text(
-        "import sys, time\nfrom pathlib import Path\nfrom lineardiffusion.cli import main, source\n"
-        "read = source.read_picture\n"
-        "def wait(path):\n    Path(sys.argv[0]).with_suffix('.reading').touch()\n    time.sleep(0.01)\n"
-        "    return read(path)\n"
-        "source.read_picture = wait\nmain()\n"
-    )
-    out = tmp_path / "m"
-    run("fit", "digits", "-o", out, "--n-components", 5)
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
-    process = subprocess.Popen(
-        [sys.executable, str(slow), "fit", str(forms / "folders"), "-o", str(out)],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    _await((tmp_path / "slow.reading").exists, process)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert stderr.split() == ["Aborted!"]
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
-
-
-def _await(there, process, seconds=60):
-    end = time.monotonic() + seconds
-    while not there():
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory as Linux counts it")
-def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
-    """Three more batches of 1,600 bytes an image are 20 MB, 79 MB as float32: a stream holds one batch."""
-    rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (40, 40, 40), dtype=np.uint8)
-    peaks = []
-    for n in (8300, 20600):
-        data = tmp_path / str(n)
-        for prompt in ("a", "b"):
-            (data / prompt).mkdir(parents=True)
-            for i, picture in enumerate(pictures):
-                Image.fromarray(picture).save(data / prompt / f"{i}.bmp")
-            for i in range(len(pictures), n // 2):
-                os.link(data / prompt / f"{i % len(pictures)}.bmp", data / prompt / f"{i}.bmp")
-        script = (
-            "import resource, sys\nfrom lineardiffusion.cli import main\n"
-            "main(sys.argv[1:], standalone_mode=False)\n"
-            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
-        )
-        args = ["fit", str(data), "-o", str(tmp_path / f"m{n}"), "--quiet", "--n-components", "20"]
-        done = subprocess.run(
-            [sys.executable, "-c", script, *args], capture_output=True, text=True, check=True
-        )
-        peaks.append(int(done.stdout) / 1024)
-    assert peaks[1] < peaks[0] + 12, f"{peaks} MB"

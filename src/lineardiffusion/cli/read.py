@@ -72,6 +72,6 @@ def info(model: str, quiet: bool, json_: bool) -> None:
         f"components  {ld.n_components_}",
         f"styles      {few if few == many else f'{few} to {many}'} a prompt",
         f"parameters  {', '.join(f'{name}={value}' for name, value in parameters.items())}",
-        f"size        {size / 1e6:.1f} MB",
+        f"size        {size / 1e6:.1f} MB in full precision",
     ]
     answer(json_, value, "\n".join(text))
