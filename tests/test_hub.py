@@ -1,6 +1,9 @@
-"""The Hub, against a stand-in that keeps repositories in a folder; nothing here uses the network."""
+"""The Hub, against a stand-in for the package, and the package against a server of this machine."""
 
+import importlib.util
+import os
 import shutil
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -59,6 +62,47 @@ def test_there_and_back(ld, fake, tmp_path):
         ("snapshot_download", "ada/shapes", "v1", "t", ["config.json", "model.safetensors"]),
     ]
     assert np.array_equal(again.predict(["up"], seed=1), ld.predict(["up"], seed=1))
+
+
+THERE_AND_BACK = """
+import os
+import hub_server
+os.environ["HF_ENDPOINT"] = hub_server.serve()
+import numpy as np
+from lineardiffusion import LinearDiffusion
+prompts = ["left", "right", "up"] * 30
+ld = LinearDiffusion(n_components=5).fit(prompts, np.random.default_rng(0).normal(size=(90, 4, 3)))
+address = ld.push_to_hub("ada/shapes", token="hf_t", precision="half")
+assert address == os.environ["HF_ENDPOINT"] + "/ada/shapes/commit/" + hub_server.COMMIT, address
+assert sorted(hub_server.Hub.files) == ["README.md", "config.json", "model.safetensors"]
+again = LinearDiffusion.from_pretrained("ada/shapes")
+ld.save_pretrained("half", precision="half")
+half = LinearDiffusion.from_pretrained("half")
+assert np.array_equal(again.predict(["up"], seed=1), half.predict(["up"], seed=1))
+try:
+    LinearDiffusion.from_pretrained("ada/other")
+except FileNotFoundError as error:
+    assert "no model 'ada/other' on the Hugging Face Hub" in str(error), error
+    print("there and back")
+"""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("huggingface_hub") is None, reason='needs the package: pip install -e ".[hub]"'
+)
+def test_there_and_back_by_the_package_itself(tmp_path):
+    """Over HTTP, in a process of its own: the package reads the Hub's address when it is imported."""
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(Path(__file__).parent)}
+    environment |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "no_proxy": "127.0.0.1"}
+    done = subprocess.run(
+        [sys.executable, "-c", THERE_AND_BACK],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.strip() == "there and back", done.stderr
 
 
 def test_what_is_pulled_is_checked(ld, fake, tmp_path):

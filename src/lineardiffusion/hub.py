@@ -18,6 +18,7 @@ from lineardiffusion.files import CONFIG, WEIGHTS
 
 CARD = "README.md"
 SHOWN = 50  # prompts on a card
+MISSING = {"RepositoryNotFoundError", "RevisionNotFoundError"}  # by name: versions have them in other modules
 
 
 class Saved(Protocol):
@@ -27,7 +28,7 @@ class Saved(Protocol):
     pixel_range_: tuple[float, float]
     pixel_dtype_: np.dtype[np.generic]
 
-    def save_pretrained(self, path: str | Path) -> None: ...
+    def save_pretrained(self, path: str | Path, *, precision: str = "full") -> None: ...
 
     def get_params(self, deep: bool = True) -> dict[str, Any]: ...
 
@@ -41,18 +42,33 @@ def pull(repo_id: str, revision: str | None, token: str | None) -> Path:
     """Fetch a model's two files, of one revision; return their folder."""
     hub = _package(f"there is no folder {repo_id!r}, and to fetch a model from the Hugging Face Hub")
     files = [CONFIG, WEIGHTS]
-    return Path(hub.snapshot_download(repo_id, revision=revision, token=token, allow_patterns=files))
+    try:
+        return Path(hub.snapshot_download(repo_id, revision=revision, token=token, allow_patterns=files))
+    except Exception as error:
+        if not {kind.__name__ for kind in type(error).__mro__} & MISSING:
+            raise
+        at = "" if revision is None else f" at {revision!r}"
+        raise FileNotFoundError(
+            f"there is no model {repo_id!r}{at} on the Hugging Face Hub, or it is private: check the name, and "
+            "the token"
+        ) from error
 
 
 def push(
-    model: Saved, repo_id: str, private: bool, token: str | None, commit_message: str, license: str
+    model: Saved,
+    repo_id: str,
+    private: bool,
+    token: str | None,
+    commit_message: str,
+    license: str,
+    precision: str,
 ) -> str:
     """Upload a model and its card in one commit; return the commit's address."""
     if not is_repository(repo_id):
         raise ValueError(f'repo_id must be "owner/name", got {repo_id!r}')
     text = card(model, repo_id, license)
     with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder)  # first: what cannot be saved makes no repository
+        model.save_pretrained(folder, precision=precision)  # first: what cannot be saved makes no repository
         Path(folder, CARD).write_text(text, encoding="utf-8")
         hub = _package("to push a model to the Hugging Face Hub")
         hub.create_repo(repo_id, private=private, token=token, exist_ok=True)

@@ -153,6 +153,7 @@ class Stored(Learner):
         token: str | None = None,
         commit_message: str = "Upload a lineardiffusion model",
         license: str = "mit",
+        precision: str = "full",
     ) -> str:
         """Write the fitted model and its card to the Hugging Face Hub.
 
@@ -170,13 +171,15 @@ class Stored(Learner):
             What the repository's history says.
         license : str, default="mit"
             What the card says: the Hub's name of the licence under which you give the model away.
+        precision : {"full", "half"}, default="full"
+            As in :meth:`save_pretrained`.
 
         Returns
         -------
         str
             The address of the commit.
         """
-        return hub.push(self, repo_id, private, token, commit_message, license)
+        return hub.push(self, repo_id, private, token, commit_message, license, precision)
 
     @classmethod
     def _load(cls, folder: Path) -> Self:
