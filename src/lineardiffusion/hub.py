@@ -49,8 +49,8 @@ def pull(repo_id: str, revision: str | None, token: str | None) -> Path:
             raise
         at = "" if revision is None else f" at {revision!r}"
         raise FileNotFoundError(
-            f"there is no model {repo_id!r}{at} on the Hugging Face Hub, or it is private: check the name, and "
-            "the token"
+            f"there is no model {repo_id!r}{at} on the Hugging Face Hub, or it is private: check the name "
+            "and the token"
         ) from error
 
 
