@@ -1,6 +1,7 @@
 """The command: every form of DATA, and every command to the end."""
 
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from cli_runs import refusal, run, write_folders
 from idx_files import idx
 from lineardiffusion import LinearDiffusion, __version__
 from lineardiffusion.cli import main
-from lineardiffusion.cli.draw import _file_names
+from lineardiffusion.cli.draw import _file_name
 from lineardiffusion.cli.source import open_source
 
 MASK = np.arange(8)[:, None] >= np.full(8, 4)
@@ -100,21 +101,9 @@ def test_colour(tmp_path):
 
 def test_a_file_is_what_predict_draws_and_says_how(saved, tmp_path):
     out = tmp_path / "seven.png"
-    run(
-        "sample",
-        saved,
-        "7",
-        "--seed",
-        5,
-        "--sampler",
-        "ddim",
-        "--num-steps",
-        9,
-        "--guidance-scale",
-        1.5,
-        "-o",
-        out,
-    )
+    how = ["sample", saved, "7", "--seed", 5, "--sampler", "ddim", "--num-steps", 9, "-o", out]
+    how += ["--guidance-scale", 1.5]
+    run(*how)
     ld = LinearDiffusion.from_pretrained(saved)
     way = {"sampler": "ddim", "num_steps": 9, "guidance_scale": 1.5}
     (expected,) = ld.predict(["7"], seed=5, output_type="pil", **way)
@@ -125,21 +114,7 @@ def test_a_file_is_what_predict_draws_and_says_how(saved, tmp_path):
         "version": f"lineardiffusion {__version__}", "pixel_range": "0.0 16.0",
     }  # fmt: skip
     before = out.read_bytes()
-    run(
-        "sample",
-        saved,
-        "7",
-        "--seed",
-        5,
-        "--sampler",
-        "ddim",
-        "--num-steps",
-        9,
-        "--guidance-scale",
-        1.5,
-        "-o",
-        out,
-    )
+    run(*how)
     assert out.read_bytes() == before
 
 
@@ -172,15 +147,30 @@ def test_n_counts_up_from_the_seed_or_from_one_that_is_told(saved, tmp_path):
     assert Image.open(tmp_path / "b.png").text["seed"] == str(told[0])
 
 
-def test_names_are_safe_and_none_is_taken_twice():
-    prompts = ["a/b", "a:b", "..", "-x", "A", "a", "ö" * 200, "ö" * 201, "", "_", "a_b"]
-    names = _file_names(prompts)
-    assert all(_file_names([prompt])[prompt] == name for prompt, name in names.items() if prompt != "a")
-    assert names["a_b"] == "a_b"  # not that of "a/b", of whatever run
-    assert len({name.casefold() for name in names.values()}) == len(prompts)
-    for name in names.values():
+def test_names_are_safe_and_no_two_prompts_have_the_same_anywhere():
+    plain = ["7", "a", "a_b", "ankle boot", "t-shirt", "7~1", "\u00f6"]
+    odd = [
+        "a/b",
+        "a:b",
+        "..",
+        "-x",
+        "A",
+        "\u00f6" * 200,
+        "\u00f6" * 201,
+        "",
+        "_/",
+        "o\u0308",
+        "a\tb",
+        " a",
+        "a_b-c8687a08",
+    ]
+    names = [_file_name(prompt) for prompt in plain + odd]
+    assert names[: len(plain)] == plain
+    same = {unicodedata.normalize("NFC", name).casefold() for name in names}
+    assert len(same) == len(names)  # on a file system that knows no capitals, too
+    for name in names:
         assert name[0] not in ".-"
-        assert not set(name) & set('/\\:*?"<>|\n')
+        assert not set(name) & set('/\\:*?"<>|\n\t')
         assert len(name.encode()) < 120
 
 
@@ -277,6 +267,16 @@ def test_grey_of_sixteen_bits_and_fractions(tmp_path):
         run("classify", tmp_path / "m", tmp_path / f"{k}.png").stdout.split("\t")[1:] for k in (8, 16)
     )
     assert eight == sixteen
+    for other in (
+        images / 255,
+        np.repeat(images[..., None], 3, axis=3),
+    ):  # a model of floats, and one of colours
+        np.savez(tmp_path / "d.npz", images=other, prompts=["a", "b"] * 20)
+        run("fit", tmp_path / "d.npz", "-o", tmp_path / "n")
+        read = [
+            run("classify", tmp_path / "n", tmp_path / f"{k}.png").stdout.split("\t")[1:] for k in (8, 16)
+        ]
+        assert read[0] == read[1]
     Image.fromarray((images[0] / 255).astype(np.float32)).save(tmp_path / "f.tiff")
     assert "holds fractions, the model's pixels are uint8" in refusal(
         "classify", tmp_path / "m", tmp_path / "f.tiff"
@@ -336,7 +336,9 @@ def test_info(saved):
     assert value["image_shape"] == [8, 8]
     assert value["styles"]["7"] == 3
     assert value["parameters"]["n_styles"] == 3
-    assert value["bytes"] > 1e5
+    assert value["bytes"] == (saved / "model.safetensors").stat().st_size
+    assert value["precision"] == "full"
+    assert json.loads(run("info", "mnist", "--json").stdout)["precision"] == "half"
 
 
 def test_evaluate(tmp_path, digits):

@@ -74,6 +74,25 @@ def test_bad_models_and_pictures_are_named_in_one_line(saved, tmp_path):
     assert not out.exists()
 
 
+def test_what_cannot_be_written_is_refused_before_the_work(saved, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).startswith(str(tmp_path)))
+    for output in ("out", "out/x.png", "out/deeper/still"):
+        args = ["sample", "nowhere", "7", "-o", tmp_path / output]  # the model is not even looked for
+        if output == "out/deeper/still":
+            args = ["fit", "nowhere", "-o", tmp_path / output]
+        assert "no permission in" in refusal(*args)
+
+
+def test_a_full_disk_is_told_by_the_name_that_was_given(saved, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", "x.part")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    refused = refusal("sample", saved, "7", "-o", tmp_path / "x.png")
+    assert refused == f"Error: No space left on device: '{tmp_path / 'x.png'}'"
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

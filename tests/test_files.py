@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,6 +156,64 @@ def test_writers_of_one_folder_take_turns(tmp_path):
         writers = [process for process in writers if os.waitpid(process, os.WNOHANG) == (0, 0)]
     assert len(found) > 1
     assert sorted(path.name for path in tmp_path.iterdir()) == [CONFIG, WEIGHTS]
+
+
+@pytest.mark.parametrize("call", range(1, 9))
+def test_a_reader_finds_weights_whose_name_changes(tmp_path, monkeypatch, call):
+    """At the reader's first, second, ... question for a file, a writer renames the weights it asks for."""
+    paths, configs = two_models(tmp_path)
+    (paths[0] / WEIGHTS).rename(paths[0] / (WEIGHTS + ".new"))
+    asked, stat = [], Path.stat
+
+    def renamed(self, **how):
+        asked.append(self)
+        if len(asked) == call:
+            (paths[0] / (WEIGHTS + ".new")).rename(paths[0] / WEIGHTS)
+        return stat(self, **how)
+
+    monkeypatch.setattr(Path, "stat", renamed)
+    config, _ = files.read(paths[0])
+    monkeypatch.undo()
+    assert config == json.loads(configs[0])
+    assert len(asked) >= min(call, 4)
+
+
+def test_a_reader_among_two_writers(tmp_path, monkeypatch):
+    """Each time the reader has seen one model's config, the other model is there: for a while."""
+    paths, configs = two_models(tmp_path)
+    weights = [(path / WEIGHTS).read_bytes() for path in paths]
+    turns, read = [], files._read
+
+    def replaced(path, limit):
+        found = read(path, limit)
+        if path.name == CONFIG and len(turns) < 5:
+            turns.append(len(turns) % 2)
+            (paths[0] / CONFIG).write_bytes(configs[1 - turns[-1]])
+            (paths[0] / WEIGHTS).write_bytes(weights[1 - turns[-1]])
+        return found
+
+    monkeypatch.setattr(files, "_read", replaced)
+    config, _ = files.read(paths[0])
+    assert config == json.loads(configs[1])
+    assert len(turns) == 5
+
+
+@pytest.mark.skipif(os.name != "posix", reason="fork, and locks of folders")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_does_not_keep_the_folder(tmp_path):
+    with files._alone(tmp_path):
+        if (child := os.fork()) == 0:
+            time.sleep(60)
+            os._exit(0)
+    try:
+        import fcntl
+
+        handle = os.open(tmp_path, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError if somebody has it
+        os.close(handle)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_a_reader_while_somebody_writes(tmp_path, monkeypatch):
@@ -338,7 +397,31 @@ def test_forged_files_whose_hashes_are_right(tmp_path):
 )
 @pytest.mark.filterwarnings("ignore")
 def test_what_is_wrong_is_said(change, message, tmp_path):
-    everything(tmp_path)
+    check_said(change, message, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c, a: c.update(precision="double"), "'precision' .* must be one of full, half"),
+        (lambda c, a: c.update(precision="full"), "'moments.scatter'|'moments.root'"),
+        (lambda c, a: a.pop("styles.root"), "lacks array 'styles.root'"),
+        (lambda c, a: a.update({"moments.root": a["moments.root"].astype(np.float64)}), "must be of float16"),
+        (lambda c, a: a["styles.root"].__setitem__((0, 0), np.inf), "styles.root holds NaN"),
+        (lambda c, a: a["moments.spread"].__setitem__((0, 0), -1), "moments.spread must be 0 or more"),
+        (
+            lambda c, a: a.update({"moments.spread": a["moments.spread"].astype(float) * 1e180}),
+            "moments.spread holds numbers whose squares",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_of_half_precision(change, message, tmp_path, recwarn):
+    check_said(change, message, tmp_path, precision="half")
+    assert not [one for one in recwarn if one.category is RuntimeWarning]
+
+
+def check_said(change, message, tmp_path, **stored):
+    everything(tmp_path, **stored)
     config = json.loads((tmp_path / CONFIG).read_text())
     arrays = {name: array.copy() for name, array in safetensors.numpy.load_file(tmp_path / WEIGHTS).items()}
     change(config, arrays)

@@ -1,6 +1,9 @@
 """LAPACK for stacks: numpy's answers, the same bits on any number of threads, and BLAS left as it was."""
 
+import os
+import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -33,13 +36,14 @@ def test_numpys_answers(g, d):
 
 
 def test_the_same_bits_on_any_number_of_threads():
-    A, found = stack(40, 90), []
-    for threads in (1, 2, 5):
+    """Which one matrix after the other does not give: the control."""
+    A, found, control = stack(8, 132), [], []
+    for threads in (1, 2):
         with threadpool_limits(threads, "blas"):
-            found.append([*lapack.eigh(A), lapack.cholesky(A)])
-    for other in found[1:]:
-        for a, b in zip(found[0], other, strict=True):
-            assert a.tobytes() == b.tobytes()
+            found.append([one.tobytes() for one in (*lapack.eigh(A), lapack.cholesky(A))])
+            control.append(np.linalg.cholesky(A).tobytes())
+    assert found[0] == found[1]
+    assert control[0] != control[1]
 
 
 def test_blas_is_left_as_it_was():
@@ -49,11 +53,68 @@ def test_blas_is_left_as_it_was():
         with lapack.one_thread() as threads:
             assert threads == 2
             assert set(blas_threads()) == {1}
+            with lapack.one_thread():  # within itself
+                pass
+            assert set(blas_threads()) == {1}
+        assert blas_threads() == before
         with pytest.raises(np.linalg.LinAlgError):
             lapack.cholesky(-stack(8, 4))
-        callers = [threading.Thread(target=lapack.eigh, args=(stack(60, 60),)) for _ in range(6)]
-        for caller in callers:
-            caller.start()
-        for caller in callers:
-            caller.join()
         assert blas_threads() == before
+
+
+def test_each_waits_for_its_turn():
+    """The second comes while the first is at work: it must not take 1 for what was before."""
+    inside, leave = threading.Event(), threading.Event()
+
+    def first():
+        with lapack.one_thread():
+            inside.set()
+            leave.wait(30)
+
+    with threadpool_limits(2, "blas"):
+        before = blas_threads()
+        with ThreadPoolExecutor(2) as pool:
+            work = pool.submit(first)
+            assert inside.wait(30)
+            second = pool.submit(lapack.eigh, stack(8, 4))
+            with pytest.raises(TimeoutError):
+                second.result(0.3)
+            leave.set()
+            work.result(30)
+            second.result(30)
+        assert blas_threads() == before
+
+
+def test_the_caller_s_errstate_reaches_the_workers():
+    def overflow(part):
+        return np.exp(part)
+
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        lapack.share_out(overflow, np.full((8, 2, 2), 1e9))
+    with np.errstate(over="ignore"):  # a RuntimeWarning is an error here
+        lapack.share_out(overflow, np.full((8, 2, 2), 1e9))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_forked_during_the_work_is_free():
+    """Its thread that had the turn is gone, and nobody else would set the threads back."""
+    inside, leave = threading.Event(), threading.Event()
+
+    def work():
+        with lapack.one_thread():
+            inside.set()
+            leave.wait(30)
+
+    with threadpool_limits(2, "blas"):
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert inside.wait(30)
+        if (child := os.fork()) == 0:
+            signal.alarm(20)
+            fine = max(blas_threads()) == 2
+            lapack.eigh(stack(8, 4))
+            os._exit(0 if fine else 1)
+        leave.set()
+        thread.join()
+        assert os.waitpid(child, 0)[1] == 0

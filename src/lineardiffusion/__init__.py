@@ -8,6 +8,7 @@
 """
 
 import importlib
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,15 +21,18 @@ __all__ = ["Gaussian", "LinearDiffusion", "Mixture", "datasets", "metrics", "ope
 __version__ = "0.1.0"
 
 _HOME = {"Gaussian": "gaussian", "LinearDiffusion": "model", "Mixture": "mixture"}
+_MODULES = {module.name for module in pkgutil.iter_modules(__path__)} - {"__main__"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is named when it is first named (PEP 562): the command starts, and stops, at once."""
-    if name not in __all__:
+    """Import what is named when it is first named (PEP 562), so that the command can be stopped at once."""
+    if name in _HOME:
+        found = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+        return globals().setdefault(name, found)
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f"{__name__}.{_HOME.get(name, name)}")
-    return getattr(module, name) if name in _HOME else module
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -3,7 +3,8 @@
 Without loss, S (d, d) is its upper triangle, row by row: d (d + 1) / 2 numbers. In half precision a positive
 semidefinite one is its square root, which a QR factorisation finds,
 
-    S = D U^T U D,        D = diag(sqrt(S_ii)),        U upper triangular, its columns of length 1
+    S = D U^T U D,        D = diag(sqrt(S_ii)),        U upper triangular, its columns of length 1,
+                                                       its diagonal 0 or more
 
 U's triangle in half precision and D whole: about d^2 bytes, where S has 8 d^2. Whatever rounding does to U,
 the product is symmetric and positive semidefinite; rounded entries of S could be neither. And since columns
@@ -69,15 +70,15 @@ def compress(matrices: Array) -> tuple[Array, Half]:
             correlation = inverse[:, None] * S * inverse
             variance, basis = np.linalg.eigh(correlation)  # of any rank, where Cholesky's needs to be full
             R = np.linalg.qr((basis * np.sqrt(np.maximum(variance, 0.0))).T).R
-            root[:] = pack(_unit(R)[None])[0]
+            root[:] = pack((np.where(np.diagonal(R) < 0, -1.0, 1.0)[:, None] * R)[None])[0]
     return spread, roots
 
 
 def expand(spread: NDArray[Any], roots: Half) -> Array:
-    """The matrices S (g, d, d) of D and of the triangles of U."""
+    """The matrices S (g, d, d) of D and of the triangles of U; infinite where D is beyond all numbers."""
     g, d = spread.shape
     matrices = np.empty((g, d, d))
-    with one_thread():
+    with one_thread(), np.errstate(over="ignore", invalid="ignore"):
         for D, root, S in zip(spread, roots, matrices, strict=True):
             columns = _unit(np.triu(unpack(root[None], d)[0])) * D
             S[:] = columns.T @ columns  # an array and its own transpose: symmetric to the last bit

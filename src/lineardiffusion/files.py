@@ -33,7 +33,7 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 MODEL_TYPE, FORMAT_VERSION = "lineardiffusion", 1
 CONFIG_BYTES = 2**30  # room for ten million prompts
 HEADER_BYTES = 2**16  # of a safetensors file, whose arrays are few
-ATTEMPTS = 10  # to read a model that somebody writes at the same time
+ATTEMPTS = 100  # to read a model that somebody writes at the same time
 
 Json = dict[str, Any]
 
@@ -63,8 +63,9 @@ def write(folder: Path, config: Json, arrays: Mapping[str, NDArray[Any]]) -> Non
 
 def read(folder: Path) -> tuple[Json, bytes]:
     """The fields of a folder's config.json and the bytes of the weights that belong to it."""
-    path, before = folder / CONFIG, None
+    path = folder / CONFIG
     for _ in range(ATTEMPTS):
+        before = _mark(folder)
         text = _read(path, CONFIG_BYTES)
         if text is None:
             raise FileNotFoundError(
@@ -76,16 +77,15 @@ def read(folder: Path) -> tuple[Json, bytes]:
         weights = _weights(folder, config)
         if weights is not None:
             return config, weights
-        if text == before:  # looked at twice, since weights can change their name between two looks
+        if _mark(folder) == before:  # nobody wrote meanwhile: it is as it looks
             break
-        before = text
     path = folder / WEIGHTS
     if not path.is_file():
         raise ValueError(f"cannot load {path}: it does not exist, but {CONFIG} is there; copy it, too")
     stated = config["weights"]
     raise ValueError(
         f"cannot load {path}: it does not belong to {CONFIG}, which states {stated['bytes']} bytes of "
-        f"SHA-256 {stated['sha256'][:12]}..., and this has {path.stat().st_size} bytes; it was truncated or "
+        f"SHA-256 {stated['sha256'][:12]}..., and this has {_size(path)} bytes; it was truncated or "
         "altered, or is of another model: copy both files again"
     )
 
@@ -161,11 +161,31 @@ def _weights(folder: Path, config: Json) -> bytes | None:
     """The bytes of the weights that belong to a config, under either name."""
     size, digest = config["weights"]["bytes"], config["weights"]["sha256"]
     for path in (folder / WEIGHTS, _new(folder / WEIGHTS)):
-        if path.is_file() and path.stat().st_size == size:
+        if _size(path) == size:
             data = _read(path, size)
             if data is not None and hashlib.sha256(data).hexdigest() == digest:
                 return data
     return None
+
+
+def _mark(folder: Path) -> list[tuple[int, ...] | None]:
+    """What changes when somebody writes or renames one of the files."""
+    marks: list[tuple[int, ...] | None] = []
+    for path in (folder / CONFIG, folder / WEIGHTS, _new(folder / WEIGHTS)):
+        try:
+            found = path.stat()
+            marks.append((found.st_ino, found.st_mtime_ns, found.st_size))
+        except FileNotFoundError:
+            marks.append(None)
+    return marks
+
+
+def _size(path: Path) -> int | None:
+    """A file's size; None where there is no file, any more or yet."""
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except FileNotFoundError:
+        return None
 
 
 def _read(path: Path, limit: int) -> bytes | None:
@@ -220,7 +240,9 @@ def _alone(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(handle)  # and with it the lock
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_UN)  # also for a child that was forked meanwhile
+        os.close(handle)
 
 
 def _sync(folder: Path) -> None:
@@ -228,7 +250,8 @@ def _sync(folder: Path) -> None:
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(handle)
+            with suppress(OSError):  # of a file system that brings no folders to the disk
+                os.fsync(handle)
         finally:
             os.close(handle)
 

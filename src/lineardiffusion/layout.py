@@ -1,8 +1,8 @@
 """The layout: a state as named arrays and a description of them, and back.
 
 An array is stored losslessly and small: a float64 whose every entry is a float32 as that, and of a symmetric
-matrix its upper triangle. With p prompts, n pixels (or latents, of
-a model fitted in two passes), d latents, g styles, embeddings of k entries and N = (k + 1) (n + 1):
+matrix its upper triangle. With p prompts, n pixels (or latents, of a model fitted in two passes), d latents,
+g styles, embeddings of k entries and N = (k + 1) (n + 1):
 
     moments.weight (p,), moments.mean (p, n), moments.scatter (p, n (n + 1) / 2)        of strings
     moments.matrix (N (N + 1) / 2,), moments.origin (n,)                                joint
@@ -10,8 +10,8 @@ a model fitted in two passes), d latents, g styles, embeddings of k entries and 
     styles.centres, .mean (g, d), .prompt, .weight, .squares (g,), .scatter (g, d (d + 1) / 2)
     histogram.values, .weight (v,)
 
-With half the precision, a .scatter is .spread (g, d) and .root (g, d (d + 1) / 2), see `compact`, and
-means, centres and encoder are rounded to float32; joint moments and the histogram are not.
+With half the precision, a .scatter is .spread (g, d) and .root (g, d (d + 1) / 2), see `compact`; spreads,
+centres and components are rounded to float32. Means are whole, and so are joint moments and the histogram.
 
 The description gives the counts, so every array's shape is known before one is touched. The arrays of a file
 are used when their names, types and shapes are those, and their entries finite.
@@ -49,7 +49,7 @@ FIELDS = (
     "histogram",
 )  # fmt: skip
 PRECISIONS = ("full", "half")
-LOSSLESS = ("matrix", "origin", "weight", "squares", "values")  # what is whole at any precision
+LOSSLESS = ("matrix", "origin", "weight", "mean", "squares", "values")  # whole at any precision
 
 
 def describe(state: State, half: bool = False) -> dict[str, Any]:
@@ -103,7 +103,9 @@ def flatten(state: State, half: bool = False) -> Arrays:
     if (histogram := state.histogram) is not None:
         arrays |= {"histogram.values": histogram.values, "histogram.weight": histogram.weight}
     if half:
-        arrays |= {name: _single(array) for name, array in arrays.items() if not name.endswith(LOSSLESS)}
+        arrays |= {
+            name: _single(name, array) for name, array in arrays.items() if not name.endswith(LOSSLESS)
+        }
     return {name: _small(array) for name, array in arrays.items()}
 
 
@@ -251,6 +253,8 @@ def _moments(arrays: Mapping[str, NDArray[Any]], name: str, d: int) -> Moments:
         if (spread < 0).any():
             raise ValueError(f"{name}.spread must be 0 or more")
         scatter = expand(spread, arrays[f"{name}.root"])
+        if not np.isfinite(scatter).all():
+            raise ValueError(f"{name}.spread holds numbers whose squares are beyond all numbers")
     else:
         scatter = unpack(arrays[f"{name}.scatter"], d)
     return Moments(weight, _whole(arrays[f"{name}.mean"]), scatter)
@@ -271,13 +275,14 @@ def _shapes_of(name: str, g: int, d: int, half: bool) -> Shapes:
     return {**found, f"{name}.spread": (g, d), f"{name}.root": (g, triangle(d))}
 
 
-def _single(array: NDArray[Any]) -> NDArray[Any]:
-    """Single precision for double, where six digits of the larger entries can be had."""
+def _single(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Single precision for double, where six digits of every entry can be had, or of a vector's largest."""
     if array.dtype != np.float64:
         return array
     with np.errstate(over="ignore", under="ignore"):
         single = array.astype(np.float32)
-    return single if np.allclose(single, array, rtol=1e-6, atol=1e-9 * np.abs(array).max()) else array
+    unit = np.abs(array) if name not in ("encoder.components", "styles.centres") else np.abs(array).max()
+    return single if (np.abs(single - array) <= 1e-6 * unit).all() else array
 
 
 def _small(array: NDArray[Any]) -> NDArray[Any]:

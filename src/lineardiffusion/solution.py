@@ -30,7 +30,7 @@ from lineardiffusion.trajectory import Plan, compose, walk
 MAPS_KEPT = 1024  # composed maps remembered
 WALK_FROM = 8  # times fewer images than entries of a latent: their flow is followed without a map
 WALK_BYTES = 2**27  # of matrices, one an embedding, at a time
-FARTHEST = 1e30  # a latent, so that its pixels are numbers in single precision
+FARTHEST = 1e30  # pixels, which are numbers in single precision
 
 
 @dataclass
@@ -110,6 +110,8 @@ class Solution:
             if found[c] is None:
                 found[c] = compose(self.denoiser(c), 1, self.d, plan)
         maps = {c: x for c, x in found.items() if x is not None}
+        for c in missing:
+            self._within(maps[c].rows)
         self.maps.update(((c, plan.key), maps[c]) for c in missing)
         for old in list(self.maps)[:-MAPS_KEPT]:
             del self.maps[old]
@@ -133,7 +135,7 @@ class Solution:
             gathered = request.gathered()
             if not plan.stochastic and len(gathered.conditions) * (self.d + 1) > len(request):
                 *_, latents = self.walk(request, start, seeds, plan)
-                return _within(latents)
+                return latents
             request = gathered
         latents, composed = np.empty_like(start), []
         for i, condition in enumerate(request.conditions):
@@ -150,7 +152,7 @@ class Solution:
         for (members, _), x in zip(composed, maps, strict=True):
             extra = None if added is None else added[members][None]
             latents[members] = x(start[members][None], extra)[0]
-        return _within(latents)
+        return self._within(latents)
 
     def _sooner_walked(self, condition: Condition, n: int, plan: Plan) -> bool:
         """Whether n images come sooner by a flow of their own than by a map, which is a flow of d."""
@@ -170,7 +172,7 @@ class Solution:
             latents = np.empty_like(start)
             for (members, _, _), x in zip(groups, states, strict=True):
                 latents[members] = x.reshape(len(members), -1)
-            yield latents
+            yield self._within(latents)
 
     def groups(
         self, request: Request, mixed: bool = False
@@ -206,12 +208,12 @@ class Solution:
                 denoiser = Combination([denoiser, *further], [weight, *(w for _, w in away)])
             yield members, (len(members), 1, self.d), denoiser
 
-
-def _within(latents: Array) -> Array:
-    """The latents, unless they are no numbers that make an image."""
-    if not (np.abs(latents) < FARTHEST).all():
-        raise ValueError(
-            "these images are beyond the range of numbers; a guidance_scale nearer 1, or weights of prompts "
-            "that are positive, keep them within"
-        )
-    return latents
+    def _within(self, latents: Array) -> Array:
+        """The latents, or maps to them, unless no image is so far away."""
+        unit = self.encoder.scaling_factor * max(float(self.encoder.pixel_scale.max()), 1.0)
+        if not (np.abs(latents) < FARTHEST / unit).all():
+            raise ValueError(
+                "these images are beyond the range of numbers; a guidance_scale nearer 1, weights of prompts "
+                "that are positive, and latents of standard deviation 1 keep them within"
+            )
+        return latents

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import importlib.resources
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,9 +48,10 @@ class Stored(Learner):
         path : str or Path
             The folder.
         precision : {"full", "half"}, default="full"
-            "full" loses no bit: what is loaded draws the same pixels. "half" takes a quarter of the space
-            where there are strings for prompts: means and variances keep six digits, and correlations
-            three. What is loaded is then a model of its own, from which every process draws the same pixels.
+            "full" loses no bit: what is loaded draws the same pixels. "half" stores the scatters of prompts
+            and styles in a quarter of the space or less: means are whole, variances keep six digits, and
+            correlations three. What is loaded is then a model of its own, from which every process draws
+            the same pixels. Joint moments, of embeddings or very many prompts, stay as they are.
 
         Raises
         ------
@@ -112,8 +115,9 @@ class Stored(Learner):
         Returns
         -------
         LinearDiffusion
-            With the parameters it was saved with. It draws the same pixels, and can go on with
-            ``partial_fit`` and ``merge``.
+            With the parameters it was saved with. It draws the same pixels (see ``precision`` in
+            :meth:`save_pretrained`), and goes on with ``partial_fit`` and ``merge`` where the saved one
+            could.
 
         Raises
         ------
@@ -124,26 +128,8 @@ class Stored(Learner):
         ValueError
             For a file that was truncated or altered, or is not one of this library; the message names it.
         """
-        folder = Path(name_or_path)
-        name = str(name_or_path)
-        shipped = shipped_models()
-        if (folder / CONFIG).exists():
+        with located(name_or_path, revision, token) as folder:
             return cls._load(folder)
-        if name in shipped:
-            with importlib.resources.as_file(_pretrained() / name) as inside:
-                return cls._load(inside)
-        if folder.exists():
-            raise FileNotFoundError(
-                f"{folder} is no model: expected a folder with {CONFIG} and {WEIGHTS}, as save_pretrained "
-                "writes it"
-            )
-        if isinstance(name_or_path, str) and hub.is_repository(name):
-            return cls._load(hub.pull(name, revision, token))
-        raise FileNotFoundError(
-            f"there is no folder {name!r}, nor a model of this name. Expected a folder that save_pretrained "
-            f'wrote, "owner/name" of a model on the Hugging Face Hub, or one that ships with the library: '
-            f"{', '.join(map(repr, shipped)) or 'none in this version'}"
-        )
 
     def push_to_hub(
         self,
@@ -204,6 +190,32 @@ class Stored(Learner):
             if embedding.raw("names") is not None:
                 model.feature_names_in_ = np.array(embedding.strings("names"), dtype=object)
         return model
+
+
+@contextmanager
+def located(
+    name_or_path: str | Path, revision: str | None = None, token: str | None = None
+) -> Iterator[Path]:
+    """The folder of a model; see :meth:`LinearDiffusion.from_pretrained` for where it is looked for."""
+    folder, name, shipped = Path(name_or_path), str(name_or_path), shipped_models()
+    if (folder / CONFIG).exists():
+        yield folder
+    elif name in shipped:
+        with importlib.resources.as_file(_pretrained() / name) as inside:
+            yield inside
+    elif folder.exists():
+        raise FileNotFoundError(
+            f"{folder} is no model: expected a folder with {CONFIG} and {WEIGHTS}, as save_pretrained "
+            "writes it"
+        )
+    elif isinstance(name_or_path, str) and hub.is_repository(name):
+        yield hub.pull(name, revision, token)
+    else:
+        raise FileNotFoundError(
+            f"there is no folder {name!r}, nor a model of this name. Expected a folder that save_pretrained "
+            f'wrote, "owner/name" of a model on the Hugging Face Hub, or one that ships with the library: '
+            f"{', '.join(map(repr, shipped)) or 'none in this version'}"
+        )
 
 
 def shipped_models() -> list[str]:

@@ -7,7 +7,6 @@ import re
 import secrets
 import sys
 import unicodedata
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +87,6 @@ def sample(
     settings: dict[str, Any] = {"sampler": sampler, "num_steps": num_steps, "guidance_scale": guidance_scale}
     said = {name: getattr(ld, name) if value is None else value for name, value in settings.items()}
     jobs = [(prompt, seed) for prompt in every for seed in columns]
-    names = _file_names(every)
     pictures: list[Image.Image] = []
     files: list[dict[str, Any]] = []
     with progress(len(jobs), "drawing") as bar:
@@ -105,7 +103,7 @@ def sample(
             else:
                 output.mkdir(parents=True, exist_ok=True)
                 for (prompt, seed), picture in zip(block, drawn, strict=True):
-                    path = output / f"{names[prompt]}-{seed}.png"
+                    path = output / f"{_file_name(prompt)}-{seed}.png"
                     write_png(path, picture, ld, {"prompt": prompt, "seed": seed, **said}, zoom)
                     files.append({"file": str(path), "prompt": prompt, "seed": seed})
             bar.update(len(block))
@@ -217,6 +215,7 @@ def _missing(picture: Image.Image, path: Path, by_alpha: bool, ld: LinearDiffusi
 def _is_file(output: Path) -> bool:
     """Whether the output is one file, not a folder of them."""
     if output.is_dir():
+        check_writable(output)
         return False
     suffix = output.suffix.lower()
     if suffix in SUFFIXES and suffix != ".png":
@@ -243,17 +242,13 @@ def _lines(path: Path) -> list[str]:
     return found
 
 
-def _file_names(prompts: Sequence[str]) -> dict[str, str]:
-    """A name for each prompt that every file system takes, and no two that any takes for the same."""
-    names: dict[str, str] = {}
-    taken: set[str] = set()
-    for prompt in prompts:
-        plain = re.sub(r"[^\w.~+-]+", "_", prompt).lstrip(".-")  # no folder, no hidden file, no option
-        name = plain.encode()[:_LONGEST].decode(errors="ignore")
-        same = unicodedata.normalize("NFC", name).casefold()
-        if not name or name != prompt or same in taken:  # so that no prompt of another run has this name
-            name = f"{name or '_'}-{hashlib.sha256(prompt.encode()).hexdigest()[:8]}"
-        else:
-            taken.add(same)
-        names[prompt] = name
-    return names
+def _file_name(prompt: str) -> str:
+    """A name for a prompt that every file system takes, and takes for no other prompt's.
+
+    It is the prompt, if that is in small letters and could be a file's name; else that and its hash.
+    """
+    plain = re.sub(r"[^\w .~+-]+", "_", prompt).strip(" .-")  # no folder, no hidden file, no option
+    name = unicodedata.normalize("NFC", plain).encode()[:_LONGEST].decode(errors="ignore")
+    if name and name == prompt == prompt.casefold() and not re.search(r"-[0-9a-f]{8}$", name):
+        return name
+    return f"{name or '_'}-{hashlib.sha256(prompt.encode()).hexdigest()[:8]}"

@@ -3,7 +3,8 @@
 A file's numbers are the pixels, in the units of the training images, as ``fit`` took them. Two kinds of files
 say otherwise. A PNG that this program wrote has stretched the model's range to 0..255, and says so in its
 text chunk ``pixel_range``; reading it undoes that. And a model of float images has units that no file has: to
-it 0..255 is the range of its pixels. Grey of 16 bits is brought to 8 for a model of bytes.
+it 0..255 is the range of its pixels. Grey of 16 bits is brought to 8, but for a model of whole numbers wider
+than a byte.
 """
 
 from __future__ import annotations
@@ -77,23 +78,25 @@ def fit_picture(picture: Image.Image, path: Path, model: LinearDiffusion, resize
         picture = resized(picture, (width, height))
     low, high = model.pixel_range_
     stated = _stated_range(picture)
-    if picture.mode[0] in "IF" and _MODES[shape[2:]] == "L":
-        if picture.mode == "F" and np.dtype(model.pixel_dtype_).kind != "f":
-            raise ValueError(
-                f"'{path}' holds fractions, the model's pixels are {model.pixel_dtype_}: convert it"
-            )
-        pixels = np.asarray(grey(picture) if np.dtype(model.pixel_dtype_) == np.uint8 else picture)
-    else:
-        pixels = np.asarray(picture.convert(_MODES[shape[2:]]))
-        if stated is None and np.dtype(model.pixel_dtype_).kind == "f":
-            stated = low, high
-        if stated is not None:
-            pixels = stated[0] + pixels * ((stated[1] - stated[0]) / 255)
+    dtype, mode = np.dtype(model.pixel_dtype_), _MODES[shape[2:]]
+    fractions, wide = picture.mode == "F", picture.mode[0] == "I"
+    as_it_is = (fractions and dtype.kind == "f") or (wide and dtype.kind in "iu" and dtype.itemsize > 1)
+    if mode == "L" and as_it_is:
+        return np.asarray(picture).reshape(shape)
+    if fractions:
+        raise ValueError(f"'{path}' holds fractions, the model's pixels are {dtype}: convert it")
+    pixels = np.asarray((grey(picture) if wide else picture).convert(mode))
+    if stated is None and dtype.kind == "f":
+        stated = low, high
+    if stated is not None:
+        pixels = stated[0] + pixels * ((stated[1] - stated[0]) / 255)
     return pixels.reshape(shape)
 
 
 def grey(picture: Image.Image) -> Image.Image:
-    """The picture in grey of 8 bits."""
+    """The picture in grey of 8 bits; of fractions, 1 is white, and of 32 bits what is above 255 says 16."""
+    if picture.mode == "F":
+        picture = Image.fromarray((np.asarray(picture).clip(0, 1) * 255).astype(np.uint8))
     if picture.mode.startswith("I;16") or (picture.mode == "I" and np.asarray(picture).max(initial=0) > 255):
         picture = Image.fromarray((np.asarray(picture).clip(0, 65535) // 257).astype(np.uint8))
     return picture.convert("L")
@@ -146,7 +149,7 @@ def write_png(
     try:
         picture.save(unfinished, format="PNG", pnginfo=chunks)
         os.replace(unfinished, path)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"cannot write '{path}': its folder does not exist") from error
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error  # not of the .part
     finally:
         unfinished.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ import click
 import numpy as np
 
 from lineardiffusion import LinearDiffusion, __version__
+from lineardiffusion.__main__ import INTERRUPTED
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,7 +51,7 @@ class Program(click.Group):
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo("Aborted!", err=True)
-            ctx.exit(130)  # what a shell expects of an interrupt
+            ctx.exit(INTERRUPTED)
 
 
 @contextlib.contextmanager

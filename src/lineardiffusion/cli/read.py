@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 import numpy as np
 
-from lineardiffusion import layout
 from lineardiffusion.cli.pictures import fit_picture, open_picture
 from lineardiffusion.cli.program import answer, as_json, load, plain, progress, quiet
+from lineardiffusion.files import CONFIG
+from lineardiffusion.storage import located
 
 _BATCH = 1024  # pictures read at a time
 _SHOWN = 20  # prompts that a person is shown
@@ -52,7 +54,9 @@ def info(model: str, quiet: bool, json_: bool) -> None:
     known = [str(prompt) for prompt in getattr(ld, "prompts_", ())]
     parameters = {name: str(value) if callable(value) else value for name, value in ld.get_params().items()}
     styles = {} if ld.n_styles < 2 else {prompt: len(weight) for prompt, (weight, _) in ld.styles_.items()}
-    size = sum(array.nbytes for array in layout.flatten(ld._state).values())
+    with located(model) as folder:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    size, precision = config["weights"]["bytes"], config["precision"]
     value = {
         "prompts": known,
         "image_shape": list(ld.image_shape_),
@@ -62,6 +66,7 @@ def info(model: str, quiet: bool, json_: bool) -> None:
         "styles": styles,
         "parameters": parameters,
         "bytes": size,
+        "precision": precision,
     }
     shown = ", ".join(map(plain, known[:_SHOWN])) + (", ..." if len(known) > _SHOWN else "")
     low, high = ld.pixel_range_
@@ -72,6 +77,6 @@ def info(model: str, quiet: bool, json_: bool) -> None:
         f"components  {ld.n_components_}",
         f"styles      {few if few == many else f'{few} to {many}'} a prompt",
         f"parameters  {', '.join(f'{name}={value}' for name, value in parameters.items())}",
-        f"size        {size / 1e6:.1f} MB in full precision",
+        f"size        {size / 1e6:.1f} MB in {precision} precision",
     ]
     answer(json_, value, "\n".join(text))
