@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from lineardiffusion import sample
+from lineardiffusion import LinearDiffusion, sample
 from lineardiffusion.affine import Affine
 from lineardiffusion.denoise import GaussianDenoiser
 from lineardiffusion.joint import JointMoments
@@ -345,3 +345,29 @@ def test_the_law_is_that_of_what_is_walked(kind, sampler, eta, schedule):
     off = (Q * np.where(np.arange(D) == 1, 1.05, 1.0) * variance) @ Q.T
     assert agreement(walked[0], mean, off)[1] < 1e-6
     assert agreement(walked[0], mean + 0.02 * np.sqrt(variance[1]) * Q[:, 1], covariance)[0] < 1e-4
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e150])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_what_is_beyond_all_numbers_is_refused_everywhere(tiny, scale):
+    """Not NaN for a picture, whichever way it is asked for; and the far end of what is drawn is finite."""
+    ld = LinearDiffusion().fit(*tiny)
+    way = {"guidance_scale": scale, "sampler": "ddim", "num_steps": 20}
+    calls = [
+        lambda: ld.predict(["up"], seed=1, **way),
+        lambda: ld.predict(["up"], seed=1, return_trajectory=True, **way),
+        lambda: list(ld.staged_predict(["up"], seed=1, **way)),
+        lambda: ld.affine("up", **way),
+        lambda: ld.law("up", **way),
+        lambda: ld.predict(["up"], latents=np.full((1, ld.n_components_), 1e31)),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="beyond the range of numbers"):
+            call()
+    single = LinearDiffusion().fit(tiny[0], (1e12 * tiny[1]).astype(np.float32))
+    for weight in np.geomspace(10, 1e10, 10):
+        try:
+            drawn = single.predict(["up"], seed=1, guidance_scale=weight, sampler="ddim", num_steps=5)
+        except ValueError:
+            continue
+        assert np.isfinite(drawn).all()
