@@ -1,8 +1,8 @@
 """Reading and completing digits: ``python benchmarks/inference.py``. Needs MNIST, and the judge (judge.py).
 
-Error on the 10,000 test digits and seconds, the generator beside scikit-learn's logistic regression, quadratic
-discriminant analysis and Gaussian mixtures; the cost of classifying against the products it needs; seconds of
-inpainting; and the share of completed test digits (lower half hidden, prompts inferred) that the judge reads
+Error on the 10,000 test digits and seconds, the generator beside scikit-learn's logistic regression,
+quadratic discriminant analysis and Gaussian mixtures; the cost of classifying against the products it needs;
+seconds of inpainting; and the share of completed test digits (lower half hidden, prompts inferred) that the judge reads
 right, beside halves alone and whole digits.
 """
 

@@ -1,5 +1,6 @@
 """The command ``lineardiffusion``, also ``python -m lineardiffusion``; an interrupt ends it at any time."""
 
+import contextlib
 import os
 import sys
 
@@ -23,7 +24,9 @@ def run() -> None:
 
 def _leave() -> None:
     """Exit at once: an interrupted import can make Python end itself by the signal instead."""
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # of a pipe that nobody reads
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(INTERRUPTED)
 
 

@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator
 
 from lineardiffusion.encode import ImageEncoder
 from lineardiffusion.moments import Array
@@ -42,6 +43,25 @@ CUTOFF = 1e-12  # of the largest eigenvalue of B, below which a direction of y i
 def is_sparse(matrix: Any) -> bool:
     """Whether a matrix is one of scipy's sparse ones."""
     return bool(scipy.sparse.issparse(matrix))
+
+
+def check_operator(operator: Any, D: int) -> Any:
+    """The operator as a matrix of numbers with D columns, dense or sparse."""
+    if isinstance(operator, LinearOperator):
+        if operator.shape[1] == D:
+            operator = operator @ np.eye(D)
+    elif not is_sparse(operator):
+        operator = np.asarray(operator)
+    if operator.ndim != 2 or operator.shape[1] != D or not operator.shape[0]:
+        raise ValueError(
+            f"operator must have the shape (m, {D}), a column for each number of the flattened image; got "
+            f"{operator.shape}"
+        )
+    sparse = is_sparse(operator)
+    values = operator.data if sparse else operator
+    if values.dtype.kind not in "buif" or not np.isfinite(values).all():
+        raise ValueError("operator must hold finite real numbers")
+    return (scipy.sparse.csr_array(operator) if sparse else operator).astype(np.float64)
 
 
 def rounding_variance(pixel_range: tuple[float, float]) -> float:

@@ -15,15 +15,13 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from lineardiffusion import noise
-from lineardiffusion.batch import check_images
 from lineardiffusion.fitted import Prompts
 from lineardiffusion.images import to_pil
-from lineardiffusion.moments import Array, Moments
+from lineardiffusion.moments import Moments
 from lineardiffusion.noise import Seed
 from lineardiffusion.parts import Images
 from lineardiffusion.restore import Restoration
 from lineardiffusion.storage import Stored
-from lineardiffusion.trajectory import Plan
 
 
 class LinearDiffusion(Stored, Restoration):
@@ -291,22 +289,3 @@ class LinearDiffusion(Stored, Restoration):
         drawn = noise.generator(key, noise.PROMPTS).choice(len(known), size=n_samples, p=self.prompt_prior_)
         prompts = [known[u] for u in drawn]
         return self.predict(prompts, seed=one), prompts
-
-    def _start(
-        self, n: int, seed: Seed, latents: Any, images: Any, plan: Plan
-    ) -> tuple[Array, int | list[int]]:
-        """Starting noise (n, d), and the seed for what noise a sampler adds."""
-        d = self.n_components_
-        seeds = noise.check_seed(seed, n, self.random_state)
-        if latents is None:
-            start = noise.draw(seeds, n, d)
-        else:
-            start = np.asarray(latents, dtype=np.float64)
-            if start.shape != (n, d):
-                raise ValueError(f"latents must have the shape {(n, d)}, got {start.shape}")
-            if not np.isfinite(start).all():
-                raise ValueError("latents must be finite, but some are NaN or infinite")
-        if images is not None:  # alpha z + sigma n = sigma (n + alpha z / sigma)
-            alpha, sigma = plan.start
-            start = start + (alpha / sigma) * self.encode(check_images(images, n, self.image_shape_))
-        return start, seeds

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from lineardiffusion import noise
 from lineardiffusion.affine import Affine
 from lineardiffusion.batch import check_images
 from lineardiffusion.contrast import AffineContrast, Contrast, HistogramContrast, check_contrast
@@ -21,6 +22,7 @@ from lineardiffusion.language import alternatives
 from lineardiffusion.learn import Learner
 from lineardiffusion.mixture import Mixture
 from lineardiffusion.moments import Array
+from lineardiffusion.noise import Seed
 from lineardiffusion.trajectory import Plan, compose
 
 Images = NDArray[np.floating]
@@ -186,6 +188,25 @@ class Parts(Learner):
                 stacklevel=3,
             )
         return plan
+
+    def _start(
+        self, n: int, seed: Seed, latents: Any, images: Any, plan: Plan
+    ) -> tuple[Array, int | list[int]]:
+        """Starting noise (n, d), and the seed for what noise a sampler adds."""
+        d = self.n_components_
+        seeds = noise.check_seed(seed, n, self.random_state)
+        if latents is None:
+            start = noise.draw(seeds, n, d)
+        else:
+            start = np.asarray(latents, dtype=np.float64)
+            if start.shape != (n, d):
+                raise ValueError(f"latents must have the shape {(n, d)}, got {start.shape}")
+            if not np.isfinite(start).all():
+                raise ValueError("latents must be finite, but some are NaN or infinite")
+        if images is not None:  # alpha z + sigma n = sigma (n + alpha z / sigma)
+            alpha, sigma = plan.start
+            start = start + (alpha / sigma) * self.encode(check_images(images, n, self.image_shape_))
+        return start, seeds
 
     def _map(
         self,

@@ -14,15 +14,13 @@ from collections.abc import Iterator
 from typing import Any, Unpack
 
 import numpy as np
-import scipy.sparse
 from numpy.typing import NDArray
-from scipy.sparse.linalg import LinearOperator
 
 from lineardiffusion import noise
 from lineardiffusion.evidence import log_evidence, posterior_draw, posterior_mean, shares
 from lineardiffusion.fitted import Prompts
 from lineardiffusion.infer import Inference, Way, looks, see_pixels
-from lineardiffusion.measurement import Measurement, Seen, is_sparse
+from lineardiffusion.measurement import Measurement, Seen, check_operator
 from lineardiffusion.moments import Array
 from lineardiffusion.noise import Seed
 from lineardiffusion.parts import Images
@@ -141,7 +139,7 @@ class Restoration(Inference):
         True
         """
         canvas = self._canvas()
-        A = _check_operator(operator, len(canvas.scale))
+        A = check_operator(operator, len(canvas.scale))
         real = isinstance(noise_std, int | float | np.number) and not isinstance(noise_std, bool)
         if not real or not 0 <= noise_std < np.inf:
             raise ValueError(f"noise_std must be 0 or more and finite, in pixel units; got {noise_std!r}")
@@ -283,25 +281,6 @@ class Restoration(Inference):
                 f"{array.shape}"
             )
         return np.broadcast_to(array, (n, *shape)).reshape(n, -1)
-
-
-def _check_operator(operator: Any, D: int) -> Any:
-    """The operator as a matrix of numbers with D columns, dense or sparse."""
-    if isinstance(operator, LinearOperator):
-        if operator.shape[1] == D:
-            operator = operator @ np.eye(D)
-    elif not is_sparse(operator):
-        operator = np.asarray(operator)
-    if operator.ndim != 2 or operator.shape[1] != D or not operator.shape[0]:
-        raise ValueError(
-            f"operator must have the shape (m, {D}), a column for each number of the flattened image; got "
-            f"{operator.shape}"
-        )
-    sparse = is_sparse(operator)
-    values = operator.data if sparse else operator
-    if values.dtype.kind not in "buif" or not np.isfinite(values).all():
-        raise ValueError("operator must hold finite real numbers")
-    return (scipy.sparse.csr_array(operator) if sparse else operator).astype(np.float64)
 
 
 def _fresh(seeds: int | list[int], n: int, shape: tuple[int, ...], j: int) -> tuple[Array, Array, Array]:
