@@ -2,8 +2,8 @@
 
 Error on the 10,000 test digits and seconds, the generator beside scikit-learn's logistic regression,
 quadratic discriminant analysis and Gaussian mixtures; the cost of classifying against the products it needs;
-seconds of inpainting; and the share of completed test digits (lower half hidden, prompts inferred) that the judge reads
-right, beside halves alone and whole digits.
+seconds of inpainting; and the share of completed test digits (lower half hidden, prompts inferred) that the
+judge reads right, beside halves alone and whole digits.
 """
 
 from __future__ import annotations
