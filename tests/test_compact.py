@@ -14,9 +14,7 @@ from lineardiffusion.compact import compress, expand, pack, unpack
 from lineardiffusion.files import CONFIG, WEIGHTS
 from stored_models import KINDS, asked, assert_same, drawn, fitted
 
-BOUND = (
-    2.0**-9
-)  # of a correlation: two columns, each with entries that are off by 2^-11 of themselves at most
+BOUND = 2.0**-9  # of a correlation: entries of two columns are off by 2^-11 of themselves at most
 
 
 def scatters(rng, d, rank, scales):

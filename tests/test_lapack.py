@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -62,25 +63,35 @@ def test_blas_is_left_as_it_was():
         assert blas_threads() == before
 
 
-def test_each_waits_for_its_turn():
-    """The second comes while the first is at work: it must not take 1 for what was before."""
+@contextmanager
+def somebody_at_work():
+    """A thread has the turn until the event that this gives is set, or the block ends."""
     inside, leave = threading.Event(), threading.Event()
 
-    def first():
+    def work():
         with lapack.one_thread():
             inside.set()
             leave.wait(30)
 
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        assert inside.wait(30)
+        yield leave
+    finally:
+        leave.set()
+        thread.join()
+
+
+def test_each_waits_for_its_turn():
+    """The second comes while the first is at work: it must not take 1 for what was before."""
     with threadpool_limits(2, "blas"):
         before = blas_threads()
-        with ThreadPoolExecutor(2) as pool:
-            work = pool.submit(first)
-            assert inside.wait(30)
+        with ThreadPoolExecutor(1) as pool, somebody_at_work() as leave:
             second = pool.submit(lapack.eigh, stack(8, 4))
             with pytest.raises(TimeoutError):
                 second.result(0.3)
             leave.set()
-            work.result(30)
             second.result(30)
         assert blas_threads() == before
 
@@ -99,22 +110,10 @@ def test_the_caller_s_errstate_reaches_the_workers():
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_forked_during_the_work_is_free():
     """Its thread that had the turn is gone, and nobody else would set the threads back."""
-    inside, leave = threading.Event(), threading.Event()
-
-    def work():
-        with lapack.one_thread():
-            inside.set()
-            leave.wait(30)
-
-    with threadpool_limits(2, "blas"):
-        thread = threading.Thread(target=work)
-        thread.start()
-        assert inside.wait(30)
+    with threadpool_limits(2, "blas"), somebody_at_work():
         if (child := os.fork()) == 0:
             signal.alarm(20)
             fine = max(blas_threads()) == 2
             lapack.eigh(stack(8, 4))
             os._exit(0 if fine else 1)
-        leave.set()
-        thread.join()
         assert os.waitpid(child, 0)[1] == 0

@@ -80,12 +80,8 @@ def expand(spread: NDArray[Any], roots: Half) -> Array:
     matrices = np.empty((g, d, d))
     with one_thread(), np.errstate(over="ignore", invalid="ignore"):
         for D, root, S in zip(spread, roots, matrices, strict=True):
-            columns = _unit(np.triu(unpack(root[None], d)[0])) * D
+            U = np.triu(unpack(root[None], d)[0])
+            length = np.linalg.norm(U, axis=0)
+            columns = U * (D / np.where(length > 0, length, 1.0))
             S[:] = columns.T @ columns  # an array and its own transpose: symmetric to the last bit
     return matrices
-
-
-def _unit(columns: Array) -> Array:
-    """The same directions, of length 1 or 0."""
-    length = np.linalg.norm(columns, axis=0)
-    return np.asarray(columns / np.where(length > 0, length, 1.0))

@@ -80,12 +80,13 @@ def read(folder: Path) -> tuple[Json, bytes]:
         if _mark(folder) == before:  # nobody wrote meanwhile: it is as it looks
             break
     path = folder / WEIGHTS
-    if not path.is_file():
+    _, mark, _ = _mark(folder)
+    if mark is None:
         raise ValueError(f"cannot load {path}: it does not exist, but {CONFIG} is there; copy it, too")
     stated = config["weights"]
     raise ValueError(
         f"cannot load {path}: it does not belong to {CONFIG}, which states {stated['bytes']} bytes of "
-        f"SHA-256 {stated['sha256'][:12]}..., and this has {_size(path)} bytes; it was truncated or "
+        f"SHA-256 {stated['sha256'][:12]}..., and this has {mark[-1]} bytes; it was truncated or "
         "altered, or is of another model: copy both files again"
     )
 
@@ -161,15 +162,14 @@ def _weights(folder: Path, config: Json) -> bytes | None:
     """The bytes of the weights that belong to a config, under either name."""
     size, digest = config["weights"]["bytes"], config["weights"]["sha256"]
     for path in (folder / WEIGHTS, _new(folder / WEIGHTS)):
-        if _size(path) == size:
-            data = _read(path, size)
-            if data is not None and hashlib.sha256(data).hexdigest() == digest:
-                return data
+        data = _read(path, size)
+        if data is not None and hashlib.sha256(data).hexdigest() == digest:
+            return data
     return None
 
 
 def _mark(folder: Path) -> list[tuple[int, ...] | None]:
-    """What changes when somebody writes or renames one of the files."""
+    """Inode, time and size of each file, None without one: what changes when somebody writes or renames."""
     marks: list[tuple[int, ...] | None] = []
     for path in (folder / CONFIG, folder / WEIGHTS, _new(folder / WEIGHTS)):
         try:
@@ -178,14 +178,6 @@ def _mark(folder: Path) -> list[tuple[int, ...] | None]:
         except FileNotFoundError:
             marks.append(None)
     return marks
-
-
-def _size(path: Path) -> int | None:
-    """A file's size; None where there is no file, any more or yet."""
-    try:
-        return path.stat().st_size if path.is_file() else None
-    except FileNotFoundError:
-        return None
 
 
 def _read(path: Path, limit: int) -> bytes | None:

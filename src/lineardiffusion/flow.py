@@ -65,18 +65,15 @@ def _follow(denoise: Denoiser, w: State, u: float, u_end: float) -> State:
         x = cos**2 * x - cos * denoise(x, cos, cos * math.exp(u))
         return (x.rows if isinstance(x, Affine) else x).ravel()
 
-    found = np.array([np.nan])
     if np.isfinite(rows).all():
         with np.errstate(over="ignore", invalid="ignore"):
             solution = solve_ivp(
                 slope, (u, u_end), rows.ravel(), method="DOP853", t_eval=[u_end], max_step=4.0,
                 rtol=TOLERANCE, atol=TOLERANCE,
             )  # fmt: skip
-        if solution.success:
-            found = np.ascontiguousarray(solution.y[:, -1])
-    if not np.isfinite(found).all():
-        raise ValueError(
-            "the probability-flow ODE cannot be followed, it leads beyond the range of numbers; a "
-            "guidance_scale nearer 1, or weights of prompts that are positive, keep it within"
-        )
-    return state(found)
+        if solution.success and np.isfinite(solution.y).all():
+            return state(np.ascontiguousarray(solution.y[:, -1]))
+    raise ValueError(
+        "the probability-flow ODE cannot be followed, it leads beyond the range of numbers; a guidance_scale "
+        "nearer 1, or weights of prompts that are positive, keep it within"
+    )

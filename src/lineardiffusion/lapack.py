@@ -47,7 +47,7 @@ class _Turn:
 
 _turn = _Turn()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _turn.after_fork())
+    os.register_at_fork(after_in_child=_turn.after_fork)
 
 
 def eigh(matrices: Array) -> tuple[Array, Array]:

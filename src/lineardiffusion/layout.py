@@ -59,7 +59,7 @@ def describe(state: State, half: bool = False) -> dict[str, Any]:
     if isinstance(state.moments, JointMoments):
         moments["embedding"] = len(state.moments.matrix) - 1
     return {
-        "precision": PRECISIONS[half],
+        "precision": "half" if half else "full",
         "image_shape": list(state.image_shape),
         "pixel_range": {"low": float(state.pixel_range[0]), "high": float(state.pixel_range[1])},
         "pixel_dtype": state.pixel_dtype.name,

@@ -15,14 +15,14 @@ import numpy as np
 from PIL import Image
 
 from lineardiffusion import LinearDiffusion
-from lineardiffusion.cli.pictures import SUFFIXES, fit_picture, grey, open_picture, resized, sheet, write_png
+from lineardiffusion.cli.pictures import SUFFIXES, at_size, fit_picture, grey, open_picture, sheet, write_png
 from lineardiffusion.cli.program import (
     answer,
     as_json,
     check_writable,
     counted,
     load,
-    output,
+    output_option,
     progress,
     quiet,
 )
@@ -33,7 +33,7 @@ _BATCH = 512  # pictures drawn at a time
 _MOST = 10**6  # pictures of a prompt
 _LONGEST = 100  # bytes of a file's name that are the prompt's
 
-to_files = output("A file .png for one sheet, or a folder for one file a picture.")
+to_files = output_option("A file .png for one sheet, or a folder for one file a picture.")
 zoom = click.option(
     "--zoom", type=click.IntRange(1, 64), default=1, help="Pixels of a file for each of an image."
 )
@@ -197,23 +197,15 @@ def _missing(picture: Image.Image, path: Path, by_alpha: bool, ld: LinearDiffusi
 
     A pixel of the model that is missing in part is missing: what is given must have been seen.
     """
-    height, width = ld.image_shape_[:2]
     if by_alpha:
         hidden = np.asarray(picture.convert("RGBA").getchannel("A")) < 255
     else:
         hidden = np.asarray(grey(picture)) >= 128
-    if picture.size == (width, height):
-        return hidden
-    if not resize:
-        raise ValueError(
-            f"'{path}' is {picture.width} x {picture.height} pixels, but the model's images are "
-            f"{width} x {height}; resize it, or use --resize"
-        )
-    return np.asarray(resized(Image.fromarray(hidden.astype(np.float32)), (width, height))) > 1e-6
+    return np.asarray(at_size(Image.fromarray(hidden.astype(np.float32)), path, ld, resize)) > 1e-6
 
 
 def _is_file(output: Path) -> bool:
-    """Whether the output is one file, not a folder of them."""
+    """Whether the output is one file, not a folder of them; refused here if it cannot be written."""
     if output.is_dir():
         check_writable(output)
         return False

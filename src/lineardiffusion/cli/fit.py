@@ -21,7 +21,7 @@ from lineardiffusion.cli.program import (
     check_writable,
     counted,
     note,
-    output,
+    output_option,
     progress,
     quiet,
 )
@@ -31,7 +31,7 @@ from lineardiffusion.moments import Moments
 
 @click.command(context_settings={"show_default": True}, short_help="Learn a model, and save it.")
 @click.argument("data")
-@output("Folder for the model.")
+@output_option("Folder for the model.")
 @click.option("--split", type=click.Choice(SPLITS), default="train", help="Of data that comes in parts.")
 @click.option("--n-components", type=click.IntRange(1), default=144, help="Entries of a latent at most.")
 @click.option("--n-styles", type=click.IntRange(1), default=1, help="Styles a prompt.")

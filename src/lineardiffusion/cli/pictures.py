@@ -68,14 +68,7 @@ def fit_picture(picture: Image.Image, path: Path, model: LinearDiffusion, resize
     shape = model.image_shape_
     if len(shape) not in (2, 3) or shape[2:] not in _MODES:
         raise ValueError(f"this model's images have the shape {shape}, which is not that of a picture")
-    height, width = shape[:2]
-    if picture.size != (width, height):
-        if not resize:
-            raise ValueError(
-                f"'{path}' is {picture.width} x {picture.height} pixels, but the model's images are "
-                f"{width} x {height}; resize it, or use --resize"
-            )
-        picture = resized(picture, (width, height))
+    picture = at_size(picture, path, model, resize)
     low, high = model.pixel_range_
     stated = _stated_range(picture)
     dtype, mode = np.dtype(model.pixel_dtype_), _MODES[shape[2:]]
@@ -102,12 +95,20 @@ def grey(picture: Image.Image) -> Image.Image:
     return picture.convert("L")
 
 
-def resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The picture in another size, in a way that never overshoots its range."""
+def at_size(picture: Image.Image, path: Path, model: LinearDiffusion, resize: bool) -> Image.Image:
+    """The picture in the size of a model's images; resized, if at all, without overshooting its range."""
+    height, width = model.image_shape_[:2]
+    if picture.size == (width, height):
+        return picture
+    if not resize:
+        raise ValueError(
+            f"'{path}' is {picture.width} x {picture.height} pixels, but the model's images are "
+            f"{width} x {height}; resize it, or use --resize"
+        )
     if picture.mode in ("1", "P"):
         picture = picture.convert("L" if picture.mode == "1" else "RGB")
-    smaller = size[0] <= picture.width and size[1] <= picture.height
-    return picture.resize(size, Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR)
+    smaller = width <= picture.width and height <= picture.height
+    return picture.resize((width, height), Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR)
 
 
 def _stated_range(picture: Image.Image) -> tuple[float, float] | None:

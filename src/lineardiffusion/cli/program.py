@@ -91,7 +91,7 @@ def main() -> None:
     """
 
 
-def output(help: str) -> Callable[[F], F]:
+def output_option(help: str) -> Callable[[F], F]:
     """The option -o: a path, and never the empty one, of a variable that is not set."""
 
     def path(ctx: click.Context, param: click.Parameter, value: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -10,7 +9,7 @@ import numpy as np
 
 from lineardiffusion.cli.pictures import fit_picture, open_picture
 from lineardiffusion.cli.program import answer, as_json, load, plain, progress, quiet
-from lineardiffusion.files import CONFIG
+from lineardiffusion.files import CONFIG, parse
 from lineardiffusion.storage import located
 
 _BATCH = 1024  # pictures read at a time
@@ -50,12 +49,11 @@ def classify(model: str, images: tuple[Path, ...], resize: bool, quiet: bool, js
 @as_json
 def info(model: str, quiet: bool, json_: bool) -> None:
     """Say what MODEL is: its prompts, images, components, styles, parameters and size."""
-    ld = load(model)
+    with located(model) as folder:
+        ld, config = load(str(folder)), parse((folder / CONFIG).read_bytes())
     known = [str(prompt) for prompt in getattr(ld, "prompts_", ())]
     parameters = {name: str(value) if callable(value) else value for name, value in ld.get_params().items()}
     styles = {} if ld.n_styles < 2 else {prompt: len(weight) for prompt, (weight, _) in ld.styles_.items()}
-    with located(model) as folder:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     size, precision = config["weights"]["bytes"], config["precision"]
     value = {
         "prompts": known,
