@@ -8,31 +8,61 @@
 """
 
 import importlib
-import pkgutil
 from typing import TYPE_CHECKING, Any
+
+from lineardiffusion._version import __version__
 
 if TYPE_CHECKING:
     from lineardiffusion import datasets, metrics, operators, plot
-    from lineardiffusion.gaussian import Gaussian
-    from lineardiffusion.mixture import Mixture
-    from lineardiffusion.model import LinearDiffusion
+    from lineardiffusion.diffusion import samplers, schedules
+    from lineardiffusion.distributions.gaussian import Gaussian
+    from lineardiffusion.distributions.mixture import Mixture
+    from lineardiffusion.encoders.image import ImageEncoder
+    from lineardiffusion.estimator import LinearDiffusion
+    from lineardiffusion.fitted import FittedDiffusion
+    from lineardiffusion.statistics.dataset import Statistics
 
-__all__ = ["Gaussian", "LinearDiffusion", "Mixture", "datasets", "metrics", "operators", "plot"]
-__version__ = "0.1.0"
+__all__ = [
+    "FittedDiffusion",
+    "Gaussian",
+    "ImageEncoder",
+    "LinearDiffusion",
+    "Mixture",
+    "Statistics",
+    "__version__",
+    "datasets",
+    "metrics",
+    "operators",
+    "plot",
+    "samplers",
+    "schedules",
+]
 
-_HOME = {"Gaussian": "gaussian", "LinearDiffusion": "model", "Mixture": "mixture"}
-_MODULES = {module.name for module in pkgutil.iter_modules(__path__)} - {"__main__"}
+_MODULES = {
+    "FittedDiffusion": "fitted",
+    "Gaussian": "distributions.gaussian",
+    "ImageEncoder": "encoders.image",
+    "LinearDiffusion": "estimator",
+    "Mixture": "distributions.mixture",
+    "Statistics": "statistics.dataset",
+    "datasets": "datasets",
+    "metrics": "metrics",
+    "operators": "operators",
+    "plot": "plot",
+    "samplers": "diffusion.samplers",
+    "schedules": "diffusion.schedules",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is named when it is first named (PEP 562), so that the command can be stopped at once."""
-    if name in _HOME:
-        found = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-        return globals().setdefault(name, found)
+    """Import a public name at its first use (PEP 562): the command answers ``--help`` without scikit-learn."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return importlib.import_module(f"{__name__}.{name}")
+    module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    found = getattr(module, name, module)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*globals(), *__all__})

@@ -1,7 +1,7 @@
-"""Contrast: the last step from pixels to pictures.
+"""Contrast: the last step of decoding, from pixels to finished pictures.
 
-A Gaussian pixel spills over black and white, and its greys are too grey. Two contrasts mend that. Both sides
-of each, the pixels of the law and those of the data, are known; so nothing is sampled and nothing is tuned.
+A Gaussian pixel exceeds the data's range, and its greys are too grey. Two contrasts correct that. Both match the
+pixels of the law to the pixels of the data, and both distributions are known, so nothing is sampled or tuned.
 
 **Affine.** The picture is y = clip(gain x + offset, low, high), with the two numbers chosen so that the
 pixels of all pictures together have the mean and the variance of the data's. For a pixel x ~ N(m, v) of the
@@ -20,15 +20,14 @@ the data's. Over groups u of share p_u and pixels j, D of them,
     F(x) = sum_u p_u / D sum_j Phi((x - m_uj) / s_uj)          of the law
     Q(F) = the smallest value v_k with C_k >= F                of the data, C_k its share of pixels up to v_k
 
-so the curve is a staircase: y = v_k for t_(k-1) < x <= t_k, with thresholds t_k = F^-1(C_k). A picture has
-the data's values and no others. What the law holds at one point, as a pixel that never varies, no curve can
-part: it becomes one value, that of the middle of F's step there.
+so the curve is a step function: y = v_k for t_(k-1) < x <= t_k, with thresholds t_k = F^-1(C_k). A picture has
+the data's values and no others. A pixel that never varies stays constant under any curve: it gets the value at
+the middle of F's step there.
 
-Groups times pixels are some 10^5 normals. Those with mean and deviation alike are first made one of the same
-mean and variance (`condense`), which moves F by 1.4 10^-4 at most on MNIST with 500 styles, near a step. F is
-then inverted between the points of a grid, which are chosen where its mass is: it rises by some 1 / 800 at
-most from one to the next, so no share C_k is missed by more, whatever the law. On MNIST F(t_k) is C_k within
-3 10^-5, both errors together.
+Groups times pixels are some 10^5 normals. Normals with nearly equal mean and deviation are first replaced by one
+of the same mean and variance (`condense`), which moves F by 1.4 10^-4 at most on MNIST with 500 styles. F is then
+inverted between the points of a grid that are placed by its mass: it rises by some 1 / 800 at most from one point
+to the next, which bounds the error of every share C_k. On MNIST F(t_k) is C_k within 3 10^-5, with both errors.
 
 Contrast touches pictures only: laws and likelihoods are those of the latents.
 """
@@ -43,15 +42,16 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.special import ndtr, ndtri
 
-from lineardiffusion.encode import ImageEncoder
-from lineardiffusion.histogram import Histogram
-from lineardiffusion.lapack import one_thread
-from lineardiffusion.moments import Array, Moments
+from lineardiffusion._arrays import Array
+from lineardiffusion._linalg import one_thread
+from lineardiffusion.encoders.image import ImageEncoder
+from lineardiffusion.statistics.histogram import Histogram
+from lineardiffusion.statistics.moments import Moments
 
-GAIN_MAX = 50.0  # black and white images would have it infinite
+GAIN_MAX = 50.0  # for images in black and white only, whose gain would be infinite
 GRID = 1024  # points by mass, and as many by distance, on which F is inverted
-NODES = ndtri((np.arange(256) + 0.5) / 256)  # that stand for a normal where the grid is chosen
-ALIKE = 0.15  # deviations that means may differ by, and the ratio less 1 of deviations, to be one normal
+NODES = ndtri((np.arange(256) + 0.5) / 256)  # quantiles that represent a normal where the grid is placed
+ALIKE = 0.15  # differences of means in deviations, and of log-deviations, below which normals are merged
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class AffineContrast:
     def solve(
         cls, moments: Moments, encoder: ImageEncoder, pixel_range: tuple[float, float]
     ) -> AffineContrast:
-        """The contrast of the law whose groups have these moments of latents."""
+        """Solve for the contrast of the law whose groups have these moments of latents."""
         low, high = pixel_range
         if high == low:
             return cls(1.0, 0.0, low, high)
@@ -92,21 +92,21 @@ class AffineContrast:
         return cls(float(np.exp(found.x[0])), float(unit * found.x[1]), low, high)
 
     def __call__(self, images: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Pictures of images, in pixel units and of the same type."""
+        """Return the pictures of images, in pixel units and of the same type."""
         pictures = np.clip(images * self.gain + self.offset, self.low, self.high)
         return np.asarray(pictures, dtype=images.dtype)
 
 
 @dataclass(frozen=True, eq=False)
 class HistogramContrast:
-    """A monotone staircase from pixels of the law to values of the data, in pixel units.
+    """A monotone step function from pixels of the law to values of the data, in pixel units.
 
     Attributes
     ----------
     thresholds : ndarray of shape (k - 1,)
-        Rising; up to and with the first a pixel becomes the first value, and so on.
+        Rising thresholds; a pixel up to the first threshold gets the first value, and so on.
     values : ndarray of shape (k,)
-        Rising.
+        Rising values of the data.
     """
 
     thresholds: Array
@@ -114,7 +114,7 @@ class HistogramContrast:
 
     @classmethod
     def solve(cls, moments: Moments, encoder: ImageEncoder, histogram: Histogram) -> HistogramContrast:
-        """The contrast of the law whose groups have these moments of latents, to data of this histogram."""
+        """Solve for the contrast of the law with these moments of latents, to data with this histogram."""
         share, mean, deviation = pixels(moments, encoder)
         unit = float((np.abs(mean) + deviation).max()) or 1.0
         rounding = 32 * float(np.finfo(encoder.dtype).eps) * unit  # no step of F is narrower
@@ -123,7 +123,7 @@ class HistogramContrast:
         return cls(np.interp(histogram.cumulative()[:-1], distribution(*normals, x), x), histogram.values)
 
     def __call__(self, images: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Pictures of images, in pixel units and of the same type."""
+        """Return the pictures of images, in pixel units and of the same type."""
         place = np.searchsorted(self.thresholds.astype(images.dtype), images)
         return np.asarray(self.values.astype(images.dtype)[place])
 
@@ -131,14 +131,8 @@ class HistogramContrast:
 Contrast = AffineContrast | HistogramContrast
 
 
-def check_contrast(contrast: Any) -> None:
-    """Raise a ValueError unless it is one that there is."""
-    if contrast is not None and contrast not in ("affine", "histogram"):
-        raise ValueError(f'contrast must be None, "affine" or "histogram", got {contrast!r}')
-
-
 def pixels(moments: Moments, encoder: ImageEncoder) -> tuple[Array, Array, Array]:
-    """Share (g,) of each group of latents, and mean and deviation (g, D) of its pixels."""
+    """Return the share (g,) of each group of latents, and mean and deviation (g, D) of its pixels."""
     mean = encoder.mean + moments.mean @ encoder.synthesis
     with one_thread():
         variance = np.stack(
@@ -148,10 +142,10 @@ def pixels(moments: Moments, encoder: ImageEncoder) -> tuple[Array, Array, Array
 
 
 def condense(share: Array, mean: Array, deviation: Array) -> tuple[Array, Array, Array]:
-    """Weight, mean and deviation (n,) of few normals, whose mixture is nearly that of all the pixels'.
+    """Return weight, mean and deviation (n,) of few normals whose mixture approximates that of all pixels.
 
-    Normals whose log-deviation and mean fall in one cell of a lattice, whose cells are as wide in the mean as
-    their deviation demands, become one normal of the same mean and variance. Deviations must be positive.
+    Normals whose log-deviation and mean fall into one cell of a lattice become one normal of the same mean and
+    variance; a cell is as wide in the mean as its deviation allows. Deviations must be positive.
     """
     weight = np.repeat(share / mean.shape[1], mean.shape[1])
     kept = weight > 0
@@ -171,16 +165,16 @@ def condense(share: Array, mean: Array, deviation: Array) -> tuple[Array, Array,
 
 
 def distribution(weight: Array, mean: Array, deviation: Array, x: Array) -> Array:
-    """F at the points x (m,) of the mixture of normals (n,)."""
+    """Return F at the points x (m,) of the mixture of normals (n,)."""
     F = np.empty_like(x)
-    for start in range(0, len(x), 128):  # of a few megabytes each
+    for start in range(0, len(x), 128):  # blocks of a few megabytes
         block = slice(start, start + 128)
         F[block] = ndtr((x[block, None] - mean) / deviation) @ weight
     return F
 
 
 def grid(weight: Array, mean: Array, deviation: Array) -> Array:
-    """Points between which F rises by little, and which lie close in its tails, too."""
+    """Return points between which F rises by little, dense in its tails too."""
     points = (mean[:, None] + deviation[:, None] * NODES).ravel()
     order = np.argsort(points)
     mass = np.cumsum(np.repeat(weight, len(NODES))[order])
@@ -191,7 +185,7 @@ def grid(weight: Array, mean: Array, deviation: Array) -> Array:
 
 
 def censored(mean: Array, deviation: Array, low: float, high: float) -> tuple[Array, Array]:
-    """First and second moment of a normal variable clipped to [low, high]."""
+    """Return the first and second moment of a normal variable clipped to [low, high]."""
     a, b = (low - mean) / deviation, (high - mean) / deviation
     density_a, density_b = (np.exp(-0.5 * x**2) / np.sqrt(2 * np.pi) for x in (a, b))
     below, above = ndtr(a), ndtr(-b)

@@ -1,206 +1,352 @@
-"""The fitted model: its parameters, its state, and what is checked before either is used.
+"""The fitted model: everything solved, and how conditions become latents.
 
-The state is all that the data left behind. The encoder and the denoisers follow from it in closed form and
-are worked out when they are first needed, so a stream of batches costs one solve, not one a batch.
+Conditions (encoders/conditioning.py) that recur are composed once into an affine map, so an image costs one
+product, whatever the number of steps. Embeddings given as numbers are as many as the images, and a flow that is
+solved numerically is not worth a map for a few images; both are simulated instead.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
-from sklearn.utils import Tags, check_array
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    _num_samples,
-    check_is_fitted,
-    validate_data,
+
+from lineardiffusion import _noise
+from lineardiffusion._arrays import Array, Images
+from lineardiffusion._cache import Cache
+from lineardiffusion.contrast import Contrast
+from lineardiffusion.diffusion.affine import Affine
+from lineardiffusion.diffusion.denoisers import Denoiser, GaussianDenoiser, MixtureDenoiser
+from lineardiffusion.diffusion.guidance import Combination
+from lineardiffusion.diffusion.regression import RegressionDenoiser
+from lineardiffusion.diffusion.samplers import Sampler, get_sampler
+from lineardiffusion.diffusion.trajectory import Trajectory, compose, simulate
+from lineardiffusion.distributions.gaussian import Gaussian
+from lineardiffusion.distributions.mixture import Mixture
+from lineardiffusion.encoders.conditioning import (
+    Condition,
+    Conditioner,
+    Part,
+    Request,
+    StyleMixture,
+    alternatives,
 )
+from lineardiffusion.encoders.image import Encoder, ImageEncoder
+from lineardiffusion.inverse.measurement import PixelModel
+from lineardiffusion.inverse.posterior import LatentLaws
+from lineardiffusion.parameters import Parameters, check_guidance
+from lineardiffusion.statistics.dataset import Statistics
 
-from lineardiffusion.batch import Batch, check_images, check_prompts
-from lineardiffusion.contrast import check_contrast
-from lineardiffusion.encode import ImageEncoder
-from lineardiffusion.language import Request, check_guidance
-from lineardiffusion.moments import Array, Moments
-from lineardiffusion.recipe import Recipe
-from lineardiffusion.solution import Solution
-from lineardiffusion.state import State
-from lineardiffusion.text import check_text_encoder
-from lineardiffusion.trajectory import Plan
-
-Prompts = Any  # a list of n strings, or an array of shape (n, k) of numbers
+TERMINAL_SNR = 0.01  # in the strongest direction; above it the start holds signal that noise alone lacks
+SIMULATED_BELOW = 1 / 8  # images for each entry of a latent, below which a numerical flow is not composed
+SIMULATED_BYTES = 2**27  # of matrices, one an embedding, at a time
+FARTHEST = 1e30  # pixels beyond which single precision ends
 
 
-class Fitted(BaseEstimator):
-    """What :class:`LinearDiffusion` holds; see there for the parameters and attributes."""
+class Task(NamedTuple):
+    """What to draw: conditions, starting noise (n, d), the seeds of further noise, and a trajectory."""
 
-    n_components: int
-    scale: bool
-    schedule: Any
-    sampler: str
-    num_steps: int
-    eta: float
-    text_encoder: Any
-    guidance_scale: float
-    n_styles: int
-    contrast: str | None
-    random_state: Any
-    max_memory: float
+    request: Request
+    start: Array
+    seeds: int | list[int]
+    trajectory: Trajectory
 
-    moments_: Any
-    prompts_: NDArray[np.str_]
-    image_shape_: tuple[int, ...]
-    pixel_range_: tuple[float, float]
-    pixel_dtype_: np.dtype[np.generic]
-    n_features_in_: int
-    _state: State
-    _solved: dict[str, Solution]
+
+@dataclass(frozen=True, eq=False)
+class FittedDiffusion:
+    """A solved model; it never changes.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        The parameters that it was solved with.
+    statistics : Statistics
+        What the data left.
+    encoder : Encoder
+        Images to latents and back.
+    conditioner : Conditioner
+        Prompts to conditions.
+    unconditional : GaussianDenoiser
+        Denoiser of the pooled moments.
+    conditional : GaussianDenoiser or RegressionDenoiser
+        Denoiser of the prompts: one Gaussian a symbol or style, or the regression on embeddings.
+    undrawn : ndarray of shape (g, d) or None
+        Variances of the styles, in their bases, that are scored but not drawn.
+    pixel_model : PixelModel or None
+        Law of the pixels given the latents; None if the encoder is not linear.
+    contrast : AffineContrast, HistogramContrast or None
+        The last step of decoding.
+    cache : Cache
+        Composed maps and laws, by condition and trajectory.
+    """
+
+    parameters: Parameters
+    statistics: Statistics
+    encoder: Encoder
+    conditioner: Conditioner
+    unconditional: GaussianDenoiser
+    conditional: GaussianDenoiser | RegressionDenoiser
+    undrawn: Array | None
+    pixel_model: PixelModel | None
+    contrast: Contrast | None
+    cache: Cache
 
     @property
-    def prompt_prior_(self) -> Array:
-        check_is_fitted(self)
-        if not isinstance(self.moments_, Moments):
-            raise AttributeError(
-                "joint moments keep no frequency of prompts, neither of embeddings nor of so many prompts "
-                "that one block each would be too large"
+    def d(self) -> int:
+        """Number of entries of a latent."""
+        return int(self.unconditional.mean.shape[1])
+
+    # ------------------------------------------------------------------ what is asked for
+
+    def request(
+        self, prompts: Sequence[Any] | Array, guidance_scale: float | None = None, negative: Any = None
+    ) -> Request:
+        """Return the conditions of checked prompts; None guides as the parameters say."""
+        scale = self.parameters.guidance_scale if guidance_scale is None else guidance_scale
+        if guidance_scale is not None or negative is not None:
+            scale = check_guidance(scale, negative)
+        return self.conditioner.request(prompts, float(scale), negative)
+
+    def trajectory(
+        self,
+        sampler: Any = None,
+        num_steps: int | None = None,
+        every_step: bool = False,
+        strength: float = 1.0,
+    ) -> Trajectory:
+        """Return the trajectory of these settings, where None stands for the parameters'."""
+        found = self.parameters.trajectory
+        if sampler is not None or num_steps is not None or every_step or strength != 1.0:
+            if sampler is None:
+                sampler = found.sampler
+            elif num_steps is None and not isinstance(sampler, Sampler):
+                num_steps = self.parameters.num_steps
+            found = Trajectory(get_sampler(sampler, num_steps), found.schedule, every_step, strength)
+        alpha, sigma = found.start
+        ratio = float(self.unconditional.variance.max()) * (alpha / sigma) ** 2
+        if ratio > TERMINAL_SNR and strength == 1.0 and not found.sampler.keeps_signal:
+            warnings.warn(
+                f"the schedule's first level, alpha={alpha:.3g} and sigma={sigma:.3g}, still holds signal "
+                f"(ratio {ratio:.2g} in the strongest direction), but sampling starts from noise alone: images "
+                "will be too similar; use a schedule that ends in noise",
+                stacklevel=4,
             )
-        weight = self.moments_.weight
-        return np.asarray(weight / weight.sum())
+        return found
 
-    @property
-    def mean_(self) -> Array:
-        return self._image_encoder().mean
+    def task(
+        self,
+        request: Request,
+        seed: _noise.Seed,
+        latents: Array | None,
+        images: NDArray[Any] | None,
+        trajectory: Trajectory,
+    ) -> Task:
+        """Return the task of a request, from given latents or from noised images if there are some."""
+        seeds = _noise.check_seed(seed, len(request), self.parameters.random_state)
+        start = _noise.draw(seeds, len(request), self.d) if latents is None else latents
+        if images is not None:  # alpha z + sigma n = sigma (n + alpha z / sigma)
+            alpha, sigma = trajectory.start
+            start = start + (alpha / sigma) * self.encoder.encode(images)
+        return Task(self.conditioner.choose_styles(request, seeds), start, seeds, trajectory)
 
-    @property
-    def components_(self) -> Array:
-        return self._image_encoder().components
+    # ------------------------------------------------------------------ denoisers, maps and laws
 
-    @property
-    def n_components_(self) -> int:
-        return len(self._image_encoder().components)
+    def denoiser(self, condition: Condition) -> Denoiser:
+        """Return the denoiser of one condition."""
+        parts = [self._part(part) for part, _ in condition]
+        return parts[0] if len(parts) == 1 else Combination(parts, [w for _, w in condition])
 
-    @property
-    def scaling_factor_(self) -> float:
-        return self._image_encoder().scaling_factor
-
-    # ------------------------------------------------------------------ behind the scenes
-
-    def _recipe(self) -> Recipe:
-        return Recipe(
-            self.n_components,
-            self.scale,
-            self.text_encoder,
-            self.n_styles,
-            self.contrast,
-            self.max_memory,
-            0 if self.random_state is None else self.random_state,
-        )
-
-    def _image_encoder(self) -> ImageEncoder:
-        """The encoder, which needs no styles."""
-        check_is_fitted(self)
-        if "solution" in self._solved:
-            return self._solved["solution"].encoder
-        if self._state.styles is None and self.n_styles > 1:
-            return self._recipe().basis(self._state)
-        return self._solution().encoder
-
-    def _solution(self) -> Solution:
-        """What follows from the moments; solved once."""
-        check_is_fitted(self)
-        if self._state.styles is None and self.n_styles > 1:
+    def _part(self, part: Part) -> GaussianDenoiser | RegressionDenoiser:
+        if isinstance(part, StyleMixture):
             raise ValueError(
-                "styles take a second pass: after partial_fit, give the batches to partial_fit_styles, too"
+                f"{part.prompt!r} has {len(part.styles)} styles; name one, as in '{part.prompt}~0'"
             )
-        if "solution" not in self._solved:
-            self._solved["solution"] = self._recipe().solve(self._state)
-        return self._solved["solution"]
+        return self.unconditional if part is None else self.conditional.select(np.array([part]))
 
-    def _check_batch(self, X: Prompts, y: Any, sample_weight: Any, reset: bool) -> Batch:
-        """Check everything that a user may get wrong, before anything is changed."""
-        self._check_params()
-        prompts = check_prompts(X)
-        n = len(prompts) if prompts is not None else _num_samples(X)
-        images = check_images(y, n, None if reset else self.image_shape_) if n else y
-        places: Any = prompts
-        if prompts is None:
-            self._check_kind(strings=False, fitted=not reset)
-            if reset:
-                places = check_array(X, dtype=np.float64, estimator=self)
+    def denoise(self, request: Request, images: NDArray[Any], sigma: float) -> Images:
+        """Return the expected clean images of noisy ones; `sigma` in pixel units."""
+        x = self.encoder.encode(images)
+        level = sigma / getattr(self.encoder, "scaling_factor", 1.0)
+        clean = np.empty_like(x)
+        for members, shape, denoiser in self._groups(request, mixed=True):
+            clean[members] = denoiser(x[members].reshape(shape), 1.0, level).reshape(len(members), -1)
+        return self.encoder.decode(clean)
+
+    def maps(
+        self, prompt: Any, guidance_scale: Any, negative: Any, trajectory: Trajectory
+    ) -> tuple[list[Affine], list[float]]:
+        """Return the composed map of one prompt, or the maps of its styles, and their probabilities."""
+        request = self.request(prompt, guidance_scale, negative)
+        if request.embeddings is None:
+            conditions, weights = zip(*alternatives(request.conditions[0]), strict=True)
+            return self.compose(conditions, trajectory), list(weights)
+        ((_, _, denoiser),) = self._groups(request)
+        return [compose(denoiser, 1, self.d, trajectory)], [1.0]
+
+    def law(
+        self, prompt: Any, guidance_scale: Any, negative: Any, trajectory: Trajectory
+    ) -> Gaussian | Mixture:
+        """Return the law of the latents of one prompt."""
+        maps, weights = self.maps(prompt, guidance_scale, negative, trajectory)
+        laws = [Gaussian(x.offset[0].copy(), x.covariance[0]) for x in maps]
+        return laws[0] if len(laws) == 1 else Mixture(weights, laws)
+
+    def compose(self, conditions: Sequence[Condition], trajectory: Trajectory) -> list[Affine]:
+        """Return the map of each condition, composed once and kept in the cache."""
+        key = trajectory.key
+        found = {c: self.cache.get((c, key)) for c in conditions}
+        if missing := [c for c, x in found.items() if x is None]:
+            found.update(self._compose(missing, trajectory))
+            for c in missing:
+                self._check_range(found[c].rows)
+                self.cache.put((c, key), found[c], found[c].rows.nbytes)
+        return [found[c] for c in conditions]
+
+    def _compose(self, conditions: Sequence[Condition], trajectory: Trajectory) -> dict[Condition, Affine]:
+        """Compose maps; those of plain symbols side by side."""
+        found = {}
+        plain = [c for c in conditions if len(c) == 1 and isinstance(c[0][0], int)]
+        if plain:
+            together = self.conditional.select(np.array([c[0][0] for c in plain]))
+            stack = compose(together, len(plain), self.d, trajectory)
+            # copies: a view would keep the whole stack in memory for as long as one of its maps is kept
+            found.update(
+                (c, replace(stack[i], rows=stack.rows[i : i + 1].copy())) for i, c in enumerate(plain)
+            )
+        for c in conditions:
+            if c not in found:
+                found[c] = compose(self.denoiser(c), 1, self.d, trajectory)
+        return found
+
+    def latent_laws(self, conditions: Sequence[Condition], trajectory: Trajectory) -> LatentLaws:
+        """Return the law of each condition's latents, with the variance that a style leaves undrawn."""
+        key = ("laws", tuple(conditions), trajectory.key)
+        laws: LatentLaws | None = self.cache.get(key)
+        if laws is None:
+            missing = {c: self.cache.get((c, trajectory.key)) for c in conditions}
+            missing.update(self._compose([c for c, x in missing.items() if x is None], trajectory))
+            maps = [missing[c] for c in conditions]
+            covariance = np.concatenate([x.covariance for x in maps])
+            for C, x, condition in zip(covariance, maps, conditions, strict=True):
+                self._check_range(x.rows)
+                if (undrawn := self._undrawn(condition)) is not None:
+                    C += undrawn
+            mean = np.concatenate([x.offset for x in maps])
+            laws = LatentLaws.of(mean, covariance, self.require_pixel_model().floor)
+            self.cache.put(key, laws, laws.nbytes)
+        return laws
+
+    def _undrawn(self, condition: Condition) -> Array | None:
+        """Return the covariance (d, d) that the sampler leaves out of the condition's style, if it has one."""
+        style = condition[0][0]
+        if self.undrawn is None or not isinstance(style, int):
+            return None
+        assert isinstance(self.conditional, GaussianDenoiser) and self.conditional.basis is not None
+        basis = self.conditional.basis[style]
+        return np.asarray((basis * self.undrawn[style]) @ basis.T)
+
+    def require_pixel_model(self) -> PixelModel:
+        """Return the pixel model; a ValueError if the encoder is not linear."""
+        if self.pixel_model is None:
+            raise ValueError(
+                "likelihoods and posteriors of pixels need a linear image encoder; fit on the latents of this "
+                "encoder instead: LinearDiffusion().fit(prompts, encoder.encode(images))"
+            )
+        return self.pixel_model
+
+    # ------------------------------------------------------------------ drawing
+
+    def draw(self, task: Task) -> Array:
+        """Return latents (n, d)."""
+        request, start, seeds, trajectory = task
+        if request.embeddings is not None:
+            gathered = request.gathered()
+            if not trajectory.sampler.stochastic and len(gathered.conditions) * (self.d + 1) > len(request):
+                *_, latents = self.simulate(task)
+                return latents
+            request = gathered
+        latents, composed = np.empty_like(start), []
+        for i, condition in enumerate(request.conditions):
+            members = np.flatnonzero(request.place == i)
+            if self._costs_less_simulated(condition, len(members), trajectory):
+                few = Request(np.zeros(len(members), np.intp), [condition])
+                *_, latents[members] = self.simulate(Task(few, start[members], 0, trajectory))
             else:
-                places = validate_data(self, X, dtype=np.float64, reset=False)
-        else:
-            self._check_kind(strings=True, fitted=not reset)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(
-                sample_weight, places, dtype=np.float64, ensure_non_negative=True
-            )
-            if not sample_weight.any():
-                raise ValueError("sample weights are all zero: at least one image needs a weight")
-        if prompts is None and self.n_styles > 1:
-            raise ValueError("embeddings have no styles: n_styles needs prompts that are strings")
-        return Batch.of(places, images, sample_weight)
+                composed.append((members, condition))
+        maps = self.compose([condition for _, condition in composed], trajectory)
+        added = None
+        if any(x.n_noises for x in maps):
+            added = _noise.draw(seeds, len(start), self.d, _noise.SAMPLER)
+        for (members, _), x in zip(composed, maps, strict=True):
+            latents[members] = x(start[members][None], None if added is None else added[members][None])[0]
+        return self._check_range(latents)
 
-    def _check_kind(self, strings: bool, fitted: bool) -> None:
-        if fitted and strings != bool(self._state.known):
-            has, got = ("strings", "numbers") if self._state.known else ("embeddings", "strings")
-            raise ValueError(f"this model was fitted on prompts that are {has}, got {got}")
+    def _costs_less_simulated(self, condition: Condition, n: int, trajectory: Trajectory) -> bool:
+        """Return whether n flows cost less than a map, which is d flows."""
+        plain = len(condition) == 1 and isinstance(self.conditional, GaussianDenoiser)
+        if plain or not trajectory.sampler.solves_flow or n >= SIMULATED_BELOW * self.d:
+            return False
+        return self.cache.get((condition, trajectory.key)) is None
 
-    def _check_counts(self, state: State) -> None:
-        """Refuse a contrast that needs the pixels' histogram where there is none."""
-        if self.contrast == "histogram" and state.histogram is None:
+    def simulate(self, task: Task) -> Iterator[Array]:
+        """Yield latents (n, d) at every step."""
+        request, start, seeds, trajectory = task
+        fresh = _noise.generators(seeds, len(start))
+        groups = list(self._groups(request))
+        runs = [
+            simulate(denoiser, start[members].reshape(shape), trajectory, [fresh[i] for i in members])
+            for members, shape, denoiser in groups
+        ]
+        for states in zip(*runs, strict=True):
+            latents = np.empty_like(start)
+            for (members, _, _), x in zip(groups, states, strict=True):
+                latents[members] = x.reshape(len(members), -1)
+            yield self._check_range(latents)
+
+    def _groups(
+        self, request: Request, mixed: bool = False
+    ) -> Iterator[tuple[NDArray[np.intp], tuple[int, int, int], Denoiser]]:
+        """Yield the images that share a denoiser, the shape (p, m, d) of their latents, and the denoiser.
+
+        With `mixed`, a mixture of styles has the denoiser of the mixture.
+        """
+        if request.embeddings is None:
+            for i, condition in enumerate(request.conditions):
+                members = np.flatnonzero(request.place == i)
+                ((part, _), *others) = condition
+                denoiser: Any
+                gaussians = self.conditional if isinstance(self.conditional, GaussianDenoiser) else None
+                if mixed and isinstance(part, StyleMixture) and not others and gaussians is not None:
+                    components = gaussians.select(np.array(part.styles))
+                    denoiser = MixtureDenoiser(components, np.array(part.frequencies))
+                else:
+                    denoiser = self.denoiser(condition)
+                yield members, (1, len(members), self.d), denoiser
+            return
+        ((_, weight), *away) = request.conditions[0]
+        step = max(1, SIMULATED_BYTES // (8 * self.d * self.conditional.width))
+        for first in range(0, len(request), step):
+            members = np.arange(first, min(first + step, len(request)))
+            denoiser = self.conditional.select(request.embeddings[members])
+            if away:
+                further = [self._part(part) for part, _ in away]
+                denoiser = Combination([denoiser, *further], [weight, *(w for _, w in away)])
+            yield members, (len(members), 1, self.d), denoiser
+
+    def _check_range(self, latents: Array) -> Array:
+        """Return latents, or rows of maps to them; a ValueError if their images exceed single precision."""
+        if not (np.abs(latents) < self._farthest()).all():
             raise ValueError(
-                'contrast="histogram" needs the histogram of the data\'s pixels, which were not counted; '
-                'fit again with contrast="histogram", or use "affine", which follows from the moments'
+                "these images are beyond the range of numbers; a guidance_scale nearer 1, weights of prompts "
+                "that are positive, and latents of standard deviation 1 keep them within"
             )
+        return latents
 
-    def _request(self, X: Prompts, guidance_scale: float | None, negative: Any) -> Request:
-        """What to draw for these prompts; None guides as the constructor says."""
-        check_is_fitted(self)
-        if guidance_scale is None:
-            guidance_scale = self.guidance_scale
-        prompts = check_prompts(X, weights=True)
-        language = self._solution().language
-        if prompts is not None:
-            self._check_kind(strings=True, fitted=True)
-            return language.request(prompts, guidance_scale, negative)
-        if not self._state.known:
-            X = validate_data(self, X, dtype=np.float64, reset=False)
-        return language.request(check_array(X, dtype=np.float64), guidance_scale, negative)
-
-    def _check_params(self) -> None:
-        n = self.n_components
-        if isinstance(n, bool) or not isinstance(n, int | np.integer):
-            raise TypeError(f"n_components must be an int, got {n!r}")
-        if n < 1:
-            raise ValueError(f"n_components must be 1 or more, got {n}")
-        if not isinstance(self.max_memory, int | float | np.number) or not self.max_memory > 0:
-            raise ValueError(f"max_memory must be a positive number of bytes, got {self.max_memory}")
-        check_text_encoder(self.text_encoder)
-        if isinstance(self.n_styles, bool) or not isinstance(self.n_styles, int | np.integer):
-            raise TypeError(f"n_styles must be an int, got {self.n_styles!r}")
-        if self.n_styles < 1:
-            raise ValueError(f"n_styles must be 1 or more, got {self.n_styles}")
-        check_contrast(self.contrast)
-        check_guidance(self.guidance_scale, None)
-        Plan.of(self.sampler, self.num_steps, self.schedule, self.eta, every_step=False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        solved = {name: replace(one, maps={}, whole={}) for name, one in state.get("_solved", {}).items()}
-        return {**state, "_solved": solved} if "_solved" in state else state
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "_state")
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = True
-        tags.target_tags.required = True
-        tags.target_tags.multi_output = True
-        tags.non_deterministic = True
-        return tags
+    def _farthest(self) -> float:
+        if not isinstance(self.encoder, ImageEncoder):
+            return FARTHEST
+        return FARTHEST / (self.encoder.scaling_factor * max(float(self.encoder.pixel_scale.max()), 1.0))

@@ -1,8 +1,8 @@
-"""Operators: ready-made linear measurements of an image, for :meth:`LinearDiffusion.restore`.
+"""Linear measurements of an image as matrices, for :meth:`LinearDiffusion.restore`.
 
-Each is a sparse matrix A of shape (m, D) for images of D numbers, flattened: y = A x. They multiply:
-``downsampling((14, 14), 2) @ downsampling((28, 28), 2)`` averages twice. What acts on rows and columns alike
-is a Kronecker product, A = A_rows (x) A_columns (x) I, the identity over the channels.
+Each is a sparse matrix A of shape (m, D) for flattened images of D numbers: y = A x. Operators multiply:
+``downsampling((14, 14), 2) @ downsampling((28, 28), 2)`` averages twice. An operator that acts on rows and on
+columns is a Kronecker product, A = A_rows (x) A_columns (x) I, with the identity over the channels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["blurring", "downsampling", "masking"]
 
 
 def masking(mask: ArrayLike) -> scipy.sparse.csr_array:
-    """Leave out the pixels where the mask is True.
+    """Select the pixels where the mask is False.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def masking(mask: ArrayLike) -> scipy.sparse.csr_array:
     Returns
     -------
     scipy.sparse.csr_array of shape (m, D)
-        The m pixels that are left.
+        Rows of the identity for the m pixels that remain.
 
     Examples
     --------
@@ -52,8 +52,9 @@ def downsampling(image_shape: Sequence[int], factor: int) -> scipy.sparse.csr_ar
     Parameters
     ----------
     image_shape : (h, w) or (h, w, c)
+        Shape of one image.
     factor : int
-        It divides h and w.
+        Side of a block; it divides h and w.
 
     Returns
     -------
@@ -75,13 +76,14 @@ def downsampling(image_shape: Sequence[int], factor: int) -> scipy.sparse.csr_ar
 
 
 def blurring(image_shape: Sequence[int], sigma: float) -> scipy.sparse.csr_array:
-    """Blur by a Gaussian: :func:`scipy.ndimage.gaussian_filter` with ``mode="nearest"`` as a matrix.
+    """Blur by a Gaussian kernel: :func:`scipy.ndimage.gaussian_filter` with ``mode="nearest"`` as a matrix.
 
     Parameters
     ----------
     image_shape : (h, w) or (h, w, c)
+        Shape of one image.
     sigma : float
-        Its standard deviation, in pixels; it is cut off at 4 of them.
+        Standard deviation of the kernel, in pixels; the kernel ends at 4 standard deviations.
 
     Returns
     -------

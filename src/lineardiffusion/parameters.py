@@ -1,98 +1,98 @@
-"""Parameters: the constructor's, as JSON and back.
+"""The parameters of a model: checked once, then frozen.
 
-Numbers, names, and the library's own noise schedules by their class and settings. A function, a transformer
-or a random state could only be pickled, and a pickle runs whatever code is in it; they are refused.
+They are those of :class:`lineardiffusion.LinearDiffusion`, where each is described. A fitted model keeps the
+parameters that it was solved with, so parameters that are set on the estimator afterwards take effect at the
+next ``fit``, ``partial_fit`` or ``refit``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import numbers
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from sklearn.utils import check_scalar
 
-from lineardiffusion.fields import Fields
-from lineardiffusion.schedule import Cosine, Karras, RectifiedFlow, Schedule, VPLinear
+from lineardiffusion.diffusion.samplers import Sampler, get_sampler
+from lineardiffusion.diffusion.schedules import get_schedule
+from lineardiffusion.diffusion.trajectory import Trajectory
+from lineardiffusion.encoders.text import check_text_encoder
 
-SCHEDULES: dict[str, type[Schedule]] = {
-    one.__name__: one for one in (Cosine, Karras, RectifiedFlow, VPLinear)
-}
-STEPS_MAX = 10**7  # that a file may ask for: their times are an array
-
-
-def encode_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The constructor's parameters as JSON; a ValueError for one that only a pickle could hold."""
-    if not (parameters["text_encoder"] is None or isinstance(parameters["text_encoder"], str)):
-        raise ValueError(
-            f"text_encoder={parameters['text_encoder']!r} cannot be stored without pickle, which would "
-            'run any code on loading; fit with text_encoder="words" or "positions", or on your own embeddings'
-        )
-    if not isinstance(parameters["random_state"], int | np.integer | None):
-        raise ValueError(
-            f"random_state={parameters['random_state']!r} cannot be stored; "
-            "set_params(random_state=...) to an int or None first"
-        )
-    encoded = {name: _plain(value) for name, value in parameters.items() if name != "schedule"}
-    if encoded["max_memory"] == math.inf:
-        encoded["max_memory"] = "inf"  # which JSON has no number for
-    encoded["scale"] = bool(encoded["scale"])
-    encoded["schedule"] = _encode_schedule(parameters["schedule"])
-    decode_parameters(
-        Fields(encoded, "the model to be saved"), parameters
-    )  # what could not be loaded is refused
-    return encoded
+CONTRASTS = (None, "affine", "histogram")
 
 
-def decode_parameters(fields: Fields, names: Mapping[str, Any]) -> dict[str, Any]:
-    """The constructor's parameters from JSON: of the right types; their values are the model's to check."""
-    fields.only(names)
-    decoded = dict(fields.values)
-    for name in ("n_components", "num_steps", "n_styles"):
-        decoded[name] = fields.size(name)
-    if decoded["num_steps"] > STEPS_MAX:
-        raise ValueError(f"num_steps must be {STEPS_MAX} at most to be stored, got {decoded['num_steps']}")
-    for name in ("eta", "guidance_scale"):
-        fields.number(name)
-    if decoded["max_memory"] == "inf":
-        decoded["max_memory"] = math.inf
-    else:
-        fields.number("max_memory")
-    fields.flag("scale")
-    seed = decoded["random_state"]
-    if seed is not None and (type(seed) is not int or seed < 0):
-        raise ValueError(f"random_state must be null or an int of 0 or more, got {seed!r:.40}")
-    for name in ("sampler", "text_encoder", "contrast"):
-        optional = name != "sampler" and decoded[name] is None
-        if not (optional or isinstance(decoded[name], str)):
-            raise ValueError(f"{name} must be a string, got {decoded[name]!r:.40}")
-    decoded["schedule"] = _decode_schedule(fields)
-    return decoded
+@dataclass(frozen=True)
+class Parameters:
+    """The constructor's parameters of :class:`lineardiffusion.LinearDiffusion`, all checked."""
+
+    n_components: int
+    scale: bool
+    image_encoder: Any
+    text_encoder: Any
+    n_styles: int
+    contrast: str | None
+    schedule: Any
+    sampler: Any
+    num_steps: int
+    guidance_scale: float
+    max_memory: float
+    cache_memory: float
+    random_state: Any
+
+    def __post_init__(self) -> None:
+        for name in ("n_components", "n_styles", "num_steps"):
+            check_integer(getattr(self, name), name)
+        check_scalar(self.max_memory, "max_memory", numbers.Real, min_val=0, include_boundaries="neither")
+        check_scalar(self.cache_memory, "cache_memory", numbers.Real, min_val=0)
+        if self.image_encoder is not None and not (
+            hasattr(self.image_encoder, "encode") and hasattr(self.image_encoder, "decode")
+        ):
+            raise TypeError(
+                f"image_encoder must have encode and decode, got {self.image_encoder!r}; for a basis use "
+                "ImageEncoder.from_basis"
+            )
+        check_text_encoder(self.text_encoder)
+        if self.contrast not in CONTRASTS:
+            raise ValueError(f'contrast must be None, "affine" or "histogram", got {self.contrast!r}')
+        check_guidance(self.guidance_scale)
+        _ = self.trajectory.levels
+
+    @cached_property
+    def trajectory(self) -> Trajectory:
+        """The sampler and the schedule of the model."""
+        steps = None if isinstance(self.sampler, Sampler) else self.num_steps
+        return Trajectory(get_sampler(self.sampler, steps), get_schedule(self.schedule))
+
+    @property
+    def shares_words(self) -> bool:
+        """Whether prompts share words, and so styles."""
+        return self.text_encoder not in (None, "onehot")
+
+    @property
+    def seed_of_styles(self) -> Any:
+        """The random state of k-means."""
+        return 0 if self.random_state is None else self.random_state
+
+    def raw(self) -> dict[str, Any]:
+        """Return the parameters as the constructor takes them."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
-def _plain(value: Any) -> Any:
-    """A number of numpy as Python's."""
-    return value.item() if isinstance(value, np.generic) else value
+def check_integer(value: Any, name: str, min_val: int = 1) -> int:
+    """Return an int of `min_val` or more."""
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    return int(check_scalar(value, name, numbers.Integral, min_val=min_val))
 
 
-def _encode_schedule(schedule: Any) -> Any:
-    if isinstance(schedule, str):
-        return schedule
-    name = type(schedule).__name__
-    if SCHEDULES.get(name) is not type(schedule) or set(vars(schedule)) != set(vars(type(schedule)())):
-        raise ValueError(
-            f"schedule={schedule!r} cannot be stored without pickle; use a name or one of "
-            f"{', '.join(SCHEDULES)}, or set_params(schedule=...) before you save and after you load"
-        )
-    return {"class": name, **{key: _plain(value) for key, value in vars(schedule).items()}}
-
-
-def _decode_schedule(fields: Fields) -> str | Schedule:
-    if isinstance(name := fields.raw("schedule"), str):
-        return name
-    stored = fields.section("schedule")
-    found = SCHEDULES[stored.text("class", SCHEDULES)]
-    stored.only(["class", *vars(found())])
-    for setting in vars(found()):
-        stored.number(setting)
-    return found(**{name: value for name, value in stored.values.items() if name != "class"})
+def check_guidance(guidance_scale: Any, negative_prompt: Any = None) -> float:
+    """Return the guidance scale as a float; a negative prompt needs one other than 1."""
+    if isinstance(guidance_scale, bool) or not isinstance(guidance_scale, int | float | np.number):
+        raise TypeError(f"guidance_scale must be a number, got {guidance_scale!r}")
+    if not np.isfinite(guidance_scale):
+        raise ValueError(f"guidance_scale must be finite, got {guidance_scale!r}")
+    if negative_prompt is not None and guidance_scale == 1.0:
+        raise ValueError("negative_prompt needs a guidance_scale other than 1, which is no guidance")
+    return float(guidance_scale)

@@ -20,7 +20,7 @@ from sklearn.decomposition import PCA
 from lineardiffusion import metrics
 from lineardiffusion.cli.program import answer, as_json, load, note, progress, quiet
 from lineardiffusion.cli.source import open_source
-from lineardiffusion.moments import Array
+from lineardiffusion._arrays import Array
 
 _JUDGED_BY = 10_000  # real images that the classifier and the components are made from
 _COMPONENTS = 64

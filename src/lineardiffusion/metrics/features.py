@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import pairwise_distances_chunked
 from sklearn.neighbors import NearestNeighbors
 
-from lineardiffusion.gaussian import Gaussian
+from lineardiffusion.distributions.gaussian import Gaussian
 from lineardiffusion.metrics.rows import check_features, check_same_width
 
 WORKING_MEMORY = 64  # MiB of distances at a time

@@ -19,15 +19,15 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 
-from lineardiffusion.mixture import Mixture
-from lineardiffusion.moments import Array
+from lineardiffusion.distributions.mixture import Mixture
+from lineardiffusion._arrays import Array
 from lineardiffusion.plot.sheet import Look, check_pictures, grid, lay_out
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lineardiffusion.model import LinearDiffusion
+    from lineardiffusion.estimator import LinearDiffusion
 
 
 def components(ld: LinearDiffusion, n: int = 20, *, columns: int = 10) -> Figure:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from lineardiffusion.model import LinearDiffusion
+    from lineardiffusion.estimator import LinearDiffusion
 
 FRAME_MS, LAST_MS = 80, 2000  # how long a frame stays: GIF counts in tens of milliseconds
 _FORMATS = {".gif": "GIF", ".png": "PNG", ".apng": "PNG"}

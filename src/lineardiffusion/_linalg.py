@@ -1,0 +1,109 @@
+"""Factorisations of many small matrices: one BLAS thread each, the matrices side by side.
+
+A prompt or a style has a covariance of its own, and a model hundreds of them, each of order 100 or so. BLAS
+would split every single one among its threads, which then wait for each other more than they work. So the
+stack is split instead, and the result is the same bit for bit on any number of cores.
+
+The number of BLAS threads belongs to the whole process (threadpoolctl). The first user of :func:`one_thread`
+sets it to 1 and the last one sets it back, so threads that overlap neither wait for each other nor leave
+another number behind.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, TypeVar
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from lineardiffusion._arrays import Array
+
+PARTS = 4  # parts of a stack for each thread, so that no thread waits long for the last
+T = TypeVar("T")
+
+
+class _BlasLimit:
+    """The limit of one BLAS thread, shared by all threads that ask for it at the same time."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.before: list[tuple[Any, int]] = []  # each BLAS library, and the threads that the user allows it
+
+    def enter(self) -> int:
+        """Limit BLAS to one thread; return how many threads the user allows."""
+        with self.lock:
+            if not self.users:
+                self.before = [(blas, blas.num_threads) for blas in _blas().lib_controllers]
+                for blas, _ in self.before:
+                    blas.set_num_threads(1)
+            self.users += 1
+            return max((threads for _, threads in self.before), default=1)
+
+    def leave(self) -> None:
+        """Lift the limit when nobody needs it any more, unless the user set another one meanwhile."""
+        with self.lock:
+            self.users -= 1
+            if not self.users:
+                self._lift()
+
+    def after_fork(self) -> None:
+        """Lift the limit in a child process: the threads that needed it are not there."""
+        self.lock = threading.Lock()
+        if self.users:
+            self.users = 0
+            self._lift()
+
+    def _lift(self) -> None:
+        for blas, threads in self.before:
+            if blas.num_threads == 1:
+                blas.set_num_threads(threads)
+
+
+_limit = _BlasLimit()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_limit.after_fork)
+
+
+@contextmanager
+def one_thread() -> Iterator[int]:
+    """Let BLAS use one thread inside the block; yield how many threads the user allows it."""
+    threads = _limit.enter()
+    try:
+        yield threads
+    finally:
+        _limit.leave()
+
+
+def eigh(matrices: Array) -> tuple[Array, Array]:
+    """Return eigenvalues (g, d), ascending, and eigenvectors (g, d, d) of symmetric matrices (g, d, d)."""
+    found = split(np.linalg.eigh, matrices)
+    return np.concatenate([w for w, _ in found]), np.concatenate([Q for _, Q in found])
+
+
+def cholesky(matrices: Array) -> Array:
+    """Return lower triangular Cholesky factors of positive definite matrices (g, d, d)."""
+    return np.concatenate(split(np.linalg.cholesky, matrices))
+
+
+def split(function: Callable[[Array], T], matrices: Array) -> list[T]:
+    """Apply a function to parts of a stack, side by side, with one BLAS thread each; results in order."""
+    with one_thread() as threads:
+        parts = np.array_split(matrices, max(min(PARTS * threads, len(matrices)), 1))
+        if len(parts) == 1 or threads == 1:
+            return [function(part) for part in parts]
+        with ThreadPoolExecutor(threads) as pool:  # each in the caller's context, for numpy.errstate
+            waiting = [pool.submit(contextvars.copy_context().run, function, part) for part in parts]
+            return [one.result() for one in waiting]
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")

@@ -1,0 +1,79 @@
+"""Seeds and the noise that is drawn from them.
+
+``seed=137`` is ``numpy.random.default_rng(137)``, drawn row by row: image i is the same in a batch of any
+size, and the noise is that of the original. A list of seeds gives each image a generator of its own, so
+image i depends on seed i alone; the first image of a seed is the same either way.
+
+The noise that a stochastic sampler adds, the choice of a style and the draws of a posterior come from streams
+of their own (spawn keys of the seed), so the starting noise is the same whatever the sampler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from lineardiffusion._arrays import Array
+
+Seed: TypeAlias = "int | Sequence[int] | None"
+
+START, SAMPLER, PROMPTS, STYLES = (), (1,), (2,), (3,)  # streams of one seed
+LATENT, DISCARDED, MEASURED, CHOSEN = (4,), (5,), (6,), (7,)  # streams for draws from a posterior
+
+
+def check_seed(seed: Seed, n: int, random_state: object = None) -> int | list[int]:
+    """Return the seed as one int, or as one int for each of `n` images.
+
+    None stands for the model's `random_state`; if both are None, a fresh random seed is used.
+
+    Raises
+    ------
+    ValueError
+        For a negative seed, one that is no int, or a list of another length than `n`.
+    """
+    if seed is None:
+        if isinstance(random_state, int | np.integer):
+            return _whole(random_state)
+        return int(check_random_state(random_state).randint(2**31))
+    if np.ndim(seed) == 0:
+        return _whole(seed)
+    seeds = [_whole(one) for one in seed]  # type: ignore[union-attr]
+    if len(seeds) != n:
+        raise ValueError(f"{len(seeds)} seeds for {n} images; pass one int an image, or one for all")
+    return seeds
+
+
+def generator(seed: int, stream: tuple[int, ...] = START) -> np.random.Generator:
+    """Return the generator of one stream of a seed."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=stream))
+
+
+def draw(seed: int | list[int], n: int, d: int, stream: tuple[int, ...] = START) -> Array:
+    """Draw standard normal noise, one row an image, shape (n, d)."""
+    if isinstance(seed, int):
+        return generator(seed, stream).normal(size=(n, d))
+    rows = [generator(one, stream).normal(size=d) for one in seed]
+    return np.reshape(rows, (n, d))
+
+
+def uniform(seed: int | list[int], n: int, stream: tuple[int, ...]) -> Array:
+    """Draw uniform numbers between 0 and 1, one an image, shape (n,)."""
+    if isinstance(seed, int):
+        return generator(seed, stream).random(n)
+    return np.array([generator(one, stream).random() for one in seed])
+
+
+def generators(seed: int | list[int], n: int) -> list[np.random.Generator]:
+    """Return one generator an image, for a stochastic sampler that is simulated step by step."""
+    if isinstance(seed, int):
+        return [generator(seed, (*SAMPLER, i)) for i in range(n)]
+    return [generator(one, (*SAMPLER, 0)) for one in seed]
+
+
+def _whole(seed: object) -> int:
+    if isinstance(seed, bool | np.bool_) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"a seed must be an int of 0 or more, or a list of them, or None; got {seed!r}")
+    return int(seed)

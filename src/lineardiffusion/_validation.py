@@ -1,0 +1,152 @@
+"""Checks of prompts and images, shared by everything that takes them from a user.
+
+Every check returns the value in the form that the library works with, or raises an error that says what was
+wrong, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import _check_sample_weight
+
+from lineardiffusion._arrays import ROWS, Array
+
+
+def check_prompts(X: object, weights: bool = False) -> list[Any] | None:
+    """Return the prompts as a list of str, or None when X is numbers, which are to be checked as embeddings.
+
+    With `weights`, a mapping of prompts to weights may stand for a prompt.
+
+    Raises
+    ------
+    TypeError
+        For a bare string.
+    ValueError
+        For no prompts at all, numbers in one dimension, or a mixture of strings and others.
+    """
+    if isinstance(X, str):
+        raise TypeError(f"prompts must be a list of strings, got the bare string {X!r}; use [{X!r}]")
+    if isinstance(X, list | tuple) and not len(X):
+        raise ValueError("no prompts: expected at least one, got an empty list")
+    if isinstance(X, np.ndarray) and X.dtype.kind == "U" and X.ndim == 1 and len(X):
+        return [str(prompt) for prompt in X]
+    if X is None or isinstance(X, int | float | np.generic):
+        raise TypeError(f"prompts must be a list of strings (or an array of embeddings), got {X!r}")
+    if getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__"):
+        if getattr(X, "ndim", 1) > 2:
+            raise ValueError(
+                f"prompts come first, then images; got an array of shape {np.shape(X)} for the prompts"
+            )
+        if isinstance(X, np.ndarray) and X.dtype.kind in "US":
+            raise ValueError(f"prompts must be one list of strings, got an array of shape {X.shape}")
+        return None
+    prompts: list[Any] = list(X)  # type: ignore[call-overload]
+    kinds = set(map(type, prompts))
+    if weights and any(issubclass(kind, Mapping) for kind in kinds):
+        kinds = {kind for kind in kinds if not issubclass(kind, Mapping)} or {str}
+        if all(issubclass(kind, str) for kind in kinds):
+            return prompts
+    if kinds and all(issubclass(kind, str) for kind in kinds):
+        return list(map(str, prompts))
+    if any(issubclass(kind, str) for kind in kinds):
+        odd = next(prompt for prompt in prompts if not isinstance(prompt, str))
+        raise ValueError(f"prompts must all be strings, got {odd!r} among them")
+    if any(issubclass(kind, list | tuple | np.ndarray) for kind in kinds) and isinstance(
+        np.ravel(prompts[0])[0] if np.size(prompts[0]) else None, str
+    ):
+        raise ValueError("prompts must be one list of strings, got a list of lists")
+    if kinds and all(issubclass(kind, bytes) for kind in kinds):
+        raise ValueError("prompts must be strings, got bytes; decode them")
+    if kinds and all(issubclass(kind, int | float | np.number) for kind in kinds):
+        raise ValueError(
+            f"prompts must be strings, got the numbers {prompts[:3]}...; pass "
+            "[str(label) for label in labels]. Reshape your data to (n, 1) if they are an embedding"
+        )
+    return None
+
+
+def check_images(
+    images: object, n: int, image_shape: tuple[int, ...] | None = None, missing: bool = False
+) -> NDArray[np.generic]:
+    """Return the images as an ndarray of shape (n, \\*image_shape) with finite, real pixels.
+
+    With `missing`, NaN stands for a missing pixel.
+
+    Raises
+    ------
+    ValueError
+        For another number of images than prompts, another shape, no pixels, pixels that are not
+        numbers, or NaN or infinite ones.
+    """
+    if images is None:
+        raise ValueError("fit requires y to be passed, but the target y is None: pass the images")
+    if hasattr(images, "toarray"):
+        raise TypeError("images must be a dense array, got a sparse matrix; call .toarray() on it")
+    try:
+        array = np.asarray(images)
+    except ValueError as error:
+        raise ValueError("images must all have the same shape (n, h, w) or (n, h, w, c)") from error
+    if array.dtype.kind in "US" or (
+        array.dtype.kind == "O" and array.size and isinstance(array.flat[0], str)
+    ):
+        raise ValueError("prompts come first, then images; got strings for the images")
+    if array.dtype.kind == "O":
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError("images must be an array of numbers, got Python objects") from error
+    if array.dtype.kind not in "buif":
+        kind = "Complex data not supported: " if array.dtype.kind == "c" else ""
+        raise ValueError(f"{kind}images must hold real numbers, got dtype {array.dtype}")
+    if array.ndim == 0 or len(array) != n:
+        found = "a single number" if array.ndim == 0 else f"{len(array)} images"
+        raise ValueError(f"{n} prompts need {n} images, got {found}; pass one prompt an image")
+    if array[0].size == 0:
+        raise ValueError(f"images have no pixels: got the shape {array.shape}")
+    if image_shape is not None and array.shape[1:] != image_shape:
+        raise ValueError(
+            f"images have the shape {array.shape[1:]}, but this model was fitted on images of "
+            f"{image_shape}; resize them, or fit a model of their own"
+        )
+    if array.dtype.kind == "f":
+        peak = 0.0
+        for start in range(0, n, ROWS):
+            block = array[start : start + ROWS]
+            fine = np.isfinite(block) | (np.isnan(block) if missing else False)
+            peak = max(peak, float(np.abs(np.nan_to_num(block) if missing else block).max()))
+            if not fine.all():
+                first = start + int(np.argmin(fine.reshape(len(fine), -1).all(axis=1)))
+                raise ValueError(
+                    f"images must have finite pixels, but image {first} holds NaN or infinity; "
+                    "remove or repair it"
+                )
+        if peak > 1e150:
+            raise ValueError(f"pixels as large as {peak:.3g} cannot be squared; divide the images")
+        if array.itemsize < 8 and not 1e-15 < peak < 1e15:
+            array = array.astype(np.float64)  # whose squares float32 would not hold
+    return array
+
+
+def check_sample_weight(sample_weight: ArrayLike, rows: Any) -> Array:
+    """Return sample weights (n,) as float64, not negative and not all 0."""
+    weight: Array = _check_sample_weight(sample_weight, rows, dtype=np.float64, ensure_non_negative=True)
+    if not weight.any():
+        raise ValueError("sample weights are all zero: at least one image needs a weight")
+    return weight
+
+
+def check_mask(mask: ArrayLike, n: int, image_shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return a mask of one image or of n images as (n, D)."""
+    array = np.asarray(mask)
+    if array.dtype != bool:
+        raise TypeError(f"mask must be bool, True where a pixel is missing; got {array.dtype}")
+    if array.shape not in (image_shape, (n, *image_shape)):
+        raise ValueError(
+            f"mask must have the shape {image_shape}, one for all images, or {(n, *image_shape)}, one an image; "
+            f"got {array.shape}"
+        )
+    return np.broadcast_to(array, (n, *image_shape)).reshape(n, -1)

@@ -1,0 +1,162 @@
+"""Affine maps as objects: a whole trajectory in one matrix.
+
+    x = z M + b + n R,        z, n ~ N(0, I) independent
+
+z is the starting noise, M (d, d) and b (d,) the map, and R (d, d) a root of the covariance R^T R of the noise
+that a stochastic sampler adds. An affine map is determined by its values at a few points: the rows of M are
+the images of the basis vectors, b is the image of the origin. So the object keeps those rows, one below the
+other. A linear operation on x is the same operation on every row; a constant changes the last row only:
+
+    rows = [M; R; b],     c x -> c rows,     x + y -> rows_x + rows_y,     x A -> rows A
+
+A sampler that is plain arithmetic on x (``c * x``, ``x + y``, ``x @ A``, ``x + b``) therefore runs on a
+batch of latents and on an affine map alike. When every step is diagonal, in the eigenbasis of the prompt's
+covariance, M and R are diagonal too, one row each, and ``x * gain`` takes the place of ``x @ A``.
+
+Fresh noise, x + tau n', adds tau^2 I to R^T R. The new root is one of the sum only, so a map from before the
+noise cannot be added to a map from after it; each map counts its noises and refuses. (Two maps with different
+noises of equal number are not told apart; a sampler has one state, and never adds such maps.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from lineardiffusion._arrays import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """The affine maps of p prompts at once, ``x = z M + b + n R``.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (p, r, d)
+        Images of the basis vectors, then the rows of R once there is noise, then the image of the origin.
+    diagonal : bool
+        Whether M and R are diagonal, each kept as one row.
+    n_noises : int
+        Number of times that noise was added.
+
+    Examples
+    --------
+    >>> x = Affine.identity(1, 2)
+    >>> y = 3.0 * x + np.array([[[1.0, 0.0]]])
+    >>> y.matrix[0]
+    array([[3., 0.],
+           [0., 3.]])
+    >>> y(np.array([[[1.0, 1.0]]]))
+    array([[[4., 3.]]])
+    """
+
+    rows: Array
+    diagonal: bool = False
+    n_noises: int = 0
+
+    __array_ufunc__: ClassVar[None] = None  # so that ndarray * Affine calls Affine.__rmul__
+
+    @classmethod
+    def identity(cls, p: int, d: int, *, diagonal: bool = False) -> Affine:
+        """Return the map x = z for p prompts in d dimensions."""
+        matrix = np.ones((1, d)) if diagonal else np.eye(d)
+        rows = np.concatenate([matrix, np.zeros((1, d))])
+        return cls(np.repeat(rows[None], p, axis=0), diagonal)
+
+    def __mul__(self, gain: float | Array) -> Affine:
+        """Scale by a number; by a gain (p, 1, d) entry by entry when the map is diagonal."""
+        if isinstance(gain, np.ndarray) and gain.ndim and not self.diagonal:
+            raise TypeError("a full affine map takes a matrix, x @ A, not a gain an entry")
+        return Affine(self.rows * gain, self.diagonal, self.n_noises)
+
+    __rmul__ = __mul__
+
+    def __matmul__(self, matrix: Array) -> Affine:
+        """Multiply by matrices of shape (d, d) or (p, d, d) on the right."""
+        if self.diagonal:
+            raise TypeError("a diagonal affine map takes a gain an entry, not a matrix")
+        return Affine(self.rows @ matrix, False, self.n_noises)
+
+    def __add__(self, other: Affine | Array) -> Affine:
+        """Add a map of the same noises, or a constant of shape (p, 1, d)."""
+        if isinstance(other, Affine):
+            if self.n_noises != other.n_noises:
+                raise ValueError(
+                    "these affine maps have different noise: one is from before noise was added, the other "
+                    "from after; add noise last in a step"
+                )
+            return Affine(self.rows + other.rows, self.diagonal, self.n_noises)
+        rows = self.rows.copy()
+        rows[:, -1:] += other
+        return Affine(rows, self.diagonal, self.n_noises)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Affine) -> Affine:
+        return self + (-1.0) * other
+
+    def with_noise(self, tau: float) -> Affine:
+        """Return ``x + tau n`` with fresh noise n ~ N(0, I), tau above 0."""
+        matrix, root, offset = np.split(self.rows, [self._size, -1], axis=1)
+        if not root.size:
+            root = np.zeros_like(matrix)
+        if self.diagonal:
+            root = np.hypot(root, tau)
+        else:
+            covariance = root.mT @ root + tau**2 * np.eye(self._size)
+            root = np.asarray(np.linalg.cholesky(covariance).mT)
+        rows = np.concatenate([matrix, root, offset], axis=1)
+        return Affine(rows, self.diagonal, self.n_noises + 1)
+
+    def rotate(self, basis: Array) -> Affine:
+        """Return the full map of x of a diagonal map in coordinates ``u = x Q``, Q = `basis` (p, d, d).
+
+        M = Q diag(gain) Q^T, and R alike: the noise n is isotropic, so its law is the same in both.
+        """
+        if not self.diagonal:
+            raise TypeError("only a diagonal affine map rotates; use x @ A on a full one")
+        gains, offset = self.rows[:, :-1], self.rows[:, -1:]
+        blocks = [(basis * gain[:, None]) @ basis.mT for gain in np.moveaxis(gains, 1, 0)]
+        return Affine(np.concatenate([*blocks, offset @ basis.mT], axis=1), False, self.n_noises)
+
+    def __call__(self, z: Array, n: Array | None = None) -> Array:
+        """Return values (p, m, d) at starting noise `z` (p, m, d) and sampler noise `n` (p, m, d), or none."""
+        x: Array = z @ self.matrix + self.offset[:, None]
+        return x if n is None else x + n @ self.root
+
+    @property
+    def _size(self) -> int:
+        return 1 if self.diagonal else self.rows.shape[-1]
+
+    @property
+    def matrix(self) -> Array:
+        """M, shape (p, d, d)."""
+        return _as_matrices(self.rows[:, : self._size], self.diagonal)
+
+    @property
+    def root(self) -> Array:
+        """R, shape (p, d, d); zero without noise."""
+        if not self.n_noises:
+            return np.zeros_like(self.matrix)
+        return _as_matrices(self.rows[:, self._size : -1], self.diagonal)
+
+    @property
+    def offset(self) -> Array:
+        """b, shape (p, d)."""
+        return self.rows[:, -1]
+
+    @property
+    def covariance(self) -> Array:
+        """Covariance of x over z and n, M^T M + R^T R, shape (p, d, d)."""
+        covariance: Array = self.matrix.mT @ self.matrix
+        return covariance + self.root.mT @ self.root if self.n_noises else covariance
+
+    def __getitem__(self, p: int) -> Affine:
+        """Return the map of one prompt, as a stack of one."""
+        return Affine(self.rows[p : p + 1], self.diagonal, self.n_noises)
+
+
+def _as_matrices(block: Array, diagonal: bool) -> Array:
+    return block[:, 0, :, None] * np.eye(block.shape[-1]) if diagonal else block

@@ -1,0 +1,145 @@
+"""Denoisers: the expected clean latent, in closed form from moments.
+
+A denoiser answers D(x; alpha, sigma) for x = alpha z + sigma n. It is the linear regression of z on the noisy
+latent, the prompt and their products, with the error averaged over the data and over ALL noise n ~ N(0, I).
+Noise enters the normal equations through its covariance alone, so moments suffice and no noise is drawn
+(Chen et al. 2012, marginalised denoising autoencoders).
+
+With one symbol a prompt (:class:`GaussianDenoiser`) the regression separates into one block a prompt, which
+is the posterior mean of a Gaussian with the prompt's mean m and covariance C = Q diag(l) Q^T:
+
+    D(x) = m + alpha C (alpha^2 C + sigma^2 I)^-1 (x - alpha m)                                      (1)
+
+The probability-flow ODE (Song et al. 2021, eq. 13) of this denoiser keeps alpha m and scales each
+eigendirection by the ratio of its standard deviations. From one noise level to another, exactly,
+
+    x' = alpha' m + sum_k sqrt((alpha'^2 l_k + sigma'^2) / (alpha^2 l_k + sigma^2)) q_k q_k^T (x - alpha m)
+                                                                                                     (2)
+
+In the coordinates u = x Q both are diagonal: ``basis`` is None then, and a product costs d instead of d^2.
+
+References
+----------
+Chen, Xu, Weinberger and Sha (2012), Marginalized denoising autoencoders for domain adaptation. ICML.
+Song et al. (2021), Score-based generative modeling through stochastic differential equations. ICLR.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from lineardiffusion._arrays import Array
+from lineardiffusion._linalg import eigh
+from lineardiffusion.diffusion.affine import Affine
+from lineardiffusion.statistics.moments import Moments
+
+State = TypeVar("State", Array, Affine)
+
+
+class Denoiser(Protocol):
+    """The interface of a denoiser. States are latents (p, m, d) or affine maps of p prompts."""
+
+    def __call__(self, x: State, alpha: float, sigma: float) -> State:
+        """Return the expected clean latent of x = alpha z + sigma n, sigma > 0."""
+        ...
+
+    def flow(self, x: State, start: tuple[float, float], end: tuple[float, float]) -> State:
+        """Solve the probability-flow ODE from one level ``(alpha, sigma)`` to another."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianDenoiser:
+    """The denoiser of p Gaussians, equations (1) and (2).
+
+    Attributes
+    ----------
+    mean : ndarray of shape (p, d)
+        m, in the coordinates of the denoiser.
+    variance : ndarray of shape (p, d)
+        The eigenvalues l.
+    basis : ndarray of shape (p, d, d), default=None
+        The eigenvectors Q as columns; None when x is given in their coordinates.
+    """
+
+    mean: Array
+    variance: Array
+    basis: Array | None = None
+
+    @classmethod
+    def from_moments(cls, moments: Moments) -> GaussianDenoiser:
+        """Build the denoiser of one Gaussian a group, with the group's mean and covariance."""
+        variance, basis = eigh(moments.covariance)
+        return cls(moments.mean, np.maximum(variance, 0.0), basis)
+
+    def select(self, prompts: NDArray[Any]) -> GaussianDenoiser:
+        """Return the denoiser of some of the prompts, in this order."""
+        basis = None if self.basis is None else self.basis[prompts]
+        return GaussianDenoiser(self.mean[prompts], self.variance[prompts], basis)
+
+    @property
+    def width(self) -> int:
+        """Larger side of a prompt's matrices."""
+        return int(self.mean.shape[1])
+
+    def diagonal(self) -> GaussianDenoiser:
+        """Return the same denoiser in each prompt's eigenbasis, for states ``x @ basis``."""
+        if self.basis is None:
+            return self
+        return GaussianDenoiser((self.mean[:, None] @ self.basis)[:, 0], self.variance)
+
+    def __call__(self, x: State, alpha: float, sigma: float) -> State:
+        gain = alpha * self.variance / (alpha**2 * self.variance + sigma**2)
+        return self._scale(x, gain, alpha, 1.0)
+
+    def flow(self, x: State, start: tuple[float, float], end: tuple[float, float]) -> State:
+        (alpha, sigma), (alpha_end, sigma_end) = start, end
+        if sigma == 0.0 and not self.variance.all():
+            raise ValueError("the flow from no noise at all is not defined in directions of no variance")
+        ratio = (alpha_end**2 * self.variance + sigma_end**2) / (alpha**2 * self.variance + sigma**2)
+        return self._scale(x, np.sqrt(ratio), alpha, alpha_end)
+
+    def _scale(self, x: State, gain: Array, alpha: float, alpha_end: float) -> State:
+        """Return ``alpha_end m + Q diag(gain) Q^T (x - alpha m)``."""
+        if self.basis is None:
+            return x * gain[:, None] + ((alpha_end - alpha * gain) * self.mean)[:, None]
+        matrix = (self.basis * gain[:, None]) @ self.basis.mT
+        centre = self.mean[:, None]
+        return x @ matrix + (alpha_end * centre - alpha * centre @ matrix)
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureDenoiser:
+    """The posterior mean under a mixture of k Gaussians: not linear, so for latents only, not for maps.
+
+    It is the mean of the Gaussians' posterior means, weighted by the posterior probabilities of the Gaussians,
+    which are proportional to w_k N(x; alpha m_k, alpha^2 C_k + sigma^2 I).
+
+    Attributes
+    ----------
+    components : GaussianDenoiser
+        Denoiser of the k Gaussians.
+    weights : ndarray of shape (k,)
+        Prior probabilities w_k.
+    """
+
+    components: GaussianDenoiser
+    weights: Array
+
+    def __call__(self, x: Array, alpha: float, sigma: float) -> Array:
+        """Return the expected clean latents (1, m, d) of `x` (1, m, d)."""
+        mean, basis = self.components.mean, self.components.basis
+        centred = x - alpha * mean[:, None]
+        rotated = centred if basis is None else centred @ basis
+        variance = alpha**2 * self.components.variance + sigma**2
+        log_prob = -0.5 * (
+            (rotated**2 / variance[:, None]).sum(axis=2) + np.log(variance).sum(axis=1)[:, None]
+        )
+        share = softmax(log_prob + np.log(self.weights)[:, None], axis=0)
+        answers = self.components(np.broadcast_to(x, (len(mean), *x.shape[1:])), alpha, sigma)
+        return np.asarray((share[:, :, None] * answers).sum(axis=0, keepdims=True))

@@ -1,0 +1,78 @@
+"""The probability-flow ODE of any denoiser, solved numerically.
+
+The flow of a Gaussian has a closed form (denoisers.py). The flow of a sum of denoisers has none, because its
+matrices at different noise levels do not commute. In y = x / alpha and u = log(sigma / alpha) it is
+
+    dy/du = y - D(y; 1, e^u),
+
+and for w = y cos, where tan = e^u and so w = cos z + sin n, it is not stiff at either end:
+
+    dw/du = cos^2 w - cos D(w; cos, sin)
+
+The right-hand side vanishes at both ends, where one step is as good as many, and changes on the scale of one
+unit of u between them. The method is Dormand and Prince's of order 8 with adaptive steps, each with an error
+below ``TOLERANCE`` of the latents' unit. On an affine map all rows are solved for at once.
+
+References
+----------
+Hairer, Norsett and Wanner (1993), Solving ordinary differential equations I. Section II.5.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from scipy.integrate import solve_ivp
+
+from lineardiffusion._arrays import Array
+from lineardiffusion.diffusion.affine import Affine
+from lineardiffusion.diffusion.denoisers import Denoiser, State
+
+TOLERANCE = 1e-8  # of a step, in the latents' unit; the whole solution stays within 1e-6
+NOISE_ONLY, NO_NOISE = 1e6, 1e-7  # sigma / alpha beyond which one step does for the rest
+
+
+def integrate(denoise: Denoiser, x: State, start: tuple[float, float], end: tuple[float, float]) -> State:
+    """Solve the flow of `denoise` for `x` from one level ``(alpha, sigma)`` to another."""
+    (alpha, sigma), (alpha_end, sigma_end) = start, end
+    ratio = sigma / alpha if alpha else math.inf
+    ratio_end = sigma_end / alpha_end if alpha_end else math.inf
+    first, last = min(ratio, NOISE_ONLY), min(max(ratio_end, NO_NOISE), NOISE_ONLY)
+    x0 = denoise(x, alpha, sigma)
+    w = (1.0 / math.hypot(1.0, first)) * ((first / sigma) * x + (1.0 - first * alpha / sigma) * x0)
+    if first != last:
+        w = _solve(denoise, w, math.log(first), math.log(last))
+    y = math.hypot(1.0, last) * w
+    if ratio_end == last:
+        return alpha_end * y
+    x0 = denoise(y, 1.0, last)
+    return (sigma_end / last) * y + (alpha_end - sigma_end / last) * x0
+
+
+def _solve(denoise: Denoiser, w: State, u: float, u_end: float) -> State:
+    rows = w.rows if isinstance(w, Affine) else w
+
+    def state(flat: Array) -> State:
+        values = flat.reshape(rows.shape)
+        return replace(w, rows=values) if isinstance(w, Affine) else values
+
+    def slope(u: float, flat: Array) -> Array:
+        x = state(flat)
+        cos = 1.0 / math.hypot(1.0, math.exp(u))
+        x = cos**2 * x - cos * denoise(x, cos, cos * math.exp(u))
+        return (x.rows if isinstance(x, Affine) else x).ravel()
+
+    if np.isfinite(rows).all():
+        with np.errstate(over="ignore", invalid="ignore"):
+            solution = solve_ivp(
+                slope, (u, u_end), rows.ravel(), method="DOP853", t_eval=[u_end], max_step=4.0,
+                rtol=TOLERANCE, atol=TOLERANCE,
+            )  # fmt: skip
+        if solution.success and np.isfinite(solution.y).all():
+            return state(np.ascontiguousarray(solution.y[:, -1]))
+    raise ValueError(
+        "the probability-flow ODE has no solution within the range of numbers; use a guidance_scale nearer 1, "
+        "or weights of prompts that are positive"
+    )

@@ -1,0 +1,219 @@
+"""Noise schedules: maps t -> (alpha, sigma).
+
+    z_t = alpha_t z + sigma_t n,        n ~ N(0, I)
+
+from pure noise at t_max to the latent itself at t = 0, where alpha = 1 and sigma = 0. Samplers never see
+betas. With b(t) = 0.1 + 19.9 t:
+
+    VP linear       alpha = exp(-1/2 int_0^t b),   sigma^2 = 1 - alpha^2     (Song et al. 2021, eq. 33)
+    cosine          alpha = cos(pi t / 2),         sigma = sin(pi t / 2)     (Nichol and Dhariwal 2021)
+    Karras / VE     alpha = 1,                     sigma = t                 (Karras et al. 2022, eq. 5)
+    rectified flow  alpha = 1 - t,                 sigma = t                 (Liu et al. 2023)
+
+The signal-to-noise ratio is (alpha / sigma)^2. Sampling starts from noise alone, so the ratio must be almost 0
+at t_max (Lin et al. 2024, Common diffusion noise schedules and sample steps are flawed).
+
+A schedule is a frozen value, so it can be compared, hashed and saved. Any function t -> (alpha, sigma) is a
+schedule too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lineardiffusion._arrays import Array
+
+__all__ = ["Cosine", "FunctionSchedule", "Karras", "RectifiedFlow", "Schedule", "VPLinear", "get_schedule"]
+
+
+class Schedule:
+    """Base class of noise schedules; a subclass defines ``__call__``.
+
+    Make a subclass with settings a frozen dataclass. The derivative is numerical unless the class that defines
+    ``__call__`` (or one below it) defines ``derivative`` too, so it always belongs to the same alpha and sigma.
+
+    Attributes
+    ----------
+    t_max : float
+        Time of pure noise; the time of no noise is 0.
+
+    Examples
+    --------
+    >>> class Linear(Schedule):
+    ...     def __call__(self, t):
+    ...         return 1.0 - t, t
+    >>> Linear().derivative(0.5)
+    (-1.0000..., 1.0000...)
+    """
+
+    t_max: float = 1.0
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        owner = {
+            name: next(i for i, one in enumerate(cls.__mro__) if name in vars(one))
+            for name in ("__call__", "derivative")
+        }
+        if owner["__call__"] < owner["derivative"]:  # the inherited derivative is that of other levels
+            cls.derivative = Schedule.derivative  # type: ignore[method-assign]
+
+    def __call__(self, t: Any) -> tuple[Any, Any]:
+        """Return ``(alpha, sigma)`` at time t, a float or an ndarray of them."""
+        raise TypeError(f"{type(self).__name__} must define __call__(t) -> (alpha, sigma)")
+
+    def derivative(self, t: float) -> tuple[float, float]:
+        """Return d alpha / dt and d sigma / dt at a time 0 < t <= t_max.
+
+        Finite differences of second order, central inside and one-sided at the ends; the error is about 1e-9.
+        """
+        h = 1e-5 * self.t_max
+        offsets, weights = (-h, h), (-0.5, 0.5)
+        if t + h > self.t_max:
+            offsets, weights = (-2 * h, -h, 0.0), (0.5, -2.0, 1.5)  # type: ignore[assignment]
+        elif t < h:
+            offsets, weights = (0.0, h, 2 * h), (-1.5, 2.0, -0.5)  # type: ignore[assignment]
+        values = np.array([self(t + offset) for offset in offsets], dtype=float)
+        alpha_dot, sigma_dot = np.array(weights) @ values / h
+        return float(alpha_dot), float(sigma_dot)
+
+    def times(self, num_steps: int) -> Array:
+        """Return the ``num_steps + 1`` falling times, from t_max to 0, that a sampler visits.
+
+        Evenly spaced unless a subclass defines them otherwise.
+        """
+        return np.linspace(self.t_max, 0.0, num_steps + 1)
+
+
+@dataclass(frozen=True)
+class VPLinear(Schedule):
+    """Variance preserving schedule whose rate grows linearly: the continuous limit of DDPM.
+
+    Parameters
+    ----------
+    beta_min, beta_max : float, default=0.1, 20.0
+        Rate b at t = 0 and t = 1.
+    """
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+
+    def __call__(self, t: Any) -> tuple[Any, Any]:
+        log_alpha = -0.5 * t * (self.beta_min + 0.5 * t * (self.beta_max - self.beta_min))
+        return np.exp(log_alpha), np.sqrt(-np.expm1(2 * log_alpha))
+
+    def times(self, num_steps: int) -> Array:
+        """Return times whose square roots are evenly spaced: sigma grows like sqrt(t) at t = 0."""
+        return np.linspace(1.0, 0.0, num_steps + 1) ** 2
+
+    def derivative(self, t: float) -> tuple[float, float]:
+        alpha, sigma = self(t)
+        slope = -0.5 * alpha * (self.beta_min + t * (self.beta_max - self.beta_min))
+        return float(slope), float(-alpha * slope / sigma)
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """Variance preserving schedule (alpha, sigma) = (cos, sin) of pi t / 2."""
+
+    def __call__(self, t: Any) -> tuple[Any, Any]:
+        return np.sin(0.5 * np.pi * (1 - t)), np.sin(0.5 * np.pi * t)
+
+    def derivative(self, t: float) -> tuple[float, float]:
+        alpha, sigma = self(t)
+        return float(-0.5 * np.pi * sigma), float(0.5 * np.pi * alpha)
+
+
+@dataclass(frozen=True)
+class Karras(Schedule):
+    """Variance exploding schedule: alpha is 1, and sigma is the time.
+
+    Parameters
+    ----------
+    sigma_max, sigma_min : float, default=80.0, 0.002
+        First and last noise level above 0, in units of the latents.
+    rho : float, default=7.0
+        Exponent of the spacing; the larger, the denser the levels near sigma_min.
+    """
+
+    sigma_max: float = 80.0
+    sigma_min: float = 0.002
+    rho: float = 7.0
+
+    @property
+    def t_max(self) -> float:  # type: ignore[override]
+        return self.sigma_max
+
+    def __call__(self, t: Any) -> tuple[Any, Any]:
+        return np.ones_like(t, dtype=float), np.asarray(t, dtype=float)
+
+    def derivative(self, t: float) -> tuple[float, float]:
+        return 0.0, 1.0
+
+    def times(self, num_steps: int) -> Array:
+        first, last = self.sigma_max ** (1 / self.rho), self.sigma_min ** (1 / self.rho)
+        return np.append(np.linspace(first, last, num_steps) ** self.rho, 0.0)
+
+
+@dataclass(frozen=True)
+class RectifiedFlow(Schedule):
+    """Straight line from noise to data."""
+
+    def __call__(self, t: Any) -> tuple[Any, Any]:
+        return 1.0 - t, t
+
+    def derivative(self, t: float) -> tuple[float, float]:
+        return -1.0, 1.0
+
+
+@dataclass(frozen=True)
+class FunctionSchedule(Schedule):
+    """Schedule of a function.
+
+    Parameters
+    ----------
+    function : callable
+        ``t -> (alpha, sigma)`` for a float t, from `t_max` (noise) to 0 (alpha = 1, sigma = 0).
+    t_max : float, default=1.0
+        Time of pure noise.
+    """
+
+    function: Callable[[Any], tuple[Any, Any]]
+    t_max: float = 1.0
+
+    def __call__(self, t: Any) -> tuple[Any, Any]:
+        if np.ndim(t) == 0:
+            return self.function(t)
+        alpha, sigma = zip(*(map(float, self.function(one)) for one in np.asarray(t).tolist()), strict=True)
+        return np.array(alpha), np.array(sigma)
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    "cosine": Cosine,
+    "vp": VPLinear,
+    "karras": Karras,
+    "flow": RectifiedFlow,
+}
+
+
+def get_schedule(schedule: str | Schedule | Callable[[Any], tuple[Any, Any]]) -> Schedule:
+    """Return the schedule of this name, the schedule itself, or the schedule of a function."""
+    if isinstance(schedule, Schedule):
+        return schedule
+    if isinstance(schedule, type):
+        raise TypeError(f"schedule must be an instance: {schedule.__name__}()")
+    if isinstance(schedule, str):
+        if schedule not in SCHEDULES:
+            raise ValueError(
+                f"unknown schedule {schedule!r}; choose one of {', '.join(map(repr, SCHEDULES))}, "
+                "or pass a function t -> (alpha, sigma)"
+            )
+        return SCHEDULES[schedule]()
+    if callable(schedule):
+        return FunctionSchedule(schedule, float(getattr(schedule, "t_max", 1.0)))
+    raise TypeError(
+        f"schedule must be a name, a Schedule or a function t -> (alpha, sigma), got {schedule!r}"
+    )

@@ -1,0 +1,174 @@
+"""Trajectories: a sampler with a schedule and times, composed into one map or simulated.
+
+Composed, a trajectory is one affine map from starting noise to latent, whatever the number of steps.
+Simulated, it takes a batch of latents step by step and yields every one. Both run the same sampler and agree.
+
+With one symbol a prompt every step is diagonal in the eigenbasis of the prompt's covariance, so a trajectory is
+composed in that basis and rotated back once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import numbers
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_scalar
+
+from lineardiffusion._arrays import Array
+from lineardiffusion.diffusion.affine import Affine
+from lineardiffusion.diffusion.denoisers import Denoiser, GaussianDenoiser
+from lineardiffusion.diffusion.samplers import Sampler
+from lineardiffusion.diffusion.schedules import FunctionSchedule, Schedule
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A sampler and the noise levels that it visits.
+
+    Parameters
+    ----------
+    sampler : Sampler
+    schedule : Schedule
+        Schedule of the model; a sampler may have its own.
+    every_step : bool, default=False
+        Whether a sampler that solves the flow itself stops at every time, which changes nothing at the end.
+    strength : float, default=1.0
+        Share of the steps that is taken, the last ones; above 0 and at most 1.
+    """
+
+    sampler: Sampler
+    schedule: Schedule
+    every_step: bool = False
+    strength: float = 1.0
+
+    @cached_property
+    def own_schedule(self) -> Schedule:
+        """The sampler's schedule if it has one, or the model's."""
+        return self.sampler.own_schedule or self.schedule
+
+    @cached_property
+    def times(self) -> Array:
+        """Falling times (num_steps + 1,), from noise to none."""
+        check_scalar(
+            self.strength, "strength", numbers.Real, min_val=0, max_val=1, include_boundaries="right"
+        )
+        times = self.sampler.times(self.own_schedule)
+        n = len(times) - 1
+        if not (kept := round(self.strength * n)):
+            raise ValueError(
+                f"strength={self.strength} of {n} steps is no step; use num_steps={math.ceil(1 / self.strength)}"
+            )
+        times = times[n - kept :]
+        return times[[0, -1]] if self.sampler.solves_flow and not self.every_step else times
+
+    @cached_property
+    def levels(self) -> tuple[Array, Array]:
+        """alpha and sigma at the times, checked to lead from noise to the latent itself."""
+        schedule, times = self.own_schedule, self.times
+        try:
+            alpha, sigma = (np.asarray(level, dtype=float) for level in schedule(times))
+        except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
+            raise ValueError(
+                f"schedule {schedule!r} failed ({error}); it must be a function t -> (alpha, sigma)"
+            ) from error
+        fine = np.isfinite([times, alpha, sigma]).all() and (sigma[:-1] > 0).all() and (alpha[1:] > 0).all()
+        if not fine or abs(alpha[-1] - 1) > 1e-6 or abs(sigma[-1]) > 1e-6:
+            raise ValueError(
+                f"schedule {schedule!r} must lead from noise at t = t_max to alpha = 1, sigma = 0 at t = 0, with "
+                f"sigma above 0 before; got alpha from {alpha[0]:.3g} to {alpha[-1]:.3g} and sigma from "
+                f"{sigma[0]:.3g} to {sigma[-1]:.3g}"
+            )
+        t = 0.5 * schedule.t_max
+        stated, derived = schedule.derivative(t), Schedule.derivative(schedule, t)
+        if not np.allclose(stated, derived, rtol=1e-3, atol=1e-3):
+            raise ValueError(
+                f"schedule {schedule!r} states the derivative {stated} at t = {t:g}, but its levels have "
+                f"{derived}; correct derivative(), or leave it out"
+            )
+        return alpha, sigma
+
+    @cached_property
+    def start(self) -> tuple[float, float]:
+        """alpha and sigma at the first time."""
+        alpha, sigma = self.levels
+        return float(alpha[0]), float(sigma[0])
+
+    @cached_property
+    def key(self) -> Hashable:
+        """A hashable value that is equal for equal trajectories only.
+
+        An object that is not frozen is told by its identity, and its noise levels are part of the key.
+        """
+        sampler, schedule = _frozen(self.sampler), _frozen(self.schedule)
+        if schedule is self.schedule and not isinstance(schedule, FunctionSchedule):
+            return sampler, schedule, self.every_step, self.strength
+        digest = hashlib.sha256(np.array([self.times, *self.levels]).tobytes()).hexdigest()
+        return sampler, schedule, self.every_step, digest
+
+
+class _Identity:
+    """Equality by identity for an object, which is kept alive."""
+
+    def __init__(self, of: object) -> None:
+        self._of = of
+
+    def __hash__(self) -> int:
+        return id(self._of)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Identity) and self._of is other._of
+
+
+def _frozen(value: Any) -> Hashable:
+    """Return the value itself if its own class is a frozen dataclass, or its identity."""
+    parameters = vars(type(value)).get("__dataclass_params__")
+    if parameters is None or not parameters.frozen:
+        return _Identity(value)
+    try:
+        hash(value)
+    except TypeError:  # a field that cannot be hashed
+        return _Identity(value)
+    return value  # type: ignore[no-any-return]
+
+
+def compose(denoiser: Denoiser, p: int, d: int, trajectory: Trajectory) -> Affine:
+    """Return the map from starting noise z ~ N(0, I) to latent, of the denoiser's p prompts."""
+    _, sigma = trajectory.start
+    x: Affine
+    if not isinstance(denoiser, GaussianDenoiser) or denoiser.basis is None:
+        diagonal = isinstance(denoiser, GaussianDenoiser)
+        *_, x = _run(
+            trajectory, denoiser, sigma * Affine.identity(p, d, diagonal=diagonal), Affine.with_noise
+        )
+        return x
+    start = sigma * Affine.identity(p, d, diagonal=True)
+    *_, x = _run(trajectory, denoiser.diagonal(), start, Affine.with_noise)
+    return x.rotate(denoiser.basis)
+
+
+def simulate(
+    denoiser: Denoiser, noise: Array, trajectory: Trajectory, generators: list[np.random.Generator]
+) -> Iterator[Array]:
+    """Yield the latents at every time, from the start on, each of the shape (p, m, d) of `noise`.
+
+    `generators`, one for each of the p m latents, supply the noise of a stochastic sampler.
+    """
+
+    def add_noise(x: Array, tau: float) -> Array:
+        fresh = [generator.normal(size=x.shape[-1]) for generator in generators]
+        return x + tau * np.reshape(fresh, x.shape)
+
+    _, sigma = trajectory.start
+    x = sigma * noise
+    yield x
+    yield from _run(trajectory, denoiser, x, add_noise)
+
+
+def _run(trajectory: Trajectory, denoiser: Denoiser, x: Any, add_noise: Any) -> Iterator[Any]:
+    return trajectory.sampler(denoiser, x, trajectory.own_schedule, trajectory.times, add_noise)

@@ -1,0 +1,1 @@
+"""Laws as objects: Gaussians, mixtures of them, and Bayes' rule."""

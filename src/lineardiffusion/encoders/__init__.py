@@ -1,0 +1,1 @@
+"""Encoders: images to latents, prompts to symbols or vectors, and prompts to conditions."""

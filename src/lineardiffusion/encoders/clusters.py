@@ -1,0 +1,132 @@
+"""Styles: clusters of each prompt's latents, found by k-means.
+
+Every cluster ("style") of a prompt gets its own Gaussian; "7" draws a style by its frequency and "7~12" names
+one, so the law of "7" is a mixture of Gaussians. Styles are numbered by falling frequency among the images that
+chose the centres, so "7~0" is the commonest one.
+
+Where prompts share words, they share styles, too: k-means clusters z - m_u, the latent less the mean of its
+prompt, of all prompts together. The fourth style of "4 2" is then the fourth style of every other prompt, and
+the style is one more word of the embedding.
+
+The first images choose the centres (``CENTRED_ON`` for each prompt at most); every image then belongs to the
+nearest centre of its prompt. So a stream may follow, and no latent is kept.
+
+References
+----------
+Lloyd (1982), Least squares quantization in PCM. IEEE Transactions on Information Theory 28(2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+
+from lineardiffusion._arrays import Array, read_only
+
+CENTRED_ON = 10_000  # images of a prompt that k-means uses
+
+
+@dataclass(frozen=True, eq=False)
+class StyleClusters:
+    """The centres of the styles of p prompts.
+
+    Attributes
+    ----------
+    centres : ndarray of shape (g, d)
+        Centres of all prompts' styles, in the latents' unit.
+    prompt : ndarray of int, shape (g,)
+        The prompt of each style, in rising order.
+    requested : int
+        Number of styles that was asked for each prompt.
+    shared : bool
+        Whether style k of one prompt is style k of all.
+    """
+
+    centres: Array
+    prompt: NDArray[np.intp]
+    requested: int
+    shared: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "centres", read_only(self.centres))
+        object.__setattr__(self, "prompt", read_only(self.prompt))
+
+    @classmethod
+    def find(
+        cls,
+        latents: Array,
+        prompts: NDArray[np.intp],
+        sample_weight: Array | None,
+        requested: int,
+        seed: Any,
+    ) -> StyleClusters:
+        """Find the centres of each prompt from latents (n, d) of `prompts` (n,).
+
+        A prompt with fewer distinct latents than `requested` gets as many styles as it has latents.
+        """
+        centres, owner = [], []
+        for u in range(int(prompts.max()) + 1):
+            members = np.flatnonzero(prompts == u)
+            weight = None if sample_weight is None else sample_weight[members]
+            centres.append(_centres(latents[members], weight, requested, seed))
+            owner.append(np.full(len(centres[-1]), u))
+        return cls(np.concatenate(centres), np.concatenate(owner), requested)
+
+    @classmethod
+    def find_shared(
+        cls,
+        latents: Array,
+        prompts: NDArray[np.intp],
+        sample_weight: Array | None,
+        requested: int,
+        seed: Any,
+        means: Array,
+    ) -> StyleClusters:
+        """Find the centres that all prompts share; `means` (p, d) are those of the prompts."""
+        found = _centres(latents - means[prompts], sample_weight, requested, seed)
+        centres = (means[:, None] + found).reshape(-1, means.shape[1])
+        return cls(centres, np.repeat(np.arange(len(means)), len(found)), requested, shared=True)
+
+    def __len__(self) -> int:
+        return len(self.prompt)
+
+    def same_centres(self, other: StyleClusters) -> bool:
+        """Return whether both assign every image alike."""
+        return (
+            self.shared == other.shared
+            and np.array_equal(self.prompt, other.prompt)
+            and np.array_equal(self.centres, other.centres)
+        )
+
+    def small(self) -> NDArray[np.intp]:
+        """Return the prompts that have fewer styles than requested."""
+        return np.flatnonzero(np.bincount(self.prompt) < self.requested)
+
+    def assign(self, latents: Array, prompts: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the style (n,) of latents (n, d): the nearest centre of its prompt."""
+        style = np.empty(len(latents), np.intp)
+        for u in np.unique(prompts):
+            members, own = np.flatnonzero(prompts == u), np.flatnonzero(self.prompt == u)
+            z, c = latents[members], self.centres[own]
+            style[members] = own[((c**2).sum(axis=1) - 2 * z @ c.T).argmin(axis=1)]
+        return style
+
+    def words(self) -> Array:
+        """Return the embeddings (g, k) of styles that all prompts share: unit vectors."""
+        prompts = int(self.prompt.max()) + 1
+        return np.tile(np.eye(len(self.prompt) // prompts), (prompts, 1))
+
+
+def _centres(latents: Array, weight: Array | None, requested: int, seed: Any) -> Array:
+    """Return the centres of k-means (k, d), k at most as many as requested, by falling frequency."""
+    z = latents.astype(np.float32)
+    # counting distinct images is slow; of many images, k-means leaves superfluous centres empty
+    k = min(requested, len(np.unique(z, axis=0)) if len(z) <= 4 * requested else len(z))
+    found = KMeans(k, n_init=1, random_state=seed, max_iter=50).fit(z, sample_weight=weight)
+    frequency = np.bincount(found.labels_, weights=weight, minlength=k)
+    order = np.argsort(-frequency, kind="stable")[: np.count_nonzero(frequency)]
+    return np.asarray(found.cluster_centers_[order], dtype=np.float64)

@@ -1,0 +1,361 @@
+"""Image encoders: images to latents and back.
+
+An encoder answers ``encode`` (images to latents) and ``decode`` (latents to images). The linear one takes an
+image x of D pixels to a latent z of d <= D entries:
+
+    z = V ((x - mean) / r) / s,        x = mean + r (s V^T z)
+
+mean  (D,)    the mean image
+r     (D,)    1, or with ``scale=True`` each pixel's standard deviation (where the pixel is constant, the
+              root mean square of the others')
+V     (d, D)  orthonormal rows: the leading eigenvectors of the covariance of (x - mean) / r (PCA), or any
+              other basis (cosines, wavelets, random directions)
+s     scalar  makes the latents' variance 1 on average: the counterpart of Stable Diffusion's scaling
+              factor. With ``scale=True`` it is 1, for the standardised pixel is the unit already.
+
+The variance outside of the span of V is kept as one number, the mean residual variance of a discarded
+direction: for PCA, the maximum-likelihood noise of probabilistic PCA (Tipping and Bishop 1999, eq. 8).
+
+References
+----------
+Tipping and Bishop (1999), Probabilistic principal component analysis. JRSS B 61(3).
+Rombach et al. (2022), High-resolution image synthesis with latent diffusion models. Section G.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import scipy.sparse.linalg
+from numpy.typing import ArrayLike, NDArray
+
+from lineardiffusion._arrays import BLOCK, Array, Images, working_dtype
+
+LANCZOS_FROM = 4096  # pixels from which Lanczos finds a few eigenvectors faster than a full decomposition
+
+
+class Encoder(Protocol):
+    """The interface of an image encoder; one that is linear is an :class:`ImageEncoder`."""
+
+    def encode(self, images: NDArray[Any]) -> Array:
+        """Return latents (n, d) of images (n, \\*image_shape)."""
+        ...
+
+    def decode(self, latents: Array) -> Images:
+        """Return images (..., \\*image_shape) of latents (..., d)."""
+        ...
+
+
+class PooledMoments(Protocol):
+    """Weight (1,), mean (1, D) and scatter (1, D, D) of all images as one group."""
+
+    @property
+    def weight(self) -> Array: ...
+    @property
+    def mean(self) -> Array: ...
+    @property
+    def scatter(self) -> Array: ...
+
+
+class PixelStatistics(Protocol):
+    """What :meth:`ImageEncoder.from_basis` reads of :class:`lineardiffusion.Statistics`."""
+
+    @property
+    def image_shape(self) -> tuple[int, ...]: ...
+    @property
+    def pixel_dtype(self) -> np.dtype[Any]: ...
+    def pixel_moments(self) -> PooledMoments: ...
+
+
+@dataclass(frozen=True, eq=False)
+class ImageEncoder:
+    """Linear image encoder: PCA, or any other orthonormal basis.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (D,)
+        The mean image, in pixel units.
+    components : ndarray of shape (d, D)
+        V. Orthonormal rows; those of PCA by falling variance, each row's largest entry positive, as in
+        :class:`sklearn.decomposition.PCA`.
+    variance : ndarray of shape (d,)
+        Variance of the (standardised) pixels along each component.
+    residual_variance : float
+        Mean variance of the D - d directions left out; 0 when there are none.
+    pixel_variance : float
+        Mean over the pixels of their variance, in squared pixel units.
+    pixel_scale : ndarray of shape (D,)
+        What each pixel is divided by: ones, or standard deviations.
+    scaling_factor : float
+        What the scores are divided by.
+    image_shape : tuple of int
+        Shape of one image, D entries in all.
+    dtype : numpy dtype
+        float32 or float64, the type of decoded images.
+    """
+
+    mean: Array
+    components: Array
+    variance: Array
+    residual_variance: float
+    pixel_variance: float
+    pixel_scale: Array
+    scaling_factor: float
+    image_shape: tuple[int, ...]
+    dtype: np.dtype[np.floating]
+
+    @classmethod
+    def fit(
+        cls,
+        moments: PooledMoments,
+        n_components: int,
+        image_shape: tuple[int, ...],
+        pixel_dtype: np.dtype[np.generic],
+        scale: bool = False,
+    ) -> ImageEncoder:
+        """Fit PCA from the moments of one group.
+
+        Parameters
+        ----------
+        moments : Moments of one group of D entries
+            Moments of the flattened images.
+        n_components : int
+            Number of components at most; directions in which the images do not vary are left out.
+        image_shape : tuple of int
+            Shape of one image.
+        pixel_dtype : numpy dtype
+            Type of the images' pixels, which tells how exact the moments are.
+        scale : bool, default=False
+            Whether to standardise the pixels first.
+        """
+        covariance = moments.scatter[0]  # times the weight, to spare a copy of a large matrix
+        weight = float(moments.weight[0])
+        deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0) / weight)
+        pixel_scale, varies = _pixel_scale(deviation, moments.mean[0], pixel_dtype, scale)
+        if not varies.all():
+            covariance = covariance * varies * varies[:, None]
+        if scale:
+            covariance = covariance / pixel_scale / pixel_scale[:, None]
+        total, spectrum = float(np.trace(covariance)), _principal(covariance, n_components, pixel_dtype)
+        return cls._build(
+            moments.mean[0],
+            deviation,
+            pixel_scale,
+            spectrum,
+            total,
+            weight,
+            n_components,
+            image_shape,
+            pixel_dtype,
+            scale,
+        )
+
+    @classmethod
+    def fit_rows(
+        cls,
+        rows: NDArray[np.generic],
+        sample_weight: Array | None,
+        n_components: int,
+        image_shape: tuple[int, ...],
+        scale: bool = False,
+    ) -> ImageEncoder:
+        """Fit the same PCA by a singular value decomposition of `rows` (n, D), fewer images than pixels.
+
+        Neither memory nor time grows with D^2.
+        """
+        w = np.ones(len(rows)) if sample_weight is None else sample_weight
+        weight = float(w.sum())
+        x = rows.astype(np.float64)
+        mean = (w @ x) / weight
+        x -= mean
+        x *= np.sqrt(w)[:, None]
+        deviation = np.sqrt((x**2).sum(axis=0) / weight)
+        pixel_scale = _pixel_scale(deviation, mean, rows.dtype, scale)[0]
+        x /= pixel_scale
+        _, singular, components = np.linalg.svd(x, full_matrices=False)
+        total, kept = float((singular**2).sum()), slice(n_components)
+        return cls._build(
+            mean, deviation, pixel_scale, (singular[kept] ** 2, components[kept]), total, weight,
+            n_components, image_shape, rows.dtype, scale,
+        )  # fmt: skip
+
+    @classmethod
+    def from_basis(cls, basis: ArrayLike, statistics: PixelStatistics) -> ImageEncoder:
+        """Build an encoder from any basis of the pixels, for example cosines.
+
+        Parameters
+        ----------
+        basis : array-like of shape (d, D)
+            One direction a row, d <= D, linearly independent. Rows that are not orthonormal are
+            orthonormalised (QR), which leaves their span.
+        statistics : Statistics
+            Statistics of the pixels of the training images: they give the mean image, the scaling factor
+            and the residual variance.
+
+        Returns
+        -------
+        ImageEncoder
+            For ``LinearDiffusion(image_encoder=...)``.
+
+        Raises
+        ------
+        ValueError
+            If the basis has another number of pixels, or rows that depend on each other.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lineardiffusion import LinearDiffusion, Statistics
+        >>> from lineardiffusion.datasets import load_digits
+        >>> prompts, images = load_digits()
+        >>> encoder = ImageEncoder.from_basis(np.eye(64)[:32], Statistics.of(prompts, images))
+        >>> LinearDiffusion(image_encoder=encoder).fit(prompts, images).n_components_
+        32
+        """
+        V = np.asarray(basis, dtype=np.float64)
+        moments = statistics.pixel_moments()
+        D = moments.mean.shape[1]
+        if V.ndim != 2 or not 1 <= len(V) <= D or V.shape[1] != D:
+            raise ValueError(f"basis must have the shape (d, {D}) with d from 1 to {D}, got {V.shape}")
+        if not np.isfinite(V).all():
+            raise ValueError("basis must be finite, got NaN or infinity among it")
+        if not np.allclose(V @ V.T, np.eye(len(V)), rtol=0, atol=1e-12):
+            Q, R = np.linalg.qr(V.T)
+            scale = np.abs(np.diag(R))
+            if scale.min() <= 1e-10 * np.linalg.norm(V, axis=1).max():
+                raise ValueError("the rows of the basis depend on each other; leave the superfluous ones out")
+            V = (Q * np.where(np.diag(R) < 0, -1.0, 1.0)).T
+        weight, scatter = float(moments.weight[0]), moments.scatter[0]
+        variance = np.maximum(np.einsum("ij,jk,ik->i", V, scatter, V, optimize=True), 0.0) / weight
+        total = float(np.trace(scatter)) / weight
+        return cls(
+            mean=moments.mean[0],
+            components=np.ascontiguousarray(V),
+            variance=variance,
+            residual_variance=max(total - float(variance.sum()), 0.0) / (D - len(V)) if len(V) < D else 0.0,
+            pixel_variance=total / D,
+            pixel_scale=np.ones(D),
+            scaling_factor=math.sqrt(variance.mean()) or 1.0,
+            image_shape=statistics.image_shape,
+            dtype=working_dtype(statistics.pixel_dtype),
+        )
+
+    @classmethod
+    def _build(
+        cls,
+        mean: Array,
+        deviation: Array,
+        pixel_scale: Array,
+        spectrum: tuple[Array, Array],
+        total: float,
+        weight: float,
+        n_components: int,
+        image_shape: tuple[int, ...],
+        pixel_dtype: np.dtype[np.generic],
+        scale: bool,
+    ) -> ImageEncoder:
+        """Build the encoder from the scatter's leading eigenvalues and eigenvectors, and its trace `total`."""
+        scatter, components = _trim(*spectrum, pixel_dtype)
+        variance = scatter / weight
+        d, D = components.shape
+        rest = (total - float(scatter.sum())) / weight
+        negligible = rest <= D * np.finfo(float).eps * total / weight
+        complete = d < min(n_components, D) or negligible  # no other direction varies
+        return cls(
+            mean=mean,
+            components=components,
+            variance=variance,
+            residual_variance=0.0 if complete or d == D else rest / (D - d),
+            pixel_variance=float(np.mean(deviation**2)),
+            pixel_scale=pixel_scale,
+            scaling_factor=1.0 if scale else math.sqrt(variance.mean()) or 1.0,
+            image_shape=image_shape,
+            dtype=working_dtype(pixel_dtype),
+        )
+
+    @cached_property
+    def analysis(self) -> Array:
+        """Matrix (D, d) from centred pixels to latents."""
+        return (self.components / (self.pixel_scale * self.scaling_factor)).T.copy()
+
+    @cached_property
+    def synthesis(self) -> Array:
+        """Matrix (d, D) from latents to centred pixels."""
+        return self.components * (self.pixel_scale * self.scaling_factor)
+
+    def encode(self, images: NDArray[np.generic]) -> Array:
+        """Return latents of shape (n, d) of images of shape (n, \\*image_shape)."""
+        rows = images.reshape(len(images), -1)
+        latents = np.empty((len(rows), len(self.components)))
+        for start in range(0, len(rows), BLOCK):
+            block = slice(start, start + BLOCK)
+            latents[block] = (rows[block].astype(np.float64) - self.mean) @ self.analysis
+        return latents
+
+    def decode(self, latents: Array) -> NDArray[np.floating]:
+        """Return images of shape (..., \\*image_shape), in pixel units, of latents of shape (..., d)."""
+        pixels = latents.astype(self.dtype) @ self.synthesis.astype(self.dtype)
+        pixels += self.mean.astype(self.dtype)
+        return pixels.reshape(*latents.shape[:-1], *self.image_shape)
+
+
+def _pixel_scale(
+    deviation: Array, mean: Array, pixel_dtype: np.dtype[np.generic], scale: bool
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Return the divisor of each pixel (D,), and whether the pixel varies by more than rounding (D,)."""
+    precision = np.finfo(working_dtype(pixel_dtype))
+    digits = 256 if precision.bits == 64 else 4  # units in the last place that a mean may lose
+    varies = deviation > digits * precision.eps * np.abs(mean)
+    if not scale or not varies.any():
+        return np.ones_like(deviation), varies
+    return np.where(varies, deviation, np.sqrt(np.mean(deviation[varies] ** 2))), varies
+
+
+def _principal(scatter: Array, n_components: int, pixel_dtype: np.dtype[np.generic]) -> tuple[Array, Array]:
+    """Return the leading eigenvalues (d,), falling, and eigenvectors (d, D)."""
+    D = len(scatter)
+    if not scatter.any():
+        return np.zeros(1), np.eye(1, D)
+    if LANCZOS_FROM <= D and n_components < D // 8:
+        eigenvalues, vectors = _few(scatter, n_components, _floor(pixel_dtype, D))
+    else:
+        # numpy's and not scipy's: two libraries with a pool of threads each would wait for each other
+        eigenvalues, vectors = np.linalg.eigh(scatter)
+    order = np.argsort(eigenvalues)[::-1][:n_components]
+    return eigenvalues[order], vectors.T[order]
+
+
+def _few(scatter: Array, n_components: int, floor: float) -> tuple[Array, Array]:
+    """Return a few eigenpairs of a large matrix: by Lanczos, or exactly if its range is small."""
+    rng = np.random.default_rng(0)
+    sketch = scatter @ rng.normal(size=(len(scatter), n_components + 10))
+    basis, spread, _ = np.linalg.svd(sketch, full_matrices=False)
+    kept = spread > floor * spread[0]
+    if not kept.all():  # the sketch holds the whole range
+        basis = basis[:, kept]
+        eigenvalues, inner = np.linalg.eigh(basis.T @ scatter @ basis)
+        return eigenvalues, basis @ inner
+    found: tuple[Array, Array] = scipy.sparse.linalg.eigsh(
+        scatter, n_components, v0=rng.normal(size=len(scatter))
+    )
+    return found
+
+
+def _floor(pixel_dtype: np.dtype[np.generic], D: int) -> float:
+    """Return the share of the largest eigenvalue below which an eigenvalue is rounding error."""
+    exact = pixel_dtype.itemsize == 1 or working_dtype(pixel_dtype) == np.float64
+    return float(D * np.finfo(np.float64).eps if exact else 10 * np.finfo(np.float32).eps)
+
+
+def _trim(eigenvalues: Array, components: Array, pixel_dtype: np.dtype[np.generic]) -> tuple[Array, Array]:
+    """Drop directions that are rounding errors, and fix the signs."""
+    D = components.shape[1]
+    rank = max(1, int(np.sum(eigenvalues > _floor(pixel_dtype, D) * eigenvalues[0])))
+    eigenvalues, components = np.maximum(eigenvalues[:rank], 0.0), components[:rank]
+    peak = components[np.arange(rank), np.argmax(np.abs(components), axis=1)]
+    components = components * np.where(peak < 0, -1.0, 1.0)[:, None]
+    return eigenvalues, np.ascontiguousarray(components)  # products differ in an ulp by the order in memory

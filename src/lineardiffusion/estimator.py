@@ -1,0 +1,1248 @@
+"""The estimator: scikit-learn's interface to a linear diffusion model.
+
+    prompts and images -> statistics -> fitted model -> sampler -> map and law -> images
+
+It checks what a user gives and calls the modules below. It holds two immutable values, the statistics of the data
+and the model that follows from them, and replaces them whole: bad input or an interrupt leaves the model as it
+was, and looking at it changes nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Self, TypedDict, Unpack
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import Tags, check_array
+from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
+
+from lineardiffusion import _noise, inference, training
+from lineardiffusion._arrays import Array, Images
+from lineardiffusion._noise import Seed
+from lineardiffusion._pictures import to_pil
+from lineardiffusion._validation import check_images, check_mask, check_prompts, check_sample_weight
+from lineardiffusion._version import __version__
+from lineardiffusion.contrast import Contrast
+from lineardiffusion.distributions.gaussian import Gaussian
+from lineardiffusion.distributions.mixture import Mixture
+from lineardiffusion.encoders.image import ImageEncoder
+from lineardiffusion.fitted import FittedDiffusion, Task
+from lineardiffusion.inverse.measurement import Measurement, check_operator
+from lineardiffusion.io import hub, model_file
+from lineardiffusion.io.locate import locate
+from lineardiffusion.parameters import Parameters, check_integer
+from lineardiffusion.statistics.batch import Batch
+from lineardiffusion.statistics.dataset import Statistics
+from lineardiffusion.statistics.joint import JointMoments
+from lineardiffusion.statistics.moments import Moments
+from lineardiffusion.training import Learned
+
+__all__ = ["LinearDiffusion"]
+
+Prompts = Any  # a list of n strings, or an array of numbers of shape (n, k)
+
+
+class Sampling(TypedDict, total=False):
+    """Settings of the sampler; the model's parameters stand for those that are left out."""
+
+    sampler: Any
+    num_steps: int | None
+    guidance_scale: float | None
+    negative_prompt: Any
+
+
+class LinearDiffusion(BaseEstimator):
+    """Diffusion model of linear parts: PCA, one-hot prompts, linear regression.
+
+    Parameters
+    ----------
+    n_components : int, default=144
+        Number of entries of the latent at most; directions in which the images do not vary are left out.
+    scale : bool, default=False
+        Whether to standardise each pixel before the PCA.
+    image_encoder : ImageEncoder or object with encode and decode, default=None
+        Encoder of the images, in place of the PCA (``n_components`` and ``scale`` are then unused). See
+        :meth:`ImageEncoder.from_basis`. Likelihoods, posteriors and contrast need a linear one.
+    text_encoder : {"onehot", "words", "positions"} or transformer, default=None
+        Encoder of the prompts: a whole prompt as one symbol (``"onehot"``, also None), a bag of words, which
+        word stands where, or any scikit-learn transformer of a list of strings. All but the first share
+        strength between prompts, and encode prompts that were never seen.
+    n_styles : int, default=1
+        Number of styles a prompt: k-means clusters its latents, and each style has its own Gaussian. ``"7"``
+        draws a style by its frequency, ``"7~12"`` names one. Styles take a second pass over the data.
+    contrast : {None, "affine", "histogram"}, default=None
+        Last step of decoding. ``"affine"``: a gain, an offset and a clip to the data's range, which give the
+        pixels of the exact sampler without guidance the mean and the variance of the data's. ``"histogram"``:
+        a monotone curve, which gives them the data's histogram; ``fit`` then counts the pixels too. None is
+        exact and unclipped.
+    schedule : {"cosine", "vp", "karras", "flow"}, Schedule or callable, default="cosine"
+        Noise schedule, by name, as an object, or as a function t -> (alpha, sigma) with t from 1 (noise) to 0.
+    sampler : str, Sampler or callable, default="exact"
+        Sampler, by name ("exact", "ddim", "ddpm", "euler", "heun", "dpm++2m", "one_step"), as an object such as
+        ``samplers.ddim(20, eta=0.5)``, or as a generator function like :meth:`Sampler.__call__`. ``"exact"``
+        solves the probability-flow ODE in closed form; ``"one_step"`` with ``scale=True`` is the model of
+        April 2023.
+    num_steps : int, default=50
+        Number of steps of a sampler that is given by name or as a function.
+    guidance_scale : float, default=1.0
+        Scale w of classifier-free guidance: the denoiser is unconditional + w (conditional - unconditional), so
+        1 is no guidance. With Gaussians of one covariance S it draws from N(m + (w - 1)(m - m_all), S); in
+        general not from the tilted density p(x | prompt)^w p(x)^(1 - w), but from :meth:`law`.
+    max_memory : float, default=1.5e9
+        Bytes that the moments of all prompts may take (``partial_fit`` needs several times as many for a
+        moment). If those of the pixels would take more, ``fit`` goes over the images twice and keeps those
+        of the latents.
+    cache_memory : float, default=256e6
+        Bytes of composed maps and laws that are kept for the next call.
+    random_state : int, RandomState or None, default=None
+        Seed of ``predict`` and ``sample`` when they are given none, and of k-means (None: 0).
+
+    Attributes
+    ----------
+    statistics_ : Statistics
+        What the data left.
+    fitted_ : FittedDiffusion
+        The solved model.
+    prompts_ : ndarray of str
+        The known prompts, sorted. Not set when prompts are embeddings.
+    prompt_prior_ : ndarray
+        Frequency of each known prompt.
+    image_shape_ : tuple of int
+        Shape of one image.
+    pixel_range_ : tuple of float
+        Smallest and largest pixel of the data.
+    pixel_dtype_ : numpy dtype
+        Type of the data's pixels.
+    styles_ : dict of str to (ndarray, ndarray)
+        Number of images of each prompt's styles, and their mean images.
+    contrast_ : AffineContrast, HistogramContrast or None
+        The last step of decoding: gain, offset and range, or thresholds and values.
+    n_components_, mean_, components_, scaling_factor_ : int, ndarray, ndarray, float
+        Size of the latent, mean image, orthonormal components (n_components_, D), and divisor of the scores.
+    n_features_in_ : int
+        Length of the embedding, when prompts are embeddings.
+
+    See Also
+    --------
+    sklearn.decomposition.PCA : The image encoder alone.
+    sklearn.mixture.GaussianMixture : A density without prompts.
+
+    Notes
+    -----
+    Parameters that are set after fitting take effect at the next ``fit``, ``partial_fit`` or :meth:`refit`.
+
+    References
+    ----------
+    Will Kurt (2023), Linear Diffusion. Count Bayesie.
+    Meng et al. (2022), SDEdit: guided image synthesis and editing with stochastic differential equations.
+    ICLR.
+
+    Examples
+    --------
+    >>> from lineardiffusion import LinearDiffusion
+    >>> from lineardiffusion.datasets import load_digits
+    >>> prompts, images = load_digits()
+    >>> ld = LinearDiffusion(n_components=40).fit(prompts, images)
+    >>> digits = ld.predict(["7", "3"], seed=137)
+    >>> digits.shape
+    (2, 8, 8)
+    """
+
+    def __init__(
+        self,
+        n_components: int = 144,
+        *,
+        scale: bool = False,
+        image_encoder: Any = None,
+        text_encoder: Any = None,
+        n_styles: int = 1,
+        contrast: str | None = None,
+        schedule: Any = "cosine",
+        sampler: Any = "exact",
+        num_steps: int = 50,
+        guidance_scale: float = 1.0,
+        max_memory: float = 1.5e9,
+        cache_memory: float = 256e6,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.scale = scale
+        self.image_encoder = image_encoder
+        self.text_encoder = text_encoder
+        self.n_styles = n_styles
+        self.contrast = contrast
+        self.schedule = schedule
+        self.sampler = sampler
+        self.num_steps = num_steps
+        self.guidance_scale = guidance_scale
+        self.max_memory = max_memory
+        self.cache_memory = cache_memory
+        self.random_state = random_state
+
+    # ------------------------------------------------------------------ learning
+
+    def fit(self, X: Prompts, y: Any, sample_weight: Any = None) -> Self:
+        """Fit the model in closed form.
+
+        Parameters
+        ----------
+        X : list of str, or array-like of shape (n, k)
+            Prompts, one an image: strings, each a symbol of its own, or embeddings.
+        y : array-like of shape (n, h, w) or (n, h, w, c)
+            Images of any real dtype. Any shape (n, ...) is possible: points, vectors, spectra.
+        sample_weight : array-like of shape (n,), default=None
+            Weight of each image; a weight of 2 is the same as the image given twice.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If lengths differ, pixels are NaN or infinite, there is no data, or a parameter is out of its
+            range. The model stays as it was.
+        """
+        parameters = self._parameters()
+        batch = self._check_batch(X, y, sample_weight, None)
+        return self._adopt(training.fit(batch, parameters), None if batch.known else X)
+
+    def partial_fit(self, X: Prompts, y: Any, sample_weight: Any = None) -> Self:
+        """Add a batch: in any order and of any size, the batches give the model that ``fit`` gives.
+
+        The model is solved when it is first used. Styles begin anew, see :meth:`partial_fit_styles`.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As in :meth:`fit`; also if the images have another shape than those before, if the moments of
+            the pixels under every prompt take more than ``max_memory``, or if ``contrast`` is
+            ``"histogram"`` and was not from the first batch on. The model stays as it was.
+        """
+        before = self._learned.statistics if self.__sklearn_is_fitted__() else None
+        parameters = self._parameters()
+        batch = self._check_batch(X, y, sample_weight, before)
+        return self._adopt(training.update(before, batch, parameters), None if batch.known else X)
+
+    def partial_fit_styles(self, X: Prompts, y: Any, sample_weight: Any = None) -> Self:
+        """Add a batch's styles, in a second pass over a stream.
+
+        After ``partial_fit`` has had all batches, give them again. The first one chooses the styles' centres,
+        so it should be a random few thousand images with every prompt among them.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self)
+        parameters = self._parameters()
+        if parameters.n_styles < 2:
+            raise ValueError(f"n_styles must be 2 or more to have styles, got {self.n_styles!r}")
+        before = self._learned.statistics
+        batch = self._check_batch(X, y, sample_weight, before)
+        return self._adopt(Learned(training.add_styles(before, batch, parameters), parameters))
+
+    def merge(self, other: Self) -> Self:
+        """Return the model of both data sets, with this one's parameters; neither is changed.
+
+        Parameters
+        ----------
+        other : LinearDiffusion
+            Model of images of the same shape. An unfitted model has no data.
+
+        Returns
+        -------
+        LinearDiffusion
+            A new model.
+
+        Raises
+        ------
+        ValueError
+            If the statistics do not add up: other image shapes or kinds of prompts, moments of latents only
+            (see ``max_memory``), styles with other centres, or, with ``contrast="histogram"``, no histogram.
+
+        See Also
+        --------
+        merge_all : Merge many models in place.
+        """
+        return self.merge_all([self, other])
+
+    @staticmethod
+    def merge_all(models: Iterable[LinearDiffusion]) -> Any:
+        """Return the model of all data sets, with the first model's parameters.
+
+        The statistics are added in place in one set of arrays. Unfitted models have no data; if all are
+        unfitted, so is the result.
+
+        Parameters
+        ----------
+        models : iterable of LinearDiffusion
+            One or more models of images of the same shape.
+
+        Returns
+        -------
+        LinearDiffusion
+            A new model.
+
+        Raises
+        ------
+        ValueError
+            As in :meth:`merge`.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> from lineardiffusion.datasets import load_digits
+        >>> prompts, images = load_digits()
+        >>> parts = [LinearDiffusion().fit(prompts[i::3], images[i::3]) for i in range(3)]
+        >>> whole = LinearDiffusion.merge_all([LinearDiffusion(), *parts])
+        >>> float(whole.statistics_.moments.weight.sum())
+        1797.0
+        """
+        every = list(models)
+        for model in every:
+            if not isinstance(model, LinearDiffusion):
+                raise TypeError(f"only LinearDiffusion models merge, got {type(model).__name__}")
+        if not every:
+            raise ValueError("no models to merge: expected at least one")
+        fitted = [model for model in every if model.__sklearn_is_fitted__()]
+        merged = copy.copy(every[0])
+        if not fitted:
+            return merged
+        statistics = Statistics.total(model._learned.statistics for model in fitted)
+        parameters = fitted[0]._learned.parameters if fitted[0] is every[0] else every[0]._parameters()
+        training.check_histogram(statistics, parameters)
+        for name in ("n_features_in_", "feature_names_in_"):
+            if name in vars(fitted[0]):
+                setattr(merged, name, getattr(fitted[0], name))
+        return merged._adopt(Learned(statistics, parameters))
+
+    def refit(self, **params: Any) -> Self:
+        """Solve the model anew with other parameters, from the statistics alone.
+
+        Parameters
+        ----------
+        **params
+            Parameters as in the constructor.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If the statistics do not determine that model. Moments of latents (of a model with styles, or one
+            that ``fit`` made in two passes) fix ``n_components`` and ``scale``; other styles need the images;
+            ``contrast="histogram"`` needs the pixels' histogram. The model stays as it was.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> from lineardiffusion.datasets import load_digits
+        >>> ld = LinearDiffusion().fit(*load_digits())
+        >>> ld.refit(n_components=20).n_components_
+        20
+        """
+        check_is_fitted(self)
+        statistics, solved = self._learned.statistics, self._learned.parameters
+        before = self.get_params(deep=False)
+        try:
+            self.set_params(**params)
+            parameters = self._parameters()
+            styled = statistics.styles is not None and parameters.n_styles > 1
+            for name in ("n_components", "scale", "image_encoder"):
+                changed = getattr(parameters, name) is not getattr(solved, name) and getattr(
+                    parameters, name
+                ) != getattr(solved, name)
+                if changed and (statistics.encoder is not None or styled or name == "image_encoder"):
+                    raise ValueError(f"{name} is fixed by the moments, which are of latents; fit again")
+            joint = isinstance(statistics.moments, JointMoments) and bool(statistics.prompts)
+            if joint and parameters.text_encoder != solved.text_encoder:
+                raise ValueError("text_encoder is fixed by the moments, which are joint; fit again")
+            learned = training.refit(statistics, parameters)
+        except BaseException:
+            self.set_params(**before)
+            raise
+        return self._adopt(learned)
+
+    # ------------------------------------------------------------------ drawing
+
+    def predict(
+        self,
+        prompts: Prompts,
+        seed: Seed = None,
+        *,
+        latents: Any = None,
+        start: Any = None,
+        strength: float = 0.8,
+        output_type: str = "np",
+        return_trajectory: bool = False,
+        **sampling: Unpack[Sampling],
+    ) -> Any:
+        """Draw one image a prompt.
+
+        Parameters
+        ----------
+        prompts : list of str or dict, or array-like of shape (n, k)
+            Prompts. A dict of prompts and weights, ``{"3": 0.5, "8": 0.5}``, is drawn by the weighted mean of
+            their denoisers; the weights are divided by their sum.
+        seed : int, list of int or None, default=None
+            Seed. With an int, image i is the same in a batch of any size; with a list, image i depends on its
+            own seed alone. None stands for the model's ``random_state``; if both are None, a fresh random seed
+            is used.
+        latents : array-like of shape (n, n_components_), default=None
+            Starting noise of standard deviation 1, in place of noise drawn from the seed.
+        start : array-like of shape (n, \\*image_shape_), default=None
+            Images to start from: they are noised to the level at `strength`, and denoised from there under the
+            prompts (SDEdit, Meng et al. 2022). None starts from noise alone.
+        strength : float, default=0.8
+            Share of the steps that is taken after `start`, above 0 and at most 1.
+        output_type : {"np", "pil"}, default="np"
+            An array in the units of the training images, or a list of PIL images.
+        return_trajectory : bool, default=False
+            Whether to return the latents at every step too. A stochastic sampler is then simulated step by
+            step, and draws another image from the same law.
+        **sampling
+            ``sampler`` and ``num_steps``, as in the constructor (default: the model's settings);
+            ``guidance_scale``, likewise; ``negative_prompt``, a prompt or weights that guidance moves away
+            from, in place of the unconditional denoiser.
+
+        Returns
+        -------
+        images : ndarray of shape (n, \\*image_shape_) or list of PIL.Image.Image
+            float32, or float64 if the training images were float64 or int32 and wider.
+        trajectory : ndarray of shape (num_steps + 1, n, n_components_)
+            Only with ``return_trajectory``: from the starting noise to the latents of `images`;
+            ``decode(trajectory[i])`` gives the images at step i.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ValueError
+            For an unknown prompt, sampler or schedule, or ``num_steps`` below 1.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> from lineardiffusion.datasets import load_digits
+        >>> ld = LinearDiffusion().fit(*load_digits())
+        >>> images, trajectory = ld.predict(
+        ...     ["7"], seed=137, sampler="ddim", num_steps=10, return_trajectory=True
+        ... )
+        >>> trajectory.shape
+        (11, 1, 61)
+        """
+        if output_type not in ("np", "pil"):
+            raise ValueError(f'output_type must be "np" or "pil", got {output_type!r}')
+        fitted = self.fitted_
+        task = self._task(fitted, prompts, seed, latents, start, strength, return_trajectory, sampling)
+        trajectory = np.stack(list(fitted.simulate(task))) if return_trajectory else None
+        images: Any = fitted.encoder.decode(fitted.draw(task) if trajectory is None else trajectory[-1])
+        if fitted.contrast is not None:
+            images = fitted.contrast(images)
+        if output_type == "pil":
+            images = to_pil(images, self.pixel_range_)
+        return images if trajectory is None else (images, trajectory)
+
+    def staged_predict(
+        self,
+        prompts: Prompts,
+        seed: Seed = None,
+        *,
+        latents: Any = None,
+        start: Any = None,
+        strength: float = 0.8,
+        **sampling: Unpack[Sampling],
+    ) -> Iterator[Images]:
+        """Yield the images at every step of the sampler, from the noise on.
+
+        Parameters
+        ----------
+        prompts, seed, latents, start, strength, **sampling
+            As in :meth:`predict`.
+
+        Yields
+        ------
+        images : ndarray of shape (n, \\*image_shape_)
+            The noisy images after 0, 1, ..., num_steps steps, without contrast.
+        """
+        fitted = self.fitted_
+        task = self._task(fitted, prompts, seed, latents, start, strength, True, sampling)
+        return (fitted.encoder.decode(x) for x in fitted.simulate(task))
+
+    def sample(self, n_samples: int = 1, seed: Seed = None) -> tuple[Images, list[str]]:
+        """Draw prompts by their frequency in training, and one image of each.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of images.
+        seed : int, list of int or None, default=None
+            As in :meth:`predict`.
+
+        Returns
+        -------
+        images : ndarray of shape (n_samples, \\*image_shape_)
+        prompts : list of str
+        """
+        check_integer(n_samples, "n_samples")
+        fitted = self.fitted_
+        one = _noise.check_seed(seed, n_samples, fitted.parameters.random_state)
+        generator = _noise.generator(one if isinstance(one, int) else one[0], _noise.PROMPTS)
+        drawn = generator.choice(len(self.prompt_prior_), size=n_samples, p=self.prompt_prior_)
+        prompts = [fitted.statistics.prompts[u] for u in drawn]
+        return self.predict(prompts, seed=one), prompts
+
+    # ------------------------------------------------------------------ the parts
+
+    def denoise(self, prompts: Prompts, images: Any, sigma: float) -> Images:
+        """Return the expected clean image of image + sigma n, n ~ N(0, I).
+
+        Parameters
+        ----------
+        prompts : list of str, or array-like of shape (n, k)
+            Prompts of the images. Under a prompt with styles the answer is the mixture's posterior mean, which
+            is not linear.
+        images : array-like of shape (n, \\*image_shape_)
+            Noisy images, in pixel units.
+        sigma : float
+            Standard deviation of the noise, in pixel units (of the standardised pixels if ``scale=True``).
+
+        Returns
+        -------
+        ndarray of shape (n, \\*image_shape_)
+        """
+        fitted = self.fitted_
+        request = fitted.request(self._check_prompts(prompts), 1.0)
+        if not np.isfinite(sigma) or sigma <= 0:
+            raise ValueError(f"sigma must be positive and finite, in pixel units; got {sigma!r}")
+        return fitted.denoise(request, check_images(images, len(request), self.image_shape_), float(sigma))
+
+    def affine(self, prompt: Any, **sampling: Unpack[Sampling]) -> tuple[Array, Array]:
+        """Return the whole sampler as one map: ``latent = matrix @ noise + offset``.
+
+        Parameters
+        ----------
+        prompt : str or dict, or array-like of shape (k,)
+            One prompt, weights of prompts, or an embedding.
+        **sampling
+            As in :meth:`predict`.
+
+        Returns
+        -------
+        matrix : ndarray of shape (n_components_, n_components_)
+        offset : ndarray of shape (n_components_,)
+            The map of starting noise of standard deviation 1 to the latent, without the noise that a
+            stochastic sampler adds (see :meth:`law`).
+        """
+        fitted = self.fitted_
+        (x, *others), _ = fitted.maps(*self._check_prompt(prompt, fitted, sampling))
+        if others:
+            raise ValueError(f"{prompt!r} has {1 + len(others)} styles, each a map; name one, as in '7~0'")
+        return x.matrix[0].T.copy(), x.offset[0].copy()
+
+    def law(self, prompt: Any, **sampling: Unpack[Sampling]) -> Gaussian | Mixture:
+        """Return the law of the latents that the sampler draws for this prompt.
+
+        Parameters
+        ----------
+        prompt, **sampling
+            As in :meth:`affine`.
+
+        Returns
+        -------
+        Gaussian, or Mixture of the prompt's styles
+        """
+        fitted = self.fitted_
+        return fitted.law(*self._check_prompt(prompt, fitted, sampling))
+
+    def encode(self, images: Any) -> Array:
+        """Return latents of shape (n, n_components_) of images of shape (n, \\*image_shape_)."""
+        return self._encoder().encode(check_images(images, np.shape(images)[0], self.image_shape_))
+
+    def decode(self, latents: Any) -> Images:
+        """Return images of shape (..., \\*image_shape_), in pixel units, of latents (..., n_components_)."""
+        array, d = np.asarray(latents, dtype=np.float64), self.n_components_
+        if array.ndim == 0 or array.shape[-1] != d:
+            raise ValueError(f"latents must have the shape (..., {d}), got {array.shape}")
+        return self._encoder().decode(array)  # type: ignore[no-any-return]
+
+    # ------------------------------------------------------------------ likelihood and classes
+
+    def score_samples(self, images: Any, prompts: Prompts = None, **sampling: Unpack[Sampling]) -> Array:
+        """Return the log-density of each image, in pixel units.
+
+        Parameters
+        ----------
+        images : array-like of shape (n, \\*image_shape_)
+            Images. NaN pixels are missing: the density is that of the others.
+        prompts : list of str or dict, or array-like of shape (n, k), default=None
+            Prompts of the images; None for any of the known prompts, by their frequency.
+        **sampling
+            As in :meth:`predict`: the density is that of what this sampler draws.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Log-density in nats, proper in pixel space: the directions that the encoder discards have their mean
+            residual variance (Tipping and Bishop 1999), and every direction at least the variance of rounding
+            to 256 levels.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> from lineardiffusion.datasets import load_digits
+        >>> prompts, images = load_digits()
+        >>> ld = LinearDiffusion().fit(prompts, images)
+        >>> seven, noise = images[7:8], images[:1, ::-1, ::-1]
+        >>> ld.score_samples(seven, ["7"]) > ld.score_samples(noise, ["7"])
+        array([ True])
+        """
+        fitted = self.fitted_
+        rows, missing = self._check_rows(images)
+        asked = self._query(fitted, len(rows), prompts, sampling)
+        return inference.score(fitted, rows, missing, asked)
+
+    def bits_per_dim(self, images: Any, prompts: Prompts = None, **sampling: Unpack[Sampling]) -> Array:
+        """Return the bits a number of each image, rounded to 256 levels of the data's range: -log2 p(x) / D.
+
+        Parameters
+        ----------
+        images, prompts, **sampling
+            As in :meth:`score_samples`.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Bits a number; where pixels are missing, bits a number that is there.
+        """
+        log_prob = self.score_samples(images, prompts, **sampling)
+        low, high = self.pixel_range_
+        seen = (~self._check_rows(images)[1]).sum(axis=1)
+        return np.asarray(-(log_prob / np.maximum(seen, 1) + np.log((high - low or 1.0) / 255)) / np.log(2))
+
+    def score(self, X: Prompts, y: Any) -> float:
+        """Return the mean log-density of images given their prompts, for model selection.
+
+        Parameters
+        ----------
+        X : list of str, or array-like of shape (n, k)
+            Prompts.
+        y : array-like of shape (n, \\*image_shape_)
+            Images.
+
+        Returns
+        -------
+        float
+            Nats an image; higher is better. The density is proper in pixel space, so models with different
+            ``n_components`` and ``n_styles`` can be compared, as
+            :class:`sklearn.model_selection.GridSearchCV` does. Every fold must have every prompt:
+            ``cv=list(StratifiedKFold(3).split(prompts, prompts))``.
+        """
+        return float(self.score_samples(y, X).mean())
+
+    def classify_proba(self, images: Any, **sampling: Unpack[Sampling]) -> Array:
+        """Return the probability of each known prompt, by Bayes' rule.
+
+        Parameters
+        ----------
+        images : array-like of shape (n, \\*image_shape_)
+            Images. NaN pixels are missing.
+        **sampling
+            As in :meth:`predict`.
+
+        Returns
+        -------
+        ndarray of shape (n, len(prompts_))
+            Probabilities in the order of ``prompts_``; every row sums to 1.
+        """
+        fitted = self.fitted_
+        rows, missing = self._check_rows(images)
+        asked = self._query(fitted, len(rows), None, sampling)
+        return inference.classify(fitted, rows, missing, asked)
+
+    def classify(self, images: Any, **sampling: Unpack[Sampling]) -> NDArray[np.str_]:
+        """Return the most probable prompt of each image.
+
+        Parameters
+        ----------
+        images, **sampling
+            As in :meth:`classify_proba`.
+
+        Returns
+        -------
+        ndarray of str, shape (n,)
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> from lineardiffusion.datasets import load_digits
+        >>> prompts, images = load_digits()
+        >>> ld = LinearDiffusion(30).fit(prompts[:1000], images[:1000])
+        >>> float((ld.classify(images[1000:]) == prompts[1000:]).mean()) > 0.9
+        True
+        """
+        return np.asarray(self.prompts_[self.classify_proba(images, **sampling).argmax(axis=1)])
+
+    # ------------------------------------------------------------------ posteriors
+
+    def inpaint(
+        self,
+        images: Any,
+        mask: Any = None,
+        prompts: Prompts = None,
+        seed: Seed = None,
+        n_samples: int | None = None,
+        *,
+        return_prompts: bool = False,
+        **sampling: Unpack[Sampling],
+    ) -> Any:
+        """Draw the missing pixels of images from the exact posterior, given the other pixels.
+
+        Parameters
+        ----------
+        images : array-like of shape (n, \\*image_shape_)
+            Images. NaN pixels are missing.
+        mask : array-like of bool, of shape image_shape_ or (n, \\*image_shape_), default=None
+            True where a pixel is missing too: one mask for all images, or one an image.
+        prompts : list of str or dict, or array-like of shape (n, k), default=None
+            Prompts of the images. With None each draw draws the prompt too, from its posterior.
+        seed : int, list of int or None, default=None
+            As in :meth:`predict`.
+        n_samples : int, default=None
+            Number of draws an image; None for one, without an axis for it, and 0 for the posterior mean.
+        return_prompts : bool, default=False
+            Whether to return the drawn prompts too (with the mean, the most probable ones).
+        **sampling
+            As in :meth:`predict`.
+
+        Returns
+        -------
+        images : ndarray of shape (n, \\*image_shape_) or (n, n_samples, \\*image_shape_)
+            Images in pixel units; pixels that are not missing stay as they are. Drawn pixels have the
+            model's contrast, the mean has none.
+        prompts : ndarray of str, shape (n,) or (n, n_samples)
+            Only with ``return_prompts``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lineardiffusion import LinearDiffusion
+        >>> from lineardiffusion.datasets import load_digits
+        >>> prompts, images = load_digits()
+        >>> ld = LinearDiffusion().fit(prompts[100:], images[100:])
+        >>> lower_half = np.arange(8)[:, None] >= np.full(8, 4)
+        >>> whole, read = ld.inpaint(images[:4], lower_half, seed=0, return_prompts=True)
+        >>> bool(np.all(whole[:, :4] == images[:4, :4])), read.shape
+        (True, (4,))
+        """
+        fitted = self.fitted_
+        rows, missing = self._check_rows(images)
+        if mask is not None:
+            missing = missing | check_mask(mask, len(rows), self.image_shape_)
+        draws = self._check_n_samples(n_samples)
+        asked = self._query(fitted, len(rows), prompts, sampling)
+        reduced = inference.reduce_pixels(fitted, rows, missing)
+        found, read = inference.posterior(fitted, reduced, asked, seed, draws)
+        known = np.where(missing, 0.0, rows.astype(found.dtype))
+        found = np.where(missing[:, None], found, known[:, None])
+        return self._restored(found, read, prompts, n_samples, return_prompts)
+
+    def restore(
+        self,
+        measurements: Any,
+        operator: Any,
+        noise_std: float,
+        prompts: Prompts = None,
+        seed: Seed = None,
+        n_samples: int | None = None,
+        *,
+        return_prompts: bool = False,
+        **sampling: Unpack[Sampling],
+    ) -> Any:
+        """Draw images from the exact posterior given linear measurements ``operator @ image + noise``.
+
+        Parameters
+        ----------
+        measurements : array-like of shape (n, m)
+            Measurements, or (n, ...) with m numbers each, in pixel units.
+        operator : array-like, scipy sparse matrix or LinearOperator of shape (m, D)
+            Matrix that measures the flattened image; :mod:`lineardiffusion.operators` makes some.
+        noise_std : float
+            Standard deviation of the noise, in pixel units; 0 for none.
+        prompts, seed, n_samples, return_prompts, **sampling
+            As in :meth:`inpaint`.
+
+        Returns
+        -------
+        images : ndarray of shape (n, \\*image_shape_) or (n, n_samples, \\*image_shape_)
+            Images in pixel units. Without noise and contrast ``operator @ image`` is the measurement again.
+        prompts : ndarray of str, shape (n,) or (n, n_samples)
+            Only with ``return_prompts``.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion, operators
+        >>> from lineardiffusion.datasets import load_digits
+        >>> prompts, images = load_digits()
+        >>> ld = LinearDiffusion().fit(prompts[100:], images[100:])
+        >>> A = operators.downsampling((8, 8), 2)
+        >>> small = images[:4].reshape(4, -1) @ A.T
+        >>> sharp = ld.restore(small, A, noise_std=0.0, prompts=prompts[:4], n_samples=0)
+        >>> bool(abs(sharp.reshape(4, -1) @ A.T - small).max() < 1e-3)
+        True
+        """
+        fitted = self.fitted_
+        pixel_model = fitted.require_pixel_model()
+        A = check_operator(operator, len(pixel_model.scale))
+        real = isinstance(noise_std, int | float | np.number) and not isinstance(noise_std, bool)
+        if not real or not 0 <= noise_std < np.inf:
+            raise ValueError(f"noise_std must be 0 or more and finite, in pixel units; got {noise_std!r}")
+        y = np.asarray(measurements)
+        if y.ndim < 2 or y[0].size != A.shape[0]:
+            raise ValueError(
+                f"measurements must have the shape (n, {A.shape[0]}), as many numbers as the operator has "
+                f"rows; got {y.shape}"
+            )
+        if y.dtype.kind not in "buif" or not np.isfinite(y).all():
+            raise ValueError(
+                "measurements must be finite real numbers; leave out rows that were not measured"
+            )
+        draws = self._check_n_samples(n_samples)
+        asked = self._query(fitted, len(y), prompts, sampling)
+        measurement = Measurement.of(pixel_model, A, float(noise_std))
+        values = measurement.reduce(y.reshape(len(y), -1).astype(np.float64))
+        reduced = [(np.arange(len(y)), measurement, values)]
+        found, read = inference.posterior(fitted, reduced, asked, seed, draws)
+        return self._restored(found, read, prompts, n_samples, return_prompts)
+
+    def invert(self, prompts: Prompts, images: Any, **sampling: Unpack[Sampling]) -> Array:
+        """Return the starting noise that the sampler maps to these images' latents.
+
+        Under another prompt that noise draws another image by the same hand:
+        ``predict(["8"] * n, latents=invert(["3"] * n, images))``.
+
+        Parameters
+        ----------
+        prompts : list of str or dict, or array-like of shape (n, k)
+            Prompts of the images.
+        images : array-like of shape (n, \\*image_shape_)
+            Images.
+        **sampling
+            As in :meth:`predict`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_components_)
+            Starting noise, for ``predict(latents=...)``.
+
+        Raises
+        ------
+        ValueError
+            If the sampler adds noise, or its map has no inverse: all starting noise in some direction is mapped
+            to one point. The maps of styles never have an inverse.
+        """
+        fitted = self.fitted_
+        checked = self._check_prompts(prompts)
+        latents = fitted.encoder.encode(check_images(images, len(checked), self.image_shape_))
+        asked = self._query(fitted, len(latents), checked, sampling)
+        assert asked.request is not None
+        return inference.invert(fitted, latents, asked.request, asked.trajectory)
+
+    # ------------------------------------------------------------------ saving
+
+    def save_pretrained(self, path: str | Path, *, precision: str = "full") -> None:
+        """Write the model to a folder, as one file ``model.safetensors``.
+
+        The folder is made if need be, and a model in it is replaced in one step. ``config.json`` is written
+        beside it for people and for the Hub, and is never read.
+
+        Parameters
+        ----------
+        path : str or Path
+            Folder of the model.
+        precision : {"full", "half"}, default="full"
+            With "full" the loaded model draws the same pixels to the last bit. "half" stores the scatters of
+            prompts and styles in a quarter of the space or less: means are whole, variances keep six digits,
+            and correlations three.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ValueError
+            For a parameter that no such file can hold: a function, a transformer or a random state.
+
+        See Also
+        --------
+        from_pretrained : Load a model.
+        push_to_hub : Upload a model to the Hugging Face Hub.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from lineardiffusion import LinearDiffusion
+        >>> from lineardiffusion.datasets import load_digits
+        >>> ld = LinearDiffusion().fit(*load_digits())
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     ld.save_pretrained(folder)
+        ...     again = LinearDiffusion.from_pretrained(folder)
+        >>> np.array_equal(ld.predict(["7"], seed=137), again.predict(["7"], seed=137))
+        True
+        """
+        check_is_fitted(self)
+        statistics, parameters = self._learned.statistics, self._learned.parameters
+        embedding = None
+        if not statistics.prompts:
+            names = getattr(self, "feature_names_in_", None)
+            embedding = {"size": int(self.n_features_in_), "names": None if names is None else list(names)}
+        model_file.save(Path(path), statistics, parameters, embedding, precision, __version__)
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str | Path, *, revision: str | None = None, token: str | None = None
+    ) -> Self:
+        """Load a model.
+
+        Parameters
+        ----------
+        name_or_path : str or Path
+            A folder that :meth:`save_pretrained` wrote, the name of a model that ships with the library, or
+            ``"owner/name"`` of one on the Hugging Face Hub (``pip install "linear-diffusion[hub]"``). The
+            first of these that exists; only the last uses the network.
+        revision : str, default=None
+            Branch, tag or commit on the Hub; None for the newest.
+        token : str, default=None
+            Access token for a private model on the Hub; None for the one of ``hf auth login``.
+
+        Returns
+        -------
+        LinearDiffusion
+            The model with the parameters that it was solved with. It continues with ``partial_fit`` and
+            ``merge`` where the saved one could.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such model.
+        ImportError
+            For a model on the Hub, without the package that downloads it.
+        ValueError
+            If the file was truncated or altered, or is not one of this library; the message names the file.
+        """
+        statistics, parameters, embedding = model_file.load(locate(name_or_path, revision, token))
+        model = cls(**parameters.raw())
+        if embedding is not None:
+            model.n_features_in_ = embedding["size"]
+            if embedding.get("names") is not None:
+                model.feature_names_in_ = np.array(embedding["names"], dtype=object)
+        return model._adopt(Learned(statistics, parameters))
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = False,
+        token: str | None = None,
+        commit_message: str = "Upload a lineardiffusion model",
+        license: str = "mit",
+        precision: str = "full",
+    ) -> str:
+        """Upload the model and its card to the Hugging Face Hub (``pip install "linear-diffusion[hub]"``).
+
+        Parameters
+        ----------
+        repo_id : str
+            ``"owner/name"`` of the repository, which is made if need be.
+        private : bool, default=False
+            Whether a repository that is made is private.
+        token : str, default=None
+            Access token; None for the one of ``hf auth login``.
+        commit_message : str, default="Upload a lineardiffusion model"
+            Message of the commit.
+        license : str, default="mit"
+            Name, on the Hub, of the license of the model.
+        precision : {"full", "half"}, default="full"
+            As in :meth:`save_pretrained`.
+
+        Returns
+        -------
+        str
+            Address of the commit.
+        """
+        return hub.push(
+            self,
+            repo_id,
+            private=private,
+            token=token,
+            commit_message=commit_message,
+            license=license,
+            precision=precision,
+        )
+
+    # ------------------------------------------------------------------ attributes
+
+    @property
+    def statistics_(self) -> Statistics:
+        check_is_fitted(self)
+        return self._learned.statistics
+
+    @property
+    def fitted_(self) -> FittedDiffusion:
+        if "_learned" not in vars(self):
+            check_is_fitted(self)
+        return self._learned.fitted
+
+    @property
+    def prompts_(self) -> NDArray[np.str_]:
+        if not self.statistics_.prompts:
+            raise AttributeError("this model has no prompts_: its prompts are embeddings")
+        return np.array(self.statistics_.prompts)
+
+    @property
+    def prompt_prior_(self) -> Array:
+        moments = self.statistics_.moments
+        if not isinstance(moments, Moments):
+            raise AttributeError(
+                "joint moments keep no frequency of prompts, neither of embeddings nor of so many prompts that "
+                "one block each would be too large"
+            )
+        return np.asarray(moments.weight / moments.weight.sum())
+
+    @property
+    def image_shape_(self) -> tuple[int, ...]:
+        return self.statistics_.image_shape
+
+    @property
+    def pixel_range_(self) -> tuple[float, float]:
+        return self.statistics_.pixel_range
+
+    @property
+    def pixel_dtype_(self) -> np.dtype[Any]:
+        return self.statistics_.pixel_dtype
+
+    @property
+    def styles_(self) -> dict[str, tuple[Array, Images]]:
+        styles = self.statistics_.styles
+        if styles is None:
+            raise AttributeError("this model has no styles; fit with n_styles=2 or more")
+        weight, owner = styles.moments.weight, styles.clusters.prompt
+        mean = np.where(weight[:, None] > 0, styles.moments.mean, styles.clusters.centres)
+        return {
+            prompt: (weight[owner == u], self.decode(mean[owner == u]))
+            for u, prompt in enumerate(self.statistics_.prompts)
+        }
+
+    @property
+    def contrast_(self) -> Contrast | None:
+        return self.fitted_.contrast
+
+    @property
+    def n_components_(self) -> int:
+        encoder = self._encoder()
+        return len(encoder.components) if isinstance(encoder, ImageEncoder) else self.fitted_.d
+
+    @property
+    def mean_(self) -> Array:
+        return self._linear_encoder().mean
+
+    @property
+    def components_(self) -> Array:
+        return self._linear_encoder().components
+
+    @property
+    def scaling_factor_(self) -> float:
+        return self._linear_encoder().scaling_factor
+
+    # ------------------------------------------------------------------ checks
+
+    def _parameters(self) -> Parameters:
+        return Parameters(**self.get_params(deep=False))
+
+    def _adopt(self, learned: Learned, embeddings: Any = None) -> Self:
+        """Make a new model this estimator's; `embeddings` are its prompts, if they are numbers."""
+        if embeddings is not None:
+            validate_data(self, embeddings, reset=True, skip_check_array=True)
+        if learned.statistics.prompts:
+            vars(self).pop("n_features_in_", None)
+            vars(self).pop("feature_names_in_", None)
+        self._learned = learned
+        return self
+
+    def _encoder(self) -> Any:
+        check_is_fitted(self)
+        return self._learned.encoder
+
+    def _linear_encoder(self) -> ImageEncoder:
+        encoder = self._encoder()
+        if not isinstance(encoder, ImageEncoder):
+            raise AttributeError("the image encoder of this model is not linear")
+        return encoder
+
+    def _check_batch(self, X: Prompts, y: Any, sample_weight: Any, before: Statistics | None) -> Batch:
+        """Check a batch, which goes on with the data before it, if there is some."""
+        strings = check_prompts(X)
+        n = len(strings) if strings is not None else _num_samples(X)
+        images = check_images(y, n, None if before is None else before.image_shape) if n else y
+        prompts: Any = strings
+        if before is not None:
+            self._check_kind(strings is not None, before)
+        if strings is None:
+            if before is None:
+                prompts = check_array(X, dtype=np.float64, estimator=self)
+            else:
+                prompts = validate_data(self, X, dtype=np.float64, reset=False)
+            if self.n_styles > 1:
+                raise ValueError("embeddings have no styles: n_styles needs prompts that are strings")
+        weight = None if sample_weight is None else check_sample_weight(sample_weight, prompts)
+        return Batch.of(prompts, images, weight)
+
+    def _check_prompts(self, X: Prompts) -> Any:
+        """Check prompts of a fitted model: a list of strings and weights, or embeddings."""
+        prompts = check_prompts(X, weights=True)
+        statistics = self._learned.statistics
+        if prompts is not None:
+            self._check_kind(True, statistics)
+            return prompts
+        if not statistics.prompts:
+            X = validate_data(self, X, dtype=np.float64, reset=False)
+        return check_array(X, dtype=np.float64)
+
+    def _check_prompt(
+        self, prompt: Any, fitted: FittedDiffusion, sampling: Sampling
+    ) -> tuple[Any, Any, Any, Any]:
+        """Check one prompt and the settings of the sampler."""
+        if isinstance(prompt, str | dict):
+            prompts: Any = [prompt]
+        else:
+            prompts = np.asarray(prompt)[None]
+            if prompts.ndim != 2 or prompts.dtype.kind not in "biuf":
+                raise TypeError(f"expected one prompt, a string, weights or an embedding; got {prompt!r}")
+        guidance, negative, trajectory = self._check_sampling(fitted, sampling)
+        return self._check_prompts(prompts), guidance, negative, trajectory
+
+    @staticmethod
+    def _check_kind(strings: bool, statistics: Statistics) -> None:
+        if strings != bool(statistics.prompts):
+            has, got = ("strings", "numbers") if statistics.prompts else ("embeddings", "strings")
+            raise ValueError(f"this model was fitted on prompts that are {has}, got {got}")
+
+    @staticmethod
+    def _check_sampling(
+        fitted: FittedDiffusion, sampling: Sampling, every_step: bool = False, strength: float = 1.0
+    ) -> tuple[Any, Any, Any]:
+        """Return guidance scale, negative prompt and trajectory."""
+        if unknown := sorted(set(sampling) - set(Sampling.__annotations__)):
+            known = ", ".join(Sampling.__annotations__)
+            raise TypeError(f"unknown setting {unknown[0]!r}; the settings of the sampler are {known}")
+        trajectory = fitted.trajectory(
+            sampling.get("sampler"), sampling.get("num_steps"), every_step, strength
+        )
+        return sampling.get("guidance_scale"), sampling.get("negative_prompt"), trajectory
+
+    def _task(
+        self,
+        fitted: FittedDiffusion,
+        prompts: Prompts,
+        seed: Seed,
+        latents: Any,
+        start: Any,
+        strength: float,
+        every_step: bool,
+        sampling: Sampling,
+    ) -> Task:
+        """Check everything that a drawing depends on."""
+        guidance, negative, trajectory = self._check_sampling(
+            fitted, sampling, every_step, 1.0 if start is None else strength
+        )
+        request = fitted.request(self._check_prompts(prompts), guidance, negative)
+        n, d = len(request), fitted.d
+        if latents is not None:
+            latents = np.asarray(latents, dtype=np.float64)
+            if latents.shape != (n, d):
+                raise ValueError(f"latents must have the shape {(n, d)}, got {latents.shape}")
+            if not np.isfinite(latents).all():
+                raise ValueError("latents must be finite, but some are NaN or infinite")
+        images = None if start is None else check_images(start, n, self.image_shape_)
+        return fitted.task(request, seed, latents, images, trajectory)
+
+    def _query(
+        self, fitted: FittedDiffusion, n: int, prompts: Prompts, sampling: Sampling
+    ) -> inference.Query:
+        guidance, negative, trajectory = self._check_sampling(fitted, sampling)
+        checked = None if prompts is None else self._check_prompts(prompts)
+        return inference.query(fitted, n, checked, guidance, negative, trajectory)
+
+    def _check_rows(self, images: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return images as rows (n, D), and which of their pixels are NaN."""
+        n = len(images) if np.ndim(images) else 0
+        if not n:
+            shape = ", ".join(map(str, self.image_shape_))
+            raise ValueError(f"no images: expected an array of shape (n, {shape}), got {np.shape(images)}")
+        array = check_images(images, n, self.image_shape_, missing=True)
+        rows = array.reshape(len(array), -1)
+        return rows, np.isnan(rows) if rows.dtype.kind == "f" else np.zeros(rows.shape, bool)
+
+    @staticmethod
+    def _check_n_samples(n_samples: int | None) -> int:
+        return 1 if n_samples is None else check_integer(n_samples, "n_samples", 0)
+
+    def _restored(
+        self,
+        found: Images,
+        read: NDArray[np.intp],
+        prompts: Prompts,
+        n_samples: int | None,
+        with_prompts: bool,
+    ) -> Any:
+        """Return images, and prompts if asked, without the axis of draws unless a number was given."""
+        n, m, _ = found.shape
+        images = found.reshape(n, m, *self.image_shape_)
+        if prompts is None:
+            names: Any = self.prompts_[read]
+        else:
+            names = np.repeat(np.asarray(prompts)[:, None], m, axis=1)
+        if not n_samples:
+            images, names = images[:, 0], names[:, 0]
+        return (images, names) if with_prompts else images
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what follows from the statistics and the parameters."""
+        state: dict[str, Any] = super().__getstate__()
+        if "_learned" in state:
+            learned = state["_learned"]
+            state = {**state, "_learned": Learned(learned.statistics, learned.parameters)}
+        return state
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "_learned" in vars(self)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = True
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        tags.non_deterministic = True
+        return tags

@@ -1,0 +1,256 @@
+"""Inference with a fitted model: likelihoods, prompts by Bayes' rule, posteriors, inversion.
+
+The law of every prompt is known, so Bayes' rule needs no approximation:
+
+    p(x) = sum_u p(u) sum_k p(k | u) p(x | u, k)        prompts u and styles k by their frequencies
+    p(u | x) = p(u) p(x | u) / p(x)
+
+The law is that of the sampler. The discarded directions of pixel space have their mean residual variance
+(inverse/measurement.py), and every direction at least the variance of rounding to 256 grey levels, so a law on a
+plane has a density too: a very small one off the plane. NaN pixels are missing, and an image with missing pixels
+is scored by the marginal law of the others.
+
+A linear measurement of the image,
+
+    y = A x + n,        n ~ N(0, noise_std^2 I),
+
+leaves a Gaussian law Gaussian and a mixture a mixture, whose components are weighted by their marginal
+likelihoods. So inpainting, super-resolution and deblurring are one formula (inverse/posterior.py), without
+iterations. Inversion solves the sampler's map for the starting noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp, softmax
+
+from lineardiffusion import _noise
+from lineardiffusion._arrays import ROWS, Array, Images
+from lineardiffusion.diffusion.trajectory import Trajectory
+from lineardiffusion.encoders.conditioning import Condition, Request, alternatives
+from lineardiffusion.fitted import FittedDiffusion
+from lineardiffusion.inverse.measurement import Measurement, PixelModel, ReducedMeasurement
+from lineardiffusion.inverse.posterior import (
+    LatentLaws,
+    log_likelihood,
+    posterior_draw,
+    posterior_mean,
+    shares,
+)
+from lineardiffusion.statistics.moments import Moments
+
+Reduced = tuple[NDArray[np.intp], Measurement, ReducedMeasurement]  # images, and their reduced measurements
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The laws that some images may come from.
+
+    Attributes
+    ----------
+    members : ndarray of int
+        The images.
+    laws : LatentLaws
+        K laws.
+    log_prior : ndarray of shape (K,)
+        Log-probability of each law before an image is seen.
+    first : ndarray of int
+        Index of the first law of each prompt.
+    """
+
+    members: NDArray[np.intp]
+    laws: LatentLaws
+    log_prior: Array
+    first: NDArray[np.intp]
+
+
+class Query(NamedTuple):
+    """Which laws n images may come from: those of their prompts, or those of every prompt without a request.
+
+    ``every`` is the request of all known prompts, of which `request` is one prompt an image.
+    """
+
+    n: int
+    request: Request | None
+    every: Request | None
+    trajectory: Trajectory
+
+
+def query(
+    fitted: FittedDiffusion,
+    n: int,
+    prompts: Any,
+    guidance_scale: float | None,
+    negative: Any,
+    trajectory: Trajectory,
+) -> Query:
+    """Build the query for n images with checked prompts, or with None for any of the known prompts."""
+    if prompts is not None:
+        request = fitted.request(prompts, guidance_scale, negative).gathered()
+        if len(request) != n:
+            raise ValueError(f"{len(request)} prompts for {n} images; pass one prompt an image")
+        return Query(n, request, None, trajectory)
+    known = fitted.statistics.prompts
+    if not known or not isinstance(fitted.statistics.moments, Moments):
+        raise ValueError(
+            "this model knows no frequency of prompts, neither of embeddings nor of prompts too many to keep "
+            "one block each; pass the prompts of the images"
+        )
+    return Query(n, None, fitted.request(list(known), guidance_scale, negative), trajectory)
+
+
+def score(fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_], asked: Query) -> Array:
+    """Return the log-density (n,) of images (n, D) in pixel units, without their missing pixels."""
+    found = np.empty(len(rows))
+    for members, _, log_prob in _log_joint(fitted, rows, missing, asked):
+        found[members] = logsumexp(log_prob, axis=1)
+    return found
+
+
+def classify(fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_], asked: Query) -> Array:
+    """Return the probability (n, p) of each known prompt."""
+    found = np.empty((len(rows), len(fitted.statistics.prompts)))
+    for members, candidates, log_prob in _log_joint(fitted, rows, missing, asked):
+        found[members] = softmax(np.logaddexp.reduceat(log_prob, candidates.first, axis=1), axis=1)
+    return found
+
+
+def reduce_pixels(fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_]) -> Iterator[Reduced]:
+    """Yield the images (n, D) that miss the same pixels, with their reduced measurements."""
+    for members, measurement in _measurements(fitted.require_pixel_model(), missing):
+        yield members, measurement, _reduce(measurement, rows[members], missing[members[0]])
+
+
+def posterior(
+    fitted: FittedDiffusion, reduced: Iterable[Reduced], asked: Query, seed: _noise.Seed, n_samples: int
+) -> tuple[Images, NDArray[np.intp]]:
+    """Draw from the posterior of images: (n, n_samples, D) in pixel units, and the places of their prompts.
+
+    With ``n_samples=0`` the posterior mean (n, 1, D), and the places of the most probable prompts.
+    """
+    pixel_model, encoder = fitted.require_pixel_model(), fitted.require_pixel_model().encoder
+    n, m = asked.n, n_samples
+    seeds = _noise.check_seed(seed, n, fitted.parameters.random_state)
+    fresh = [_fresh(seeds, n, encoder.components.shape, j) for j in range(m)]
+    every = list(_candidates(fitted, asked))
+    found = np.empty((n, max(m, 1), len(pixel_model.scale)), encoder.dtype)
+    read = np.zeros((n, max(m, 1)), np.intp)
+    for group, measurement, of_group in reduced:
+        for candidates in every:
+            members, place, _ = np.intersect1d(group, candidates.members, True, return_indices=True)
+            if not len(members):
+                continue
+            own, laws, roots = of_group[place], candidates.laws, candidates.laws.roots(measurement)
+            log_prob = log_likelihood(measurement, own, laws, roots) + candidates.log_prior
+            share = shares(log_prob)
+            if not m:
+                xi = posterior_mean(measurement, own, laws, roots, share)
+                found[members, 0] = encoder.mean + pixel_model.scale * xi
+                read[members, 0] = np.logaddexp.reduceat(log_prob, candidates.first, axis=1).argmax(axis=1)
+            edges = np.cumsum(share, axis=1)[:, :-1]
+            for j, (latent, discarded, u) in enumerate(fresh):
+                chosen = (edges <= u[members, None]).sum(axis=1)
+                for_y = None
+                if measurement.noise_std:
+                    for_y = _noise.draw(seeds, n, own.centred.shape[1], (*_noise.MEASURED, j))[members]
+                xi = posterior_draw(
+                    measurement, own, laws, roots, chosen, latent[members], discarded[members], for_y
+                )
+                pixels = (encoder.mean + pixel_model.scale * xi).astype(encoder.dtype)
+                found[members, j] = pixels if fitted.contrast is None else fitted.contrast(pixels)
+                read[members, j] = np.searchsorted(candidates.first, chosen, side="right") - 1
+    return found, read
+
+
+def invert(fitted: FittedDiffusion, latents: Array, request: Request, trajectory: Trajectory) -> Array:
+    """Return the starting noise (n, d) that the sampler maps to these latents (n, d)."""
+    start = np.empty_like(latents)
+    for i, x in enumerate(fitted.compose(request.conditions, trajectory)):
+        if x.n_noises:
+            raise ValueError(
+                f"the sampler {trajectory.sampler} adds noise and has no inverse; use sampler='exact', or 'ddim'"
+            )
+        members = np.flatnonzero(request.place == i)
+        spread = np.linalg.svd(x.matrix[0], compute_uv=False)
+        if spread[-1] <= 1e-10 * spread[0]:
+            kept = int(np.sum(spread > 1e-10 * spread[0]))
+            raise ValueError(
+                f"the sampler's map has no inverse: it keeps {kept} of {len(spread)} directions. Use fewer "
+                "components, or a prompt with more images; the maps of styles never have an inverse"
+            )
+        start[members] = np.linalg.solve(x.matrix[0].T, (latents[members] - x.offset[0]).T).T
+    return start
+
+
+# ---------------------------------------------------------------------- laws, and images that share a mask
+
+
+def _candidates(fitted: FittedDiffusion, asked: Query) -> Iterator[Candidates]:
+    """Yield the laws of each prompt with the images that show it, or the laws of all prompts for all images."""
+    if asked.request is not None:
+        for i, condition in enumerate(asked.request.conditions):
+            found, probabilities = zip(*alternatives(condition), strict=True)
+            members = np.flatnonzero(asked.request.place == i)
+            laws = fitted.latent_laws(found, asked.trajectory)
+            yield Candidates(members, laws, np.log(probabilities), np.zeros(1, np.intp))
+        return
+    assert asked.every is not None
+    conditions: list[Condition] = []
+    prior: list[float] = []
+    first = []
+    weight = fitted.statistics.moments.weight  # type: ignore[union-attr]
+    for i, frequency in zip(asked.every.place, weight / weight.sum(), strict=True):
+        first.append(len(conditions))
+        for condition, share in alternatives(asked.every.conditions[i]):
+            conditions.append(condition)
+            prior.append(frequency * share)
+    laws = fitted.latent_laws(conditions, asked.trajectory)
+    yield Candidates(np.arange(asked.n), laws, np.log(prior), np.array(first))
+
+
+def _log_joint(
+    fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_], asked: Query
+) -> Iterator[tuple[NDArray[np.intp], Candidates, Array]]:
+    """Yield images, the laws that they may come from, and the log-density (n, K) of both."""
+    every = list(_candidates(fitted, asked))
+    for group, measurement in _measurements(fitted.require_pixel_model(), missing):
+        for candidates in every:
+            own = np.intersect1d(candidates.members, group, assume_unique=True)
+            roots = candidates.laws.roots(measurement) if len(own) else None
+            for start in range(0, len(own), ROWS):
+                members = own[start : start + ROWS]
+                reduced = _reduce(measurement, rows[members], missing[members[0]])
+                assert roots is not None
+                log_prob = log_likelihood(measurement, reduced, candidates.laws, roots)
+                yield members, candidates, log_prob + candidates.log_prior
+
+
+def _measurements(
+    pixel_model: PixelModel, missing: NDArray[np.bool_]
+) -> Iterator[tuple[NDArray[np.intp], Measurement]]:
+    """Yield the images that miss the same pixels, `missing` (n, D), and the measurement of the others."""
+    if not missing.any():
+        if len(missing):
+            yield np.arange(len(missing)), Measurement.of_pixels(pixel_model, ~missing[0])
+        return
+    _, first, place = np.unique(np.packbits(missing, axis=1), axis=0, return_index=True, return_inverse=True)
+    for i, one in enumerate(first):
+        yield np.flatnonzero(place.ravel() == i), Measurement.of_pixels(pixel_model, ~missing[one])
+
+
+def _reduce(measurement: Measurement, rows: Any, missing: NDArray[np.bool_]) -> ReducedMeasurement:
+    """Reduce images (n, D) without their missing pixels (D,)."""
+    return measurement.reduce((rows if not missing.any() else rows[:, ~missing]).astype(np.float64))
+
+
+def _fresh(seeds: int | list[int], n: int, shape: tuple[int, ...], j: int) -> tuple[Array, Array, Array]:
+    """Draw noise for the j-th draws of n images: latents (n, d), discarded directions (n, D), choices (n,)."""
+    d, D = shape
+    latent = _noise.draw(seeds, n, d, (*_noise.LATENT, j))
+    discarded = _noise.draw(seeds, n, D, (*_noise.DISCARDED, j))
+    return latent, discarded, _noise.uniform(seeds, n, (*_noise.CHOSEN, j))

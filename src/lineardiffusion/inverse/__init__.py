@@ -1,0 +1,1 @@
+"""Inverse problems: linear measurements, their likelihood and the posterior of the image."""

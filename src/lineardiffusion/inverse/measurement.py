@@ -1,0 +1,257 @@
+"""Linear measurements of an image, reduced to as many numbers as a latent has.
+
+An image is measured as y = A x + n, n ~ N(0, tau^2 I): a whole image with A = I, a masked one with some rows of
+I. In the latents' unit, x = mean + r s xi (with r, s, V of encoders/image.py), an image of latent z is
+
+    xi = V^T z + q,        q ~ N(0, v (I - V^T V))
+
+with v the variance of a discarded direction (probabilistic PCA). With A' = A diag(r s) and F = A' V^T, an
+image whose latent has the law N(m, C) is measured as
+
+    y - A mean ~ N(F m, B + F (C - v I) F^T),        B = v A' A'^T + tau^2 I = L L^T.
+
+L and the singular values of L^-1 F = U diag(f) W^T depend on the measurement only, not on the law. A measurement
+y is reduced to y~ = L^-1 (y - A mean), to b = U^T y~ (its part in the plane of the latents) and to the length of
+the rest. Then
+
+    L^-1 Cov(y) L^-T = (I - U U^T) + U T U^T,        T = I - v f^2 + f W^T C W f
+
+so each law costs one small matrix T (posterior.py). T is positive definite, because v f^2 <= 1. For a whole image
+without noise v f^2 = 1 and T = f W^T C W f; for a part of an image v f^2 is the squared cosine between the plane
+of the latents and the plane of the rows of A'. Where nothing is discarded v is arbitrary, and 1 is used.
+
+References
+----------
+Tipping and Bishop (1999), Probabilistic principal component analysis. JRSS B 61(3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator
+
+from lineardiffusion.encoders.image import ImageEncoder
+from lineardiffusion._arrays import Array
+
+CUTOFF = 1e-12  # of the largest eigenvalue of B, below which a direction of y is not measured
+
+
+def is_sparse(matrix: Any) -> bool:
+    """Return whether a matrix is a sparse one of scipy."""
+    return bool(scipy.sparse.issparse(matrix))
+
+
+def check_operator(operator: Any, D: int) -> Any:
+    """Return the operator as a matrix of numbers with D columns, dense or sparse."""
+    if isinstance(operator, LinearOperator):
+        if operator.shape[1] == D:
+            operator = operator @ np.eye(D)
+    elif not is_sparse(operator):
+        operator = np.asarray(operator)
+    if operator.ndim != 2 or operator.shape[1] != D or not operator.shape[0]:
+        raise ValueError(
+            f"operator must have the shape (m, {D}), a column for each number of the flattened image; got "
+            f"{operator.shape}"
+        )
+    sparse = is_sparse(operator)
+    values = operator.data if sparse else operator
+    if values.dtype.kind not in "buif" or not np.isfinite(values).all():
+        raise ValueError("operator must hold finite real numbers")
+    return (scipy.sparse.csr_array(operator) if sparse else operator).astype(np.float64)
+
+
+def rounding_variance(pixel_range: tuple[float, float]) -> float:
+    """Return the variance of rounding a pixel of this range to 256 levels, in squared pixel units."""
+    low, high = pixel_range
+    return ((high - low or 1.0) / 255) ** 2 / 12
+
+
+@dataclass(frozen=True, eq=False)
+class PixelModel:
+    """The law of pixels given latents: the encoder, and the variances of what it discards.
+
+    Attributes
+    ----------
+    encoder : ImageEncoder
+        Linear image encoder.
+    floor : float
+        Least variance of a direction, that of rounding to 256 levels, in squared units of the latents.
+    v : float
+        Variance of a discarded direction, in the same unit; 1 where no direction is discarded.
+    """
+
+    encoder: ImageEncoder
+    floor: float
+    v: float
+
+    @classmethod
+    def of(cls, encoder: ImageEncoder, pixel_range: tuple[float, float]) -> PixelModel:
+        """Build the pixel model of an encoder for pixels of this range."""
+        unit = encoder.scaling_factor**2
+        floor = rounding_variance(pixel_range) / float(np.mean(encoder.pixel_scale**2)) / unit
+        d, D = encoder.components.shape
+        return cls(encoder, floor, 1.0 if d == D else max(encoder.residual_variance / unit, floor))
+
+    @property
+    def scale(self) -> Array:
+        """Pixels in a unit of the latents, r s, shape (D,)."""
+        return self.encoder.pixel_scale * self.encoder.scaling_factor
+
+
+@dataclass(frozen=True, eq=False)
+class ReducedMeasurement:
+    """Reduction of n measurements.
+
+    Attributes
+    ----------
+    centred : ndarray of shape (n, m)
+        y - A mean.
+    whitened : ndarray of shape (n, k)
+        y~.
+    inside : ndarray of shape (n, p)
+        b.
+    rest : ndarray of shape (n,)
+        Squared length of y~ outside of the plane of the latents.
+    """
+
+    centred: Array
+    whitened: Array
+    inside: Array
+    rest: Array
+
+    def __getitem__(self, members: NDArray[np.intp]) -> ReducedMeasurement:
+        """Return some of the measurements."""
+        return ReducedMeasurement(
+            self.centred[members], self.whitened[members], self.inside[members], self.rest[members]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """A measurement operator, factorised for use with any law.
+
+    Attributes
+    ----------
+    pixel_model : PixelModel
+    operator : ndarray or scipy sparse array of shape (m, D)
+        A' = A diag(r s).
+    offset : ndarray of shape (m,)
+        A mean.
+    noise_std : float
+        tau, in the unit of y.
+    whitener : ndarray of shape (m,) or (k, m)
+        L^-1, as a vector where it is diagonal; k < m where rows of A depend on each other.
+    null : ndarray of shape (m - k, m)
+        Directions in which y - A mean can only be 0.
+    U, f, W : ndarray of shape (k, p), (p,), (d, p)
+        Singular value decomposition of L^-1 F, with p singular values.
+    log_det : float
+        log det B.
+    """
+
+    pixel_model: PixelModel
+    operator: Any
+    offset: Array
+    noise_std: float
+    whitener: Array
+    null: Array
+    U: Array
+    f: Array
+    W: Array
+    log_det: float
+
+    @classmethod
+    def of(cls, pixel_model: PixelModel, operator: Any, noise_std: float = 0.0) -> Measurement:
+        """Factorise the measurement by a matrix (m, D), dense or sparse, in pixel units."""
+        encoder = pixel_model.encoder
+        offset = np.asarray(operator @ encoder.mean)
+        scaled = operator * pixel_model.scale[None]
+        if is_sparse(scaled):
+            scaled = scipy.sparse.csr_array(scaled)
+        gram = scaled @ scaled.T
+        whitener, null, log_det = _whiten(pixel_model.v * gram, noise_std**2)
+        F = np.asarray(scaled @ encoder.components.T)
+        phi = whitener[:, None] * F if whitener.ndim == 1 else whitener @ F
+        if min(phi.shape):
+            U, f, Wt = np.linalg.svd(phi, full_matrices=False)
+        else:
+            U, f, Wt = np.zeros((len(phi), 0)), np.zeros(0), np.zeros((0, phi.shape[1]))
+        return cls(pixel_model, scaled, offset, noise_std, whitener, null, U, f, Wt.T, log_det)
+
+    @classmethod
+    def of_pixels(cls, pixel_model: PixelModel, seen: NDArray[np.bool_]) -> Measurement:
+        """Factorise the measurement without noise of the pixels where `seen` (D,) is True."""
+        if seen.all():
+            return cls._of_all(pixel_model)
+        rows = scipy.sparse.csr_array(scipy.sparse.eye_array(len(seen)))
+        return cls.of(pixel_model, rows[np.flatnonzero(seen)])
+
+    @classmethod
+    def _of_all(cls, pixel_model: PixelModel) -> Measurement:
+        """Return the measurement with A = I in closed form: L = sqrt(v) diag(r s), L^-1 F = V^T / sqrt(v)."""
+        encoder, scale = pixel_model.encoder, pixel_model.scale
+        d, D = encoder.components.shape
+        operator = scipy.sparse.csr_array(scipy.sparse.diags_array(scale))
+        log_det = D * np.log(pixel_model.v) + 2 * np.log(scale).sum()
+        f = np.full(d, pixel_model.v**-0.5)
+        whitener, null = f[0] / scale, np.zeros((0, D))
+        U, W = encoder.components.T, np.eye(d)
+        return cls(pixel_model, operator, encoder.mean, 0.0, whitener, null, U, f, W, float(log_det))
+
+    @property
+    def size(self) -> int:
+        """Number of independent measured values."""
+        return len(self.whitener)
+
+    def reduce(self, y: Array) -> ReducedMeasurement:
+        """Reduce measurements (n, m), in the unit of y.
+
+        Raises
+        ------
+        ValueError
+            If a measurement without noise contradicts itself.
+        """
+        centred = y - self.offset
+        if len(self.null):
+            out = np.abs(centred @ self.null.T).max(axis=1)
+            scale = np.abs(y).max(axis=1) + np.abs(self.offset).max()
+            if (wrong := np.flatnonzero(out > 1e-6 * scale)).size:
+                raise ValueError(
+                    f"measurement {wrong[0]} contradicts itself: the operator's rows depend on each other, "
+                    "and no image has these values. If they are noisy, pass noise_std above 0"
+                )
+        return self.reduce_difference(centred)
+
+    def reduce_difference(self, centred: Array) -> ReducedMeasurement:
+        """Reduce differences y - A mean, (n, m)."""
+        whitened = centred * self.whitener if self.whitener.ndim == 1 else centred @ self.whitener.T
+        inside = whitened @ self.U
+        rest = np.einsum("ij,ij->i", whitened, whitened) - np.einsum("ij,ij->i", inside, inside)
+        return ReducedMeasurement(centred, whitened, inside, np.maximum(rest, 0.0))
+
+    def back(self, whitened: Array) -> Array:
+        """Multiply (n, k) by A'^T L^-T, in the latents' unit; the shape is (n, D)."""
+        y = whitened * self.whitener if self.whitener.ndim == 1 else whitened @ self.whitener
+        return np.asarray((self.operator.T @ y.T).T)
+
+
+def _whiten(gram: Any, noise_variance: float) -> tuple[Array, Array, float]:
+    """Return L^-1, the null directions and log det on the others, for B = gram + noise_variance I."""
+    m = gram.shape[0]
+    diagonal = np.asarray(gram.diagonal(), dtype=np.float64)
+    if is_sparse(gram):
+        if m and gram.count_nonzero() == np.count_nonzero(diagonal) and (diagonal + noise_variance).all():
+            diagonal = diagonal + noise_variance
+            return diagonal**-0.5, np.zeros((0, m)), float(np.log(diagonal).sum())
+        gram = gram.toarray()
+    if not m:
+        return np.zeros(0), np.zeros((0, 0)), 0.0
+    variance, basis = np.linalg.eigh(gram + noise_variance * np.eye(m))
+    kept = variance > CUTOFF * variance[-1]
+    whitener = (basis[:, kept] / np.sqrt(variance[kept])).T
+    return whitener, basis[:, ~kept].T, float(np.log(variance[kept]).sum())

@@ -1,0 +1,85 @@
+"""Storage of symmetric matrices in few bytes.
+
+Without loss, S (d, d) is stored as its upper triangle, row by row: d (d + 1) / 2 numbers. In half precision a
+positive semidefinite S is stored as its square root, computed by a QR factorisation,
+
+    S = D U^T U D,        D = diag(sqrt(S_ii)),        U upper triangular, its columns of length 1,
+                                                       its diagonal 0 or more
+
+The triangle of U in half precision and D in full take about d^2 bytes, where S takes 8 d^2. However U is rounded,
+the product is symmetric and positive semidefinite; rounded entries of S could be neither. Columns are normalised
+again when they are read, so variances keep their digits, and half precision changes a correlation by 2^-9 at most.
+
+References
+----------
+Bierman (1977), Factorization Methods for Discrete Sequential Estimation.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lineardiffusion._arrays import Array
+from lineardiffusion._linalg import one_thread
+
+Half = NDArray[np.float16]
+A = TypeVar("A", bound=np.generic)
+
+
+def triangle(d: int) -> int:
+    """Return the number of entries in the triangle of a symmetric matrix of order d."""
+    return d * (d + 1) // 2
+
+
+def pack(matrices: NDArray[A]) -> NDArray[A]:
+    """Return the upper triangles (g, d (d + 1) / 2) of matrices (g, d, d), row by row."""
+    g, d, _ = matrices.shape
+    packed = np.empty((g, triangle(d)), matrices.dtype)
+    at = 0
+    for i in range(d):  # an index of every entry would be larger than the entries
+        packed[:, at : at + d - i] = matrices[:, i, i:]
+        at += d - i
+    return packed
+
+
+def unpack(packed: NDArray[Any], d: int) -> Array:
+    """Return the symmetric matrices (g, d, d) of these upper triangles."""
+    matrices = np.empty((len(packed), d, d))
+    at = 0
+    for i in range(d):
+        row = packed[:, at : at + d - i]
+        matrices[:, i, i:] = row
+        matrices[:, i:, i] = row
+        at += d - i
+    return matrices
+
+
+def compress(matrices: Array) -> tuple[Array, Half]:
+    """Return D (g, d) and the triangles of U (g, d (d + 1) / 2) of positive semidefinite S (g, d, d)."""
+    g, d, _ = matrices.shape
+    spread = np.sqrt(np.maximum(np.diagonal(matrices, axis1=1, axis2=2), 0.0))
+    roots = np.empty((g, triangle(d)), np.float16)
+    with one_thread():
+        for S, D, root in zip(matrices, spread, roots, strict=True):
+            inverse = np.divide(1.0, D, out=np.zeros(d), where=D > 0)
+            correlation = inverse[:, None] * S * inverse
+            variance, basis = np.linalg.eigh(correlation)  # for any rank; Cholesky needs full rank
+            R = np.linalg.qr((basis * np.sqrt(np.maximum(variance, 0.0))).T).R
+            root[:] = pack((np.where(np.diagonal(R) < 0, -1.0, 1.0)[:, None] * R)[None])[0]
+    return spread, roots
+
+
+def expand(spread: NDArray[Any], roots: Half) -> Array:
+    """Return the matrices S (g, d, d) of D and the triangles of U; infinite where D^2 overflows."""
+    g, d = spread.shape
+    matrices = np.empty((g, d, d))
+    with one_thread(), np.errstate(over="ignore", invalid="ignore"):
+        for D, root, S in zip(spread, roots, matrices, strict=True):
+            U = np.triu(unpack(root[None], d)[0])
+            length = np.linalg.norm(U, axis=0)
+            columns = U * (D / np.where(length > 0, length, 1.0))
+            S[:] = columns.T @ columns  # symmetric to the last bit
+    return matrices

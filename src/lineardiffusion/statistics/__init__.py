@@ -1,0 +1,1 @@
+"""Sufficient statistics of prompts and images; they add and subtract."""

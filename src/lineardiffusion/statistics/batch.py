@@ -1,0 +1,75 @@
+"""Batches: checked prompts and images, indexed for the statistics.
+
+Prompts are strings, one symbol each, or rows of numbers, which are embeddings. Images have any shape
+(n, \\*image_shape) and any real dtype.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lineardiffusion._arrays import Array
+from lineardiffusion.encoders.text import symbols, vocabulary
+from lineardiffusion.statistics.joint import JointMoments
+from lineardiffusion.statistics.moments import Moments
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Prompts and images without those of weight 0.
+
+    Attributes
+    ----------
+    known : tuple of str
+        The distinct prompts, sorted; empty when prompts are embeddings.
+    prompts : ndarray of shape (n,) or (n, k)
+        The place of each prompt in `known`, or the embeddings.
+    rows : ndarray of shape (n, D)
+        The flattened images.
+    image_shape : tuple of int
+        Shape of one image.
+    sample_weight : ndarray of shape (n,) or None
+        Weight of each image; None for 1 each.
+    """
+
+    known: tuple[str, ...]
+    prompts: NDArray[Any]
+    rows: NDArray[np.generic]
+    image_shape: tuple[int, ...]
+    sample_weight: Array | None
+
+    @classmethod
+    def of(
+        cls, prompts: list[str] | Array, images: NDArray[np.generic], sample_weight: Array | None = None
+    ) -> Batch:
+        """Index checked prompts and flatten checked images."""
+        if sample_weight is not None and not sample_weight.all():
+            kept = np.flatnonzero(sample_weight)
+            images, sample_weight = images[kept], sample_weight[kept]
+            prompts = [prompts[i] for i in kept] if isinstance(prompts, list) else prompts[kept]
+        known: tuple[str, ...] = ()
+        places: NDArray[Any] = np.asarray(prompts)
+        if isinstance(prompts, list):
+            known = vocabulary(prompts)
+            places = symbols(prompts, known)
+        rows = images.reshape(len(images), -1)
+        return cls(known, places, rows, images.shape[1:], sample_weight)
+
+    @property
+    def images(self) -> NDArray[np.generic]:
+        """The images (n, \\*image_shape)."""
+        return self.rows.reshape(-1, *self.image_shape)
+
+    def nbytes(self, d: int) -> int:
+        """Return the bytes of the moments of every prompt in d dimensions."""
+        if self.known:
+            return Moments.nbytes(len(self.known), d)
+        return JointMoments.nbytes(self.prompts.shape[1], d)
+
+    def places(self, known: tuple[str, ...]) -> NDArray[np.intp]:
+        """Return the place of each image's prompt among other known prompts."""
+        return symbols(self.known, known)[self.prompts]

@@ -1,0 +1,286 @@
+"""The statistics of a data set: all that fitting needs of prompts and images.
+
+    images, prompts -> moments (of pixels, or of latents with an encoder), styles, histogram
+
+They are immutable, and they add and subtract: the statistics of two data sets together are the sum of their
+statistics, so data can stream, merge, be distributed and be forgotten. Everything else in a fitted model
+follows from them.
+
+Moments are computed in one pass over the pixels, or, with an encoder, in one pass over the latents. Projection
+commutes with taking moments, so both give the same model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lineardiffusion._arrays import ROWS, Array
+from lineardiffusion._validation import check_images, check_prompts, check_sample_weight
+from lineardiffusion.encoders.image import Encoder, ImageEncoder
+from lineardiffusion.encoders.text import symbols, vocabulary
+from lineardiffusion.statistics.batch import Batch
+from lineardiffusion.statistics.histogram import Histogram
+from lineardiffusion.statistics.joint import JointMoments
+from lineardiffusion.statistics.moments import Moments
+from lineardiffusion.statistics.styles import StyleStatistics
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Sufficient statistics of prompts and images; they add and subtract.
+
+    Attributes
+    ----------
+    moments : Moments or JointMoments
+        Moments of the pixels, or with an `encoder` of the latents: one group a known prompt, or joint with
+        the embeddings.
+    prompts : tuple of str
+        The distinct prompts, sorted; empty when they are embeddings.
+    image_shape : tuple of int
+        Shape of one image.
+    pixel_range : tuple of float
+        Smallest and largest pixel. A difference keeps the range of the whole.
+    pixel_dtype : numpy dtype
+        Type of the pixels.
+    encoder : Encoder or None
+        Encoder of the latents, where the moments are of latents.
+    styles : StyleStatistics or None
+        Statistics of the styles.
+    histogram : Histogram or None
+        Histogram of the pixels, where a contrast needs it.
+
+    Examples
+    --------
+    >>> from lineardiffusion.datasets import load_digits
+    >>> prompts, images = load_digits()
+    >>> whole = Statistics.of(prompts, images)
+    >>> parts = Statistics.of(prompts[:900], images[:900]) + Statistics.of(prompts[900:], images[900:])
+    >>> bool(np.allclose(parts.moments.mean, whole.moments.mean))
+    True
+    >>> bool(np.allclose((whole - Statistics.of(prompts[900:], images[900:])).moments.weight.sum(), 900))
+    True
+    """
+
+    moments: Moments | JointMoments
+    prompts: tuple[str, ...]
+    image_shape: tuple[int, ...]
+    pixel_range: tuple[float, float]
+    pixel_dtype: np.dtype[Any]
+    encoder: Encoder | None = None
+    styles: StyleStatistics | None = None
+    histogram: Histogram | None = None
+
+    @classmethod
+    def of(
+        cls,
+        prompts: Any,
+        images: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        encoder: Encoder | None = None,
+        histogram: bool = False,
+    ) -> Statistics:
+        """Compute the statistics of a data set.
+
+        Parameters
+        ----------
+        prompts : list of str, or array-like of shape (n, k)
+            One prompt an image: strings, or embeddings.
+        images : array-like of shape (n, \\*image_shape)
+            Images of any real dtype.
+        sample_weight : array-like of shape (n,), default=None
+            Weight of each image; None for 1 each.
+        encoder : Encoder, default=None
+            Encoder whose latents the moments are of; None for moments of the pixels.
+        histogram : bool, default=False
+            Whether to count the pixels too.
+
+        Returns
+        -------
+        Statistics
+        """
+        words = check_prompts(prompts)
+        found = words if words is not None else np.asarray(prompts, dtype=np.float64)
+        checked = check_images(images, len(found))
+        weight = None if sample_weight is None else check_sample_weight(sample_weight, checked)
+        return cls.measure(Batch.of(found, checked, weight), encoder, histogram=histogram)
+
+    @classmethod
+    def measure(
+        cls,
+        batch: Batch,
+        encoder: Encoder | None = None,
+        embeddings: Array | None = None,
+        histogram: bool = False,
+    ) -> Statistics:
+        """Compute the statistics of a batch.
+
+        With `embeddings` (g, k) of the known prompts the moments of the latents are joint, for prompts that
+        are too many to keep a block each.
+        """
+        rows = batch.rows
+        return cls(
+            _moments(batch, rows, slice(None))
+            if encoder is None
+            else _of_latents(batch, encoder, embeddings),
+            batch.known,
+            batch.image_shape,
+            (float(rows.min()), float(rows.max())),
+            rows.dtype,
+            encoder,
+            histogram=Histogram.of(rows, batch.sample_weight) if histogram else None,
+        )
+
+    def pixel_moments(self) -> Moments:
+        """Return the moments of all pixels as one group; a ValueError if the moments are of latents."""
+        if self.encoder is not None:
+            raise ValueError("these statistics hold moments of latents, not of pixels")
+        return self.moments.pooled()
+
+    def without_styles(self) -> Statistics:
+        """Return the same statistics without styles."""
+        return replace(self, styles=None)
+
+    def __add__(self, other: Statistics) -> Statistics:
+        """Return the statistics of both data sets."""
+        return Statistics.total([self, other])
+
+    @classmethod
+    def total(cls, terms: Iterable[Statistics]) -> Statistics:
+        """Add the statistics of several data sets in place, in one set of arrays.
+
+        Raises
+        ------
+        ValueError
+            If they do not add up: other image shapes or kinds of prompts, latents of other encoders, styles
+            with other centres.
+        """
+        first, *rest = terms
+        for one in rest:
+            first._check_addable(one)
+        every = [first, *rest]
+        known = vocabulary(prompt for one in every for prompt in one.prompts)
+        moments: Moments | JointMoments
+        if isinstance(first.moments, JointMoments):
+            moments = _sum([one.moments for one in every])
+        else:
+            moments = Moments.total(one._spread(known) for one in every)
+        return cls(
+            moments,
+            known,
+            first.image_shape,
+            (min(one.pixel_range[0] for one in every), max(one.pixel_range[1] for one in every)),
+            np.result_type(*(one.pixel_dtype for one in every)),
+            first.encoder,
+            _sum([one.styles for one in every]),
+            None if any(one.histogram is None for one in every) else _sum([one.histogram for one in every]),
+        )
+
+    def __sub__(self, other: Statistics) -> Statistics:
+        """Return the statistics without a part of the data; prompts that are left without images go.
+
+        Raises
+        ------
+        ValueError
+            If the part cannot have been in the data: a weight or a variance would be negative.
+        """
+        self._check_addable(other)
+        if unknown := sorted(set(other.prompts) - set(self.prompts)):
+            raise ValueError(f"cannot subtract images that were never added: unknown prompt {unknown[0]!r}")
+        styles = None if self.styles is None or other.styles is None else self.styles - other.styles
+        histogram = None
+        if self.histogram is not None and other.histogram is not None:
+            histogram = self.histogram - other.histogram
+        if isinstance(self.moments, JointMoments):
+            assert isinstance(other.moments, JointMoments)
+            return replace(self, moments=self.moments - other.moments, histogram=histogram)
+        moments = self.moments - other._spread(self.prompts)
+        if not (kept := np.flatnonzero(moments.weight)).size:
+            raise ValueError("cannot subtract all images: nothing would be left")
+        if len(kept) < len(self.prompts) and styles is None:
+            moments = Moments(moments.weight[kept], moments.mean[kept], moments.scatter[kept])
+            known = tuple(self.prompts[u] for u in kept)
+            return replace(self, moments=moments, prompts=known, histogram=histogram)
+        return replace(self, moments=moments, styles=styles, histogram=histogram)
+
+    def _spread(self, known: tuple[str, ...]) -> Moments:
+        """Return the moments with a group for each of other known prompts."""
+        assert isinstance(self.moments, Moments)
+        if known == self.prompts:
+            return self.moments
+        return self.moments.spread(symbols(self.prompts, known), len(known))
+
+    def _check_addable(self, other: Statistics) -> None:
+        if self.image_shape != other.image_shape:
+            raise ValueError(f"images of the shapes {self.image_shape} and {other.image_shape} do not add up")
+        if type(self.moments) is not type(other.moments) or bool(self.prompts) != bool(other.prompts):
+            raise ValueError("a model of strings and one of embeddings do not add up")
+        if isinstance(self.moments, JointMoments) and isinstance(other.moments, JointMoments):
+            sizes = len(self.moments.matrix) - 1, len(other.moments.matrix) - 1
+            if sizes[0] != sizes[1]:
+                raise ValueError(f"embeddings of {sizes[0]} and {sizes[1]} entries do not add up")
+            if self.prompts != other.prompts:
+                raise ValueError(
+                    "joint moments of different prompts do not add up: allow more with max_memory"
+                )
+        if not same_encoder(self.encoder, other.encoder):
+            raise ValueError(
+                "moments of latents of different encoders do not add up: fit both models with the same "
+                "image_encoder, or with a max_memory that has room for the moments of the pixels"
+            )
+        if (self.styles is None) != (other.styles is None):
+            raise ValueError(
+                "one model has styles and the other has none, so they do not add up: drop the styles with "
+                "refit(n_styles=1), merge, and give all batches to partial_fit_styles afterwards"
+            )
+
+
+def same_encoder(a: Encoder | None, b: Encoder | None) -> bool:
+    """Return whether two encoders give the same latents."""
+    if a is b:
+        return True
+    if not (isinstance(a, ImageEncoder) and isinstance(b, ImageEncoder)):
+        return False
+    return a.scaling_factor == b.scaling_factor and all(
+        np.array_equal(getattr(a, name), getattr(b, name)) for name in ("mean", "components", "pixel_scale")
+    )
+
+
+def _of_latents(batch: Batch, encoder: Encoder, embeddings: Array | None) -> Moments | JointMoments:
+    """Return the moments of the latents of a batch, block by block."""
+    images = batch.images
+    parts: list[Any] = []
+    for start in range(0, len(images), ROWS):
+        block = slice(start, start + ROWS)
+        part = _moments(batch, encoder.encode(images[block]), block, embeddings)
+        parts = [_sum([*parts, part])]
+    (total,) = parts
+    if isinstance(total, JointMoments):
+        d = len(total.origin)
+        return total.project(np.zeros(d), np.eye(d))
+    return total  # type: ignore[no-any-return]
+
+
+def _moments(
+    batch: Batch, rows: Any, block: slice, embeddings: Array | None = None
+) -> Moments | JointMoments:
+    """Return the moments of rows (n, d) under the prompts of a block of the batch."""
+    weight = None if batch.sample_weight is None else batch.sample_weight[block]
+    if embeddings is not None:
+        return JointMoments.of(embeddings[batch.prompts[block]], rows, weight)
+    if batch.known:
+        return Moments.of(rows, batch.prompts[block], len(batch.known), weight)
+    return JointMoments.of(batch.prompts[block], rows, weight)
+
+
+def _sum(parts: list[Any]) -> Any:
+    """Add all parts, which have ``+``."""
+    total, *rest = parts
+    for part in rest:
+        total = None if total is None else total + part
+    return total

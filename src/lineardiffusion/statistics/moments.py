@@ -1,0 +1,269 @@
+"""Moments: weight, mean and scatter of the images of every prompt.
+
+For every prompt u, over its images x_i with sample weights w_i,
+
+    weight   w_u = sum_i w_i
+    mean     m_u = sum_i w_i x_i / w_u
+    scatter  S_u = sum_i w_i (x_i - m_u) (x_i - m_u)^T
+
+They are sufficient statistics: the PCA, the denoiser at every noise level and the law of what is generated
+are functions of them. They add up (Chan, Golub and LeVeque 1983), with w = w_a + w_b and D = m_b - m_a:
+
+    m = m_a + (w_b / w) D,        S = S_a + S_b + (w_a w_b / w) D D^T
+
+so data can stream, merge and be distributed. Solved for the first data set, the same equations subtract:
+
+    w_a = w - w_b,    m_a = m + (w_b / w_a) (m - m_b),    S_a = S - S_b - (w_a w_b / w) (m_b - m_a) (m_b - m_a)^T
+
+Sums are taken about an origin o near the mean, S_u = sum w (x - o)(x - o)^T - w_u (m_u - o)(m_u - o)^T,
+so that no digit is lost to images offset by 10,000. The products run in float32 when the pixels have at
+most that much to say, block by block, and the blocks are added in float64. Bytes less 128 have products
+of at most 2^14, so 2^10 of them sum to at most 2^24: every float32 product of a block of bytes is exact.
+
+References
+----------
+Chan, Golub and LeVeque (1983), Algorithms for computing the sample variance: analysis and
+recommendations. The American Statistician 37(3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lineardiffusion._arrays import BLOCK, Array, read_only, working_dtype
+
+NEGATIVE = 1e-6  # share of a variance by which rounding may turn its difference negative
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Weight, mean and scatter of g groups of vectors with d entries.
+
+    Attributes
+    ----------
+    weight : ndarray of shape (g,)
+        Sum of the sample weights of each group.
+    mean : ndarray of shape (g, d)
+        Weighted mean of each group; zero where the weight is zero.
+    scatter : ndarray of shape (g, d, d)
+        Weighted sum of squares and products about the group's mean; symmetric to the last bit where it was
+        measured or added up, so that half of it says all.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rows = np.array([[1.0, 2.0], [3.0, 6.0], [5.0, 5.0]])
+    >>> both = Moments.of(rows, [0, 0, 1], 2)
+    >>> both.mean
+    array([[2., 4.],
+           [5., 5.]])
+    >>> stream = Moments.of(rows[:1], [0], 2) + Moments.of(rows[1:], [0, 1], 2)
+    >>> np.allclose(stream.scatter, both.scatter)
+    True
+    """
+
+    weight: Array
+    mean: Array
+    scatter: Array
+
+    def __post_init__(self) -> None:
+        for name in ("weight", "mean", "scatter"):
+            object.__setattr__(self, name, read_only(getattr(self, name)))
+
+    @classmethod
+    def zeros(cls, n_groups: int, d: int) -> Moments:
+        """Return the moments of no data."""
+        return cls(np.zeros(n_groups), np.zeros((n_groups, d)), np.zeros((n_groups, d, d)))
+
+    @classmethod
+    def of(
+        cls,
+        rows: NDArray[np.generic],
+        groups: ArrayLike,
+        n_groups: int,
+        sample_weight: Array | None = None,
+    ) -> Moments:
+        """Compute the moments of vectors in one pass.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n, d)
+            One vector a row, of any real dtype.
+        groups : array-like of int, shape (n,)
+            The group of each row, from 0 to ``n_groups - 1``.
+        n_groups : int
+            Number of groups; those without a row get zero moments.
+        sample_weight : ndarray of shape (n,), default=None
+            Weight of each row, not negative; None for 1 each.
+        """
+        groups = np.asarray(groups)
+        d = rows.shape[1]
+        weight, mean, scatter = np.zeros(n_groups), np.zeros((n_groups, d)), np.zeros((n_groups, d, d))
+        order = np.argsort(groups, kind="stable")
+        edges = np.searchsorted(groups[order], np.arange(n_groups + 1))
+        for g in range(n_groups):
+            members = order[edges[g] : edges[g + 1]]
+            w = None if sample_weight is None else sample_weight[members]
+            if members.size and (w is None or w.any()):
+                weight[g], mean[g] = _accumulate(rows, members, w, scatter[g])
+        return cls(weight, mean, scatter)
+
+    @staticmethod
+    def nbytes(n_groups: int, d: int) -> int:
+        """Bytes of the scatter of that many groups in d dimensions."""
+        return 8 * n_groups * d**2
+
+    def __add__(self, other: Moments) -> Moments:
+        """Return the moments of both data sets together; the groups are in the same order."""
+        return Moments.total([self, other])
+
+    @classmethod
+    def total(cls, terms: Iterable[Moments]) -> Moments:
+        """Add the moments of several data sets in one set of arrays; at least one term is needed."""
+        every = iter(terms)
+        first = next(every)
+        weight, mean, scatter = first.weight.copy(), first.mean.copy(), first.scatter.copy()
+        for term in every:
+            before = weight.copy()
+            weight += term.weight
+            share = np.divide(term.weight, weight, out=np.zeros_like(weight), where=weight > 0)
+            step = term.mean - mean
+            scatter += term.scatter
+            for g, coefficient in enumerate(before * share):
+                if coefficient:
+                    scatter[g] += coefficient * np.outer(step[g], step[g])  # symmetric to the last bit
+            mean += share[:, None] * step
+        return cls(weight, mean, scatter)
+
+    def __sub__(self, other: Moments) -> Moments:
+        """Return the moments of this data set without a part of it.
+
+        Raises
+        ------
+        ValueError
+            If a weight or a variance would be negative: the part was not in the data.
+        """
+        weight = self.weight - other.weight
+        weight[np.abs(weight) <= 1e-9 * self.weight] = 0.0
+        if (weight < 0).any():
+            raise ValueError(
+                f"cannot subtract images that were never added: group {int(np.argmin(weight))} would have the "
+                f"negative weight {weight.min():.6g}"
+            )
+        kept = weight > 0
+        ratio = np.divide(other.weight, weight, out=np.zeros_like(weight), where=kept)
+        mean = np.where(kept[:, None], self.mean + ratio[:, None] * (self.mean - other.mean), 0.0)
+        scatter = self.scatter - other.scatter
+        share = np.divide(weight * other.weight, self.weight, out=np.zeros_like(weight), where=kept)
+        step = other.mean - mean
+        for g, coefficient in enumerate(share):
+            if not kept[g]:
+                scatter[g] = 0.0
+            elif coefficient:
+                scatter[g] -= coefficient * np.outer(step[g], step[g])
+        variance = np.diagonal(scatter, axis1=1, axis2=2)
+        before = np.diagonal(self.scatter, axis1=1, axis2=2)
+        if (variance < -NEGATIVE * before.max(axis=1, keepdims=True)).any():
+            raise ValueError("cannot subtract images that were never added: a variance would be negative")
+        return Moments(weight, mean, scatter)
+
+    def spread(self, positions: ArrayLike, n_groups: int) -> Moments:
+        """Return the same groups at other positions among ``n_groups``, the new ones empty."""
+        d = self.mean.shape[1]
+        arrays = np.zeros(n_groups), np.zeros((n_groups, d)), np.zeros((n_groups, d, d))
+        for array, own in zip(arrays, (self.weight, self.mean, self.scatter), strict=True):
+            array[np.asarray(positions)] = own
+        return Moments(*arrays)
+
+    def pooled(self) -> Moments:
+        """Return the moments of all groups as one: scatter within plus scatter between."""
+        weight = self.weight.sum(keepdims=True)
+        mean = self.weight @ self.mean / weight
+        between = self.mean - mean
+        scatter = (between.T * self.weight) @ between
+        for within in self.scatter:
+            scatter += within
+        return Moments(weight, mean[None], scatter[None])
+
+    def project(self, origin: Array, basis: Array) -> Moments:
+        """Return the moments of ``(x - origin) @ basis``; `origin` (d,), `basis` (d, k)."""
+        g, d = self.mean.shape
+        half = (self.scatter.reshape(g * d, d) @ basis).reshape(g, d, -1)
+        mean = np.where(self.weight[:, None] > 0, self.mean - origin, 0.0) @ basis
+        return Moments(self.weight, mean, basis.T @ half)
+
+    @property
+    def covariance(self) -> Array:
+        """Maximum-likelihood covariance of each group, shape (g, d, d): divided by the weight."""
+        return self.scatter / np.where(self.weight > 0, self.weight, 1.0)[:, None, None]
+
+
+def _accumulate(
+    rows: NDArray[np.generic],
+    members: NDArray[np.intp],
+    sample_weight: Array | None,
+    scatter: Array,
+) -> tuple[float, Array]:
+    """Add one group's scatter into `scatter` (d, d); return its weight and its mean (d,).
+
+    Entries that do not vary within the group, such as an image's frame, take no part in the products.
+    """
+    mean = rows[members[0]].astype(np.float64)
+    varying = _varying(rows, members)
+    whole = len(varying) == rows.shape[1]
+    dtype = working_dtype(rows.dtype if sample_weight is None else np.float64)
+    origin = _origin(rows, members, dtype)[varying]
+    weight, total = 0.0, np.zeros(len(varying))
+    within = scatter if whole else np.zeros((len(varying), len(varying)))
+    for start in range(0, len(members), BLOCK):
+        block = rows[members[start : start + BLOCK]]
+        x = (block if whole else block.take(varying, axis=1)).astype(dtype)
+        x -= origin
+        if sample_weight is None:
+            weight += len(x)
+            total += x.sum(axis=0)
+        else:
+            w = sample_weight[start : start + BLOCK]
+            weight += float(w.sum())
+            total += w @ x
+            x *= np.sqrt(w)[:, None]
+        within += x.T @ x
+    offset = total / weight
+    for start in range(0, len(offset), BLOCK):  # by blocks of rows: no second matrix in memory
+        part = slice(start, start + BLOCK)
+        product = np.outer(offset[part], offset)
+        product *= weight  # last, so that the scatter is symmetric to the last bit
+        within[part] -= product
+    mean[varying] = origin + offset
+    if not whole:
+        scatter[np.ix_(varying, varying)] = within
+    return weight, mean
+
+
+def _varying(rows: NDArray[np.generic], members: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The entries in which the members differ."""
+    first = rows[members[0]]
+    differs = np.zeros(rows.shape[1], bool)
+    for start in range(0, len(members), BLOCK):
+        block = rows[members[start : start + BLOCK]]
+        differs |= (block.min(axis=0) != first) | (block.max(axis=0) != first)
+        if differs.all():
+            break
+    return np.flatnonzero(differs)
+
+
+def _origin(
+    rows: NDArray[np.generic], members: NDArray[np.intp], dtype: np.dtype[np.floating]
+) -> NDArray[np.floating]:
+    """A vector near the mean that the working type holds exactly: 128 for bytes."""
+    d = rows.shape[1]
+    if rows.dtype == np.uint8:
+        return np.full(d, 128, dtype)
+    if rows.dtype.kind in "bi" and rows.dtype.itemsize == 1:
+        return np.zeros(d, dtype)
+    near: Array = rows[members[:BLOCK]].astype(np.float64).mean(axis=0)
+    return near.astype(dtype)

@@ -1,0 +1,131 @@
+"""Moments of styles, and their covariances shrunk towards the prompt's.
+
+A style g of n images in d dimensions has a covariance C of rank n - 1 at most, whose small eigenvalues are
+mostly noise. It is shrunk towards the covariance W within the styles of its prompt u, as if W had been observed
+in k = 20 images more,
+
+    S = (n C + k W) / (n + k),        W = sum_g n_g C_g / sum_g n_g  over the styles g of u,
+
+the posterior mean under an inverse Wishart prior (Chen 1979). Images are drawn in the n / 4 leading directions
+of S (at least 1), so four images stand behind every direction. The other directions count where an image is
+scored and are left out where one is drawn, like the directions that the encoder discards. With sample weights
+n is Kish's effective number, (sum w)^2 / sum w^2.
+
+Where prompts share words the regression takes the moments of the styles as they are.
+
+References
+----------
+Chen (1979), Bayesian inference for a normal dispersion matrix and its application to stochastic multiple
+regression analysis. JRSS B 41(2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lineardiffusion._arrays import Array, read_only
+from lineardiffusion._linalg import eigh, one_thread
+from lineardiffusion.encoders.clusters import StyleClusters
+from lineardiffusion.encoders.image import Encoder
+from lineardiffusion.statistics.moments import Moments
+
+IMAGES_A_DIRECTION = 4
+PRIOR_IMAGES = 20.0  # k
+
+
+class ShrunkCovariances(NamedTuple):
+    """The covariances S of g styles, ``basis @ diag(drawn + undrawn) @ basis.T``.
+
+    In every direction one of `drawn` and `undrawn`, both (g, d), is 0; `basis` is (g, d, d).
+    """
+
+    drawn: Array
+    undrawn: Array
+    basis: Array
+
+    def moments(self, styles: Moments) -> Moments:
+        """Return the moments of what is drawn, with the weights and means of `styles`."""
+        with one_thread():
+            scatter = (self.basis * (styles.weight[:, None] * self.drawn)[:, None]) @ self.basis.mT
+        return Moments(styles.weight, styles.mean, scatter)
+
+
+@dataclass(frozen=True, eq=False)
+class StyleStatistics:
+    """What the data left of its styles; it adds and subtracts.
+
+    Attributes
+    ----------
+    clusters : StyleClusters
+        The centres of the styles.
+    moments : Moments of g groups
+        Moments of the latents of each style.
+    squares : ndarray of shape (g,)
+        Sum of the squared weights of each style's images.
+    encoder : Encoder
+        The image encoder of the latents.
+    """
+
+    clusters: StyleClusters
+    moments: Moments
+    squares: Array
+    encoder: Encoder
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "squares", read_only(self.squares))
+
+    @classmethod
+    def empty(cls, clusters: StyleClusters, encoder: Encoder) -> StyleStatistics:
+        """Return the statistics of no image."""
+        g, d = clusters.centres.shape
+        return cls(clusters, Moments.zeros(g, d), np.zeros(g), encoder)
+
+    def count(
+        self, latents: Array, prompts: NDArray[np.intp], sample_weight: Array | None = None
+    ) -> StyleStatistics:
+        """Add images by their latents (n, d), each to the style of the nearest centre of its prompt."""
+        style, g = self.clusters.assign(latents, prompts), len(self.clusters)
+        more = Moments.of(latents, style, g, sample_weight)
+        squares = np.bincount(style, None if sample_weight is None else sample_weight**2, minlength=g)
+        return replace(self, moments=self.moments + more, squares=self.squares + squares)
+
+    def __add__(self, other: StyleStatistics) -> StyleStatistics:
+        """Return the statistics of both data sets, whose styles have the same centres."""
+        self._check_same(other)
+        return replace(self, moments=self.moments + other.moments, squares=self.squares + other.squares)
+
+    def __sub__(self, other: StyleStatistics) -> StyleStatistics:
+        """Return the statistics without a part of the data."""
+        self._check_same(other)
+        squares = np.maximum(self.squares - other.squares, 0.0)
+        return replace(self, moments=self.moments - other.moments, squares=squares)
+
+    def _check_same(self, other: StyleStatistics) -> None:
+        if not self.clusters.same_centres(other.clusters):
+            raise ValueError(
+                "these styles have different centres, so their statistics do not add up. Fit one model on both "
+                "data sets; or merge models without styles, refit(n_styles=1), and give all batches to "
+                "partial_fit_styles afterwards"
+            )
+
+    def shrink(self) -> ShrunkCovariances:
+        """Shrink each style's covariance towards that within its prompt, and split it by what is drawn."""
+        n = self.moments.weight**2 / np.maximum(self.squares, np.finfo(float).tiny)
+        covariance, prompt = self.moments.covariance, self.clusters.prompt
+        S = np.empty_like(covariance)
+        for u in np.unique(prompt):
+            own = prompt == u
+            share = n[own] / max(n[own].sum(), np.finfo(float).tiny)
+            W = np.tensordot(share, covariance[own], 1)
+            k = PRIOR_IMAGES / (n[own] + PRIOR_IMAGES)
+            S[own] = (1 - k)[:, None, None] * covariance[own] + k[:, None, None] * W
+        variance, basis = eigh(S)
+        variance = np.maximum(variance, 0.0)
+        d = variance.shape[1]
+        rank = np.maximum(n / IMAGES_A_DIRECTION, 1.0).astype(int)
+        kept = np.arange(d) >= d - rank[:, None]
+        return ShrunkCovariances(np.where(kept, variance, 0.0), np.where(kept, 0.0, variance), basis)

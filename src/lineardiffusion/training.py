@@ -1,0 +1,312 @@
+"""Training: images and prompts to statistics, and statistics to a fitted model.
+
+    measure      batch -> moments of the pixels in one pass, or of the latents in two
+    add_styles   batch -> moments of its styles, in a pass of its own
+    solve        statistics -> encoder, denoisers and contrast, in closed form
+
+The statistics add up, so a stream costs one ``solve``, which runs when the model is first used.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lineardiffusion._arrays import ROWS, Array
+from lineardiffusion._cache import Cache
+from lineardiffusion.contrast import AffineContrast, Contrast, HistogramContrast
+from lineardiffusion.diffusion.denoisers import GaussianDenoiser
+from lineardiffusion.diffusion.regression import RegressionDenoiser
+from lineardiffusion.encoders.clusters import CENTRED_ON, StyleClusters
+from lineardiffusion.encoders.conditioning import Conditioner, StyleFrequencies
+from lineardiffusion.encoders.image import Encoder, ImageEncoder
+from lineardiffusion.encoders.text import fit_text_encoder, vocabulary
+from lineardiffusion.fitted import FittedDiffusion
+from lineardiffusion.inverse.measurement import PixelModel
+from lineardiffusion.parameters import Parameters
+from lineardiffusion.statistics.batch import Batch
+from lineardiffusion.statistics.dataset import Statistics
+from lineardiffusion.statistics.joint import JointMoments
+from lineardiffusion.statistics.moments import Moments
+from lineardiffusion.statistics.styles import StyleStatistics
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """Statistics with the parameters to solve them by.
+
+    Both are immutable, so it makes no difference when the model is solved, nor how often.
+    """
+
+    statistics: Statistics
+    parameters: Parameters
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The image encoder; it needs no styles."""
+        return image_encoder(self.statistics, self.parameters)
+
+    @cached_property
+    def fitted(self) -> FittedDiffusion:
+        """The solved model."""
+        return solve(self.statistics, self.parameters, self.encoder)
+
+
+# ---------------------------------------------------------------------- from a batch to statistics
+
+
+def fit(batch: Batch, parameters: Parameters) -> Learned:
+    """Fit a model to a data set, and solve it."""
+    statistics = measure(batch, parameters)
+    if parameters.n_styles > 1:
+        statistics = add_styles(statistics, batch, parameters)
+    learned = Learned(statistics, parameters)
+    _ = learned.fitted
+    return learned
+
+
+def update(before: Statistics | None, batch: Batch, parameters: Parameters) -> Learned:
+    """Add a batch to the statistics of a stream; styles begin anew, for the latents change."""
+    D = batch.rows.shape[1]
+    if parameters.image_encoder is None:
+        known = vocabulary([*batch.known, *(before.prompts if before else ())])
+        needed = Moments.nbytes(len(known), D) if known else batch.nbytes(D)
+        if needed > parameters.max_memory or (before is not None and before.encoder is not None):
+            raise ValueError(
+                f"partial_fit keeps the moments of all {D} pixels under every prompt, which takes "
+                f"{needed / 1e9:.2f} GB here; give all images to fit, which then goes over them twice, or "
+                f"allow it: LinearDiffusion(max_memory={needed:.3g}). A model that fit made in two passes "
+                "cannot go on"
+            )
+    statistics = Statistics.measure(
+        batch, parameters.image_encoder, histogram=parameters.contrast == "histogram"
+    )
+    if before is not None:
+        check_histogram(before, parameters)
+        statistics = before.without_styles() + statistics
+    return Learned(statistics, parameters)
+
+
+def refit(statistics: Statistics, parameters: Parameters) -> Learned:
+    """Solve statistics with other parameters.
+
+    Raises
+    ------
+    ValueError
+        If the statistics do not determine the model of these parameters.
+    """
+    styles = statistics.styles
+    if parameters.n_styles == 1:
+        statistics = statistics.without_styles()
+    elif styles is None or styles.clusters.requested != parameters.n_styles:
+        raise ValueError("n_styles: other styles need the images: fit again, or use partial_fit_styles")
+    learned = Learned(statistics, parameters)
+    _ = learned.fitted
+    return learned
+
+
+def check_histogram(statistics: Statistics, parameters: Parameters) -> None:
+    """Raise an error if the contrast needs a histogram of pixels that were not counted."""
+    if parameters.contrast == "histogram" and statistics.histogram is None:
+        raise ValueError(
+            'contrast="histogram" needs the histogram of the data\'s pixels, which were not counted; fit '
+            'again with contrast="histogram", or use "affine", which follows from the moments'
+        )
+
+
+def measure(batch: Batch, parameters: Parameters) -> Statistics:
+    """Compute a batch's statistics: in one pass over the pixels where memory allows, or else in two."""
+    D, n = batch.rows.shape[1], len(batch.rows)
+    histogram = parameters.contrast == "histogram"
+    encoder: Encoder | None = parameters.image_encoder
+    if encoder is None and batch.nbytes(D) > parameters.max_memory:
+        settings = (parameters.n_components, batch.image_shape)
+        if n < D and 8 * n * D <= parameters.max_memory:
+            encoder = ImageEncoder.fit_rows(batch.rows, batch.sample_weight, *settings, parameters.scale)
+        elif Moments.nbytes(1, D) <= parameters.max_memory:
+            pooled = Moments.of(batch.rows, np.zeros(n, np.intp), 1, batch.sample_weight)
+            encoder = ImageEncoder.fit(pooled, *settings, batch.rows.dtype, parameters.scale)
+        else:
+            needed = min(n * D, D**2) * 8
+            raise ValueError(
+                f"{n} images of {D} pixels need {needed / 1e9:.1f} GB to find their components; use fewer or "
+                f"smaller images, or allow it: LinearDiffusion(max_memory={needed:.3g})"
+            )
+    if encoder is None:
+        return Statistics.measure(batch, histogram=histogram)
+    d, embeddings = encoder.encode(batch.images[:1]).shape[1], None
+    if batch.known and batch.nbytes(d) > parameters.max_memory:
+        text = fit_text_encoder(parameters.text_encoder, batch.known)
+        embeddings = None if text is None else text.embed(batch.known)
+    needed = batch.nbytes(d) if embeddings is None else JointMoments.nbytes(embeddings.shape[1], d)
+    if needed > parameters.max_memory:
+        fitting = int(d * (parameters.max_memory / needed) ** 0.5)
+        raise ValueError(
+            f"the moments of all prompts in {d} components take {needed / 1e9:.1f} GB; use n_components="
+            f"{max(fitting, 1)}, or allow it: max_memory={needed:.3g}"
+        )
+    return Statistics.measure(batch, encoder, embeddings, histogram)
+
+
+def add_styles(statistics: Statistics, batch: Batch, parameters: Parameters) -> Statistics:
+    """Count a batch's styles, and find their centres in it if there are none yet."""
+    styles, encoder = statistics.styles, image_encoder(statistics, parameters)
+    d = encoder.encode(batch.images[:1]).shape[1]
+    needed = Moments.nbytes(parameters.n_styles * len(statistics.prompts), d)
+    if parameters.shares_words:
+        text = fit_text_encoder(parameters.text_encoder, statistics.prompts)
+        assert text is not None
+        k = text.embed(statistics.prompts[:1]).shape[1] + parameters.n_styles
+        needed = max(needed, JointMoments.nbytes(k, d))
+    if needed > parameters.max_memory:
+        raise ValueError(
+            f"the moments of all styles take {needed / 1e9:.1f} GB; use fewer styles or components, or allow "
+            f"it: max_memory={needed:.3g}"
+        )
+    places = batch.places(statistics.prompts)
+    requested = None if styles is None else (styles.clusters.requested, styles.clusters.shared)
+    if styles is None or requested != (parameters.n_styles, parameters.shares_words):
+        clusters = _find_clusters(statistics, batch, places, encoder, parameters)
+        styles = StyleStatistics.empty(clusters, encoder)
+    for start in range(0, len(places), ROWS):
+        block = slice(start, start + ROWS)
+        weight = None if batch.sample_weight is None else batch.sample_weight[block]
+        styles = styles.count(encoder.encode(batch.images[block]), places[block], weight)
+    return replace(statistics, styles=styles)
+
+
+def _find_clusters(
+    statistics: Statistics,
+    batch: Batch,
+    places: NDArray[np.intp],
+    encoder: Encoder,
+    parameters: Parameters,
+) -> StyleClusters:
+    """Find the centres of each prompt's styles, or of those that prompts of several words share."""
+    shared, known = parameters.shares_words, statistics.prompts
+    missing = sorted(set(known) - set(batch.known))
+    if missing and not shared:
+        raise ValueError(
+            f"the batch that chooses the styles must have every prompt, but {missing[0]!r} is not in it; "
+            "give a larger or a better mixed batch first"
+        )
+    if not isinstance(statistics.moments, Moments):
+        raise ValueError("styles need the moments of every prompt; allow more with max_memory")
+    order = np.random.default_rng(0).permutation(len(places))
+    own = [order[places[order] == u][:CENTRED_ON] for u in range(len(known))]
+    few = np.sort(order[:CENTRED_ON] if shared else np.concatenate(own))
+    weight = None if batch.sample_weight is None else batch.sample_weight[few]
+    latents = encoder.encode(batch.images[few])
+    sample = (latents, places[few], weight, parameters.n_styles, parameters.seed_of_styles)
+    if shared:
+        means = latent_moments(statistics, encoder).mean  # type: ignore[union-attr]
+        clusters = StyleClusters.find_shared(*sample, means)
+    else:
+        clusters = StyleClusters.find(*sample)
+    if (small := clusters.small()).size:
+        warnings.warn(
+            f"{known[small[0]]!r} has fewer distinct images than n_styles={parameters.n_styles}, and so fewer "
+            f"styles (prompts with fewer styles: {len(small)})",
+            stacklevel=5,
+        )
+    return clusters
+
+
+# ---------------------------------------------------------------------- from statistics to a model
+
+
+def image_encoder(statistics: Statistics, parameters: Parameters) -> Encoder:
+    """Return the image encoder: that of the latents, or the PCA of the moments of pixels."""
+    if statistics.encoder is not None:
+        return statistics.encoder
+    if statistics.styles is not None:
+        return statistics.styles.encoder
+    return ImageEncoder.fit(
+        statistics.moments.pooled(),
+        parameters.n_components,
+        statistics.image_shape,
+        statistics.pixel_dtype,
+        parameters.scale,
+    )
+
+
+def latent_moments(statistics: Statistics, encoder: Encoder) -> Moments | JointMoments:
+    """Return the moments of the latents."""
+    if statistics.encoder is not None:
+        return statistics.moments
+    assert isinstance(encoder, ImageEncoder)
+    return statistics.moments.project(encoder.mean, encoder.analysis)
+
+
+def solve(statistics: Statistics, parameters: Parameters, encoder: Encoder) -> FittedDiffusion:
+    """Solve for the denoisers and the contrast."""
+    styles = statistics.styles
+    if styles is None and parameters.n_styles > 1:
+        raise ValueError(
+            "styles take a second pass: after partial_fit, give the batches to partial_fit_styles, too"
+        )
+    if styles is not None and styles.clusters.shared != parameters.shares_words:
+        raise ValueError(
+            "styles of whole prompts are not those that prompts of several words share: fit again, or use "
+            "partial_fit_styles, with this text_encoder"
+        )
+    moments = latent_moments(statistics, encoder)
+    unconditional = GaussianDenoiser.from_moments(moments.pooled())
+    text = fit_text_encoder(parameters.text_encoder, statistics.prompts) if statistics.prompts else None
+    law = moments if isinstance(moments, Moments) else moments.pooled()  # of what the exact sampler draws
+    conditional: GaussianDenoiser | RegressionDenoiser
+    size, undrawn, table = len(statistics.prompts), None, None
+    if styles is not None:
+        table = StyleFrequencies(styles.clusters.prompt, styles.moments.weight, styles.clusters.shared)
+    if isinstance(moments, Moments) and text is None:
+        if styles is None:
+            conditional = GaussianDenoiser.from_moments(moments)
+        else:
+            shrunk = styles.shrink()
+            law, undrawn = shrunk.moments(styles.moments), shrunk.undrawn
+            conditional = GaussianDenoiser(law.mean, shrunk.drawn, shrunk.basis)
+    else:
+        words = 0
+        if isinstance(moments, Moments) and text is not None:
+            embeddings = text.embed(statistics.prompts)
+            if styles is not None:
+                moments = law = styles.moments
+                words = styles.clusters.words().shape[1]
+                embeddings = np.hstack([embeddings[styles.clusters.prompt], styles.clusters.words()])
+            moments = JointMoments.of_prompts(embeddings, moments)
+        assert isinstance(moments, JointMoments)
+        conditional = RegressionDenoiser.from_moments(moments)
+        size = moments.matrix.shape[0] - 1 - words
+    linear = isinstance(encoder, ImageEncoder)
+    return FittedDiffusion(
+        parameters=parameters,
+        statistics=statistics,
+        encoder=encoder,
+        conditioner=Conditioner(statistics.prompts, text, table, size),
+        unconditional=unconditional,
+        conditional=conditional,
+        undrawn=undrawn,
+        pixel_model=PixelModel.of(encoder, statistics.pixel_range) if linear else None,  # type: ignore[arg-type]
+        contrast=_contrast(statistics, parameters, encoder, law),
+        cache=Cache(parameters.cache_memory),
+    )
+
+
+def _contrast(
+    statistics: Statistics, parameters: Parameters, encoder: Encoder, law: Moments
+) -> Contrast | None:
+    """Solve for the contrast of the exact sampler without guidance."""
+    if parameters.contrast is None:
+        return None
+    check_histogram(statistics, parameters)
+    if not isinstance(encoder, ImageEncoder):
+        raise ValueError("a contrast needs a linear image encoder, whose pixels have a known law")
+    if parameters.contrast == "affine":
+        return AffineContrast.solve(law, encoder, statistics.pixel_range)
+    assert statistics.histogram is not None
+    return HistogramContrast.solve(law, encoder, statistics.histogram)
