@@ -83,7 +83,7 @@ def main() -> None:
     components = ld.components_.astype(np.float32)
 
     def forget() -> None:
-        ld._solution().maps.clear()
+        ld.fitted_.maps.clear()
 
     def draw(num_steps: int, cold: bool) -> None:
         if cold:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lineardiffusion import LinearDiffusion
-from lineardiffusion.schedule import Karras
+from lineardiffusion.diffusion.schedules import Karras
 
 
 def images_of(n, dtype=np.float64, seed=0):
@@ -67,7 +67,7 @@ KINDS = {
 
 
 def asked(ld):
-    known = ld._state.known
+    known = ld.statistics_.known
     return list(known) if known else np.array([[0.3, -1.0], [0.0, 2.0]])
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lineardiffusion.affine import Affine
+from lineardiffusion.diffusion.affine import Affine
 
 STEPS = ["scale", "left", "np", "matrix", "each", "add", "radd", "sub", "const", "mix"]
 programs = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 99)), max_size=12)

@@ -77,11 +77,11 @@ def test_partial_fit_wants_images_of_one_shape_and_prompts_of_one_kind():
         model.partial_fit(PROMPTS, IMAGES.reshape(20, 2, 3))
     with pytest.raises(ValueError, match="fitted on prompts that are strings, got numbers"):
         model.partial_fit(np.zeros((20, 2)), IMAGES)
-    assert model.moments_.weight.sum() == 20
+    assert model.statistics_.moments.weight.sum() == 20
 
 
 def test_an_interrupt_leaves_the_model_as_it_was(monkeypatch):
-    from lineardiffusion.moments import Moments
+    from lineardiffusion.statistics.moments import Moments
 
     model = LinearDiffusion().fit(PROMPTS, IMAGES)
     drawn = model.predict(PROMPTS, seed=0)

@@ -202,24 +202,24 @@ def test_stream_merge_and_weights_give_the_batch(digits):
         parts.append(LinearDiffusion(contrast="histogram").partial_fit(*batch))
     merged = parts[0].merge(parts[1]).merge(parts[2].merge(parts[3]))
     two_passes = of("histogram", (prompts, images), max_memory=1e5, n_components=20)
-    assert two_passes._state.encoder is not None
+    assert two_passes.statistics_.encoder is not None
     for other in (stream, merged, two_passes):
-        same(other._state.histogram, whole._state.histogram)
+        same(other.statistics_.histogram, whole.statistics_.histogram)
     for other in (stream, merged):
         np.testing.assert_allclose(other.contrast_.thresholds, whole.contrast_.thresholds, rtol=1e-9)
     times = np.random.default_rng(0).integers(0, 3, len(prompts))
     weighted = clone(whole).fit(prompts, images, sample_weight=times)
     repeated = clone(whole).fit(np.repeat(prompts, times).tolist(), np.repeat(images, times, axis=0))
-    same(weighted._state.histogram, repeated._state.histogram)
+    same(weighted.statistics_.histogram, repeated.statistics_.histogram)
     np.testing.assert_allclose(weighted.contrast_.thresholds, repeated.contrast_.thresholds, atol=1e-4)
-    assert not np.array_equal(weighted._state.histogram.weight, whole._state.histogram.weight)
+    assert not np.array_equal(weighted.statistics_.histogram.weight, whole.statistics_.histogram.weight)
 
 
 def test_styles_in_a_second_pass_keep_the_histogram(colour):
     prompts, images = colour
     stream = LinearDiffusion(n_styles=2, contrast="histogram").partial_fit(prompts, images)
     stream.partial_fit_styles(prompts, images)
-    same(stream._state.histogram, of("histogram", colour)._state.histogram)
+    same(stream.statistics_.histogram, of("histogram", colour).statistics_.histogram)
     again = pickle.loads(pickle.dumps(stream))
     np.testing.assert_array_equal(again.predict(["dark"], seed=0), stream.predict(["dark"], seed=0))
 
@@ -227,7 +227,7 @@ def test_styles_in_a_second_pass_keep_the_histogram(colour):
 def test_what_was_not_counted_is_an_error_and_changes_nothing(colour):
     prompts, images = colour
     plain, counted = of(None, colour), of("histogram", colour)
-    assert plain._state.histogram is None
+    assert plain.statistics_.histogram is None
     drawn = plain.predict(["dark"], seed=0)
     with pytest.raises(ValueError, match='which were not counted; fit again with contrast="histogram"'):
         plain.refit(contrast="histogram", n_components=3)
@@ -236,7 +236,7 @@ def test_what_was_not_counted_is_an_error_and_changes_nothing(colour):
     with pytest.raises(ValueError, match="were not counted"):
         counted.merge(plain)
     merged = plain.merge(counted)  # which asks for no contrast
-    assert merged._state.histogram is None
+    assert merged.statistics_.histogram is None
     plain.set_params(contrast="histogram")
     for call in (
         lambda: plain.predict(["dark"]),
@@ -247,7 +247,7 @@ def test_what_was_not_counted_is_an_error_and_changes_nothing(colour):
     ):
         with pytest.raises(ValueError, match="were not counted"):
             call()
-    assert plain.moments_.weight.sum() == 300
+    assert plain.statistics_.moments.weight.sum() == 300
     np.testing.assert_array_equal(plain.set_params(contrast=None).predict(["dark"], seed=0), drawn)
     with pytest.raises(ValueError, match='None, "affine" or "histogram", got \'loud\''):
         plain.set_params(contrast="loud").predict(["dark"])

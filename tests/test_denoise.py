@@ -6,8 +6,8 @@ import scipy.integrate
 import scipy.linalg
 from sklearn.linear_model import LinearRegression
 
-from lineardiffusion.denoise import GaussianDenoiser
-from lineardiffusion.moments import Moments
+from lineardiffusion.diffusion.denoisers import GaussianDenoiser
+from lineardiffusion.statistics.moments import Moments
 
 D, PROMPTS = 3, 2
 LEVELS = [(0.0, 1.0), (0.02, 1.0), (0.6, 0.8), (1.0, 80.0), (1.0, 0.3), (0.999, 1e-3)]

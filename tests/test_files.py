@@ -15,7 +15,7 @@ import safetensors.numpy
 
 from lineardiffusion import LinearDiffusion, files
 from lineardiffusion.files import CONFIG, WEIGHTS
-from lineardiffusion.schedule import Karras
+from lineardiffusion.diffusion.schedules import Karras
 from stored_models import KINDS, drawn, fitted
 
 # ---------------------------------------------------------------------- interrupted

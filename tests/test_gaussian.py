@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.integrate import dblquad, quad
 
-from lineardiffusion.gaussian import Gaussian
-from lineardiffusion.mixture import Mixture
+from lineardiffusion.distributions.gaussian import Gaussian
+from lineardiffusion.distributions.mixture import Mixture
 
 
 def random_law(d, seed, rank=None):

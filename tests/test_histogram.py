@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lineardiffusion.histogram import Histogram
+from lineardiffusion.statistics.histogram import Histogram
 
 
 def same(a, b):

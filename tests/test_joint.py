@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import lineardiffusion.joint
-from lineardiffusion.joint import JointMoments
-from lineardiffusion.moments import Moments
+import lineardiffusion.statistics.joint
+from lineardiffusion.statistics.joint import JointMoments
+from lineardiffusion.statistics.moments import Moments
 
 
 def by_kronecker(embeddings, rows, origin, weight=None):
@@ -37,12 +37,12 @@ def data(draw):
 @given(data(), st.booleans())
 def test_one_pass_is_the_sum_of_kronecker_products(case, tiny_blocks):
     embeddings, rows, weight, _ = case
-    block = lineardiffusion.joint.BLOCK_BYTES
-    lineardiffusion.joint.BLOCK_BYTES = 1000 if tiny_blocks else block
+    block = lineardiffusion.statistics.joint.BLOCK_BYTES
+    lineardiffusion.statistics.joint.BLOCK_BYTES = 1000 if tiny_blocks else block
     try:
         joint = JointMoments.of(embeddings, rows, weight)
     finally:
-        lineardiffusion.joint.BLOCK_BYTES = block
+        lineardiffusion.statistics.joint.BLOCK_BYTES = block
     assert_close(joint.matrix, by_kronecker(embeddings, rows, joint.origin, weight))
     assert JointMoments.nbytes(embeddings.shape[1], rows.shape[1]) == joint.matrix.nbytes
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from lineardiffusion import lapack
+from lineardiffusion import _linalg as lapack
 
 
 def stack(g, d):

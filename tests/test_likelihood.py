@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import multivariate_normal, norm
 
 from lineardiffusion import LinearDiffusion
-from lineardiffusion.measurement import rounding_variance
+from lineardiffusion.inverse.measurement import rounding_variance
 
 SHAPE, PIXELS = (3, 3), 9
 
@@ -133,7 +133,7 @@ def test_residual_variance_of_nothing_is_nothing():
         for scale in (False, True):
             _, images = pictures(seed, constant=[2, 6])
             model = LinearDiffusion(n_components=7, scale=scale).fit(["a"] * len(images), images)
-            assert model._solution().encoder.residual_variance == 0.0
+            assert model.fitted_.encoder.residual_variance == 0.0
 
 
 def test_direction_without_variance_under_one_prompt_alone():

@@ -6,8 +6,8 @@ import scipy.sparse
 from scipy.stats import multivariate_normal
 
 from lineardiffusion import LinearDiffusion
-from lineardiffusion.evidence import Laws, log_evidence, posterior_draw, posterior_mean
-from lineardiffusion.measurement import Canvas, Measurement
+from lineardiffusion.inverse.posterior import LatentLaws, log_likelihood, posterior_draw, posterior_mean
+from lineardiffusion.inverse.measurement import Measurement, PixelModel
 
 D = 9
 
@@ -19,10 +19,10 @@ class World:
         rng = np.random.default_rng(0)
         self.images = rng.normal(size=(200, D)) @ rng.normal(size=(D, D)) + 5
         ld = LinearDiffusion(d, scale=scale).fit(["a", "b"] * 100, self.images)
-        encoder = ld._solution().encoder
-        self.canvas = Canvas.of(encoder, ld.pixel_range_)
+        encoder = ld.fitted_.encoder
+        self.canvas = PixelModel.of(encoder, ld.pixel_range_)
         laws = [ld.law(prompt) for prompt in "ab"]
-        self.laws = Laws.of(
+        self.laws = LatentLaws.of(
             np.stack([law.mean for law in laws]), np.stack([law.covariance for law in laws]), self.canvas
         )
         r = self.images.std(axis=0) if scale else np.ones(D)
@@ -81,7 +81,7 @@ def measured(world, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_evidence_is_scipys_density(world, name):
     measurement, seen, roots, A, noise_std, y = measured(world, name)
-    found = log_evidence(measurement, seen, world.laws, roots)
+    found = log_likelihood(measurement, seen, world.laws, roots)
     for k in range(2):
         mean, covariance, *_ = world.by_hand(k, A, noise_std, y)
         np.testing.assert_allclose(found[:, k], multivariate_normal(mean, covariance).logpdf(y), rtol=1e-9)
@@ -91,14 +91,14 @@ def test_evidence_of_all_pixels_needs_no_singular_values(world):
     """The short cut for whole images against the general road."""
     whole = Measurement.of_pixels(world.canvas, np.ones(D, bool))
     general, seen, roots, *_ = measured(world, "all pixels")
-    found = log_evidence(whole, whole.see(world.images[:6]), world.laws, world.laws.roots(whole))
-    np.testing.assert_allclose(found, log_evidence(general, seen, world.laws, roots), rtol=1e-10)
+    found = log_likelihood(whole, whole.see(world.images[:6]), world.laws, world.laws.roots(whole))
+    np.testing.assert_allclose(found, log_likelihood(general, seen, world.laws, roots), rtol=1e-10)
 
 
 def test_evidence_of_repeated_rows_is_that_of_the_rows_once(world):
     """Differences between laws and images: the unit of the directions that are left may differ."""
     once, again = (measured(world, name) for name in ("dense", "rows that repeat"))
-    a, b = (log_evidence(m, seen, world.laws, roots) for m, seen, roots, *_ in (once, again))
+    a, b = (log_likelihood(m, seen, world.laws, roots) for m, seen, roots, *_ in (once, again))
     np.testing.assert_allclose(a - a[0, 0], b - b[0, 0], atol=1e-8)
 
 

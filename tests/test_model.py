@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.svm import SVC
 
 from lineardiffusion import LinearDiffusion
-from lineardiffusion.schedule import Karras
+from lineardiffusion.diffusion.schedules import Karras
 
 SAMPLERS = ["exact", "ddim", "ddpm", "euler", "heun", "dpm++2m", "one_step"]
 GREY = 0.05  # grey levels of 256 within which two roads must meet
@@ -239,7 +239,7 @@ def test_score_is_the_density_in_pixels(tiny):
     prompts, images = tiny
     ld = LinearDiffusion(n_components=5).fit(prompts, images)
     W = ld.components_
-    v = (np.cov(images.reshape(90, -1).T, bias=True).trace() - 0) - ld._solution().encoder.variance.sum()
+    v = (np.cov(images.reshape(90, -1).T, bias=True).trace() - 0) - ld.fitted_.encoder.variance.sum()
     outside = np.eye(12) - W.T @ W
     total = 0.0
     for prompt in ld.prompts_:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lineardiffusion.moments import BLOCK, Moments
+from lineardiffusion.statistics.moments import BLOCK, Moments
 
 
 def by_numpy(rows, groups, n_groups, weight=None):

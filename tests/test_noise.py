@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lineardiffusion.images import to_pil
-from lineardiffusion.noise import PROMPTS, SAMPLER, START, check_seed, draw, generator, generators
-from lineardiffusion.text import symbols, vocabulary
+from lineardiffusion._pictures import to_pil
+from lineardiffusion._noise import PROMPTS, SAMPLER, START, check_seed, draw, generator, generators
+from lineardiffusion.encoders.text import symbols, vocabulary
 
 seeds = st.integers(0, 2**64)
 sizes = st.integers(1, 20)

@@ -35,8 +35,8 @@ def test_python(small_mnist):
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), names)
     assert names["digits"].shape == (2, 28, 28)
-    assert names["stream"].moments_.weight.sum() == 1797
-    assert names["both"].moments_.weight.sum() == 2 * 1797
+    assert names["stream"].statistics_.moments.weight.sum() == 1797
+    assert names["both"].statistics_.moments.weight.sum() == 2 * 1797
 
 
 @pytest.mark.filterwarnings("ignore:.*styles")

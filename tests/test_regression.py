@@ -5,13 +5,13 @@ import pytest
 import scipy.integrate
 from sklearn.linear_model import LinearRegression
 
-from lineardiffusion import flow
-from lineardiffusion.affine import Affine
-from lineardiffusion.denoise import GaussianDenoiser
-from lineardiffusion.flow import integrate
-from lineardiffusion.joint import JointMoments
-from lineardiffusion.moments import Moments
-from lineardiffusion.regression import RegressionDenoiser
+from lineardiffusion.diffusion import ode
+from lineardiffusion.diffusion.affine import Affine
+from lineardiffusion.diffusion.denoisers import GaussianDenoiser
+from lineardiffusion.diffusion.ode import integrate
+from lineardiffusion.statistics.joint import JointMoments
+from lineardiffusion.statistics.moments import Moments
+from lineardiffusion.diffusion.regression import RegressionDenoiser
 
 D = 3
 LEVELS = [(0.0, 1.0), (0.02, 1.0), (0.6, 0.8), (1.0, 80.0), (1.0, 0.3), (0.999, 0.02)]

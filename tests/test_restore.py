@@ -19,7 +19,7 @@ LOWER = np.broadcast_to(np.arange(8)[:, None] >= 4, (8, 8))
 
 def pixel_law(ld, prompt):
     """Mean and covariance of the prompt's pixels by hand (probabilistic PCA), floored as documented."""
-    encoder, law = ld._solution().encoder, ld.law(prompt)
+    encoder, law = ld.fitted_.encoder, ld.law(prompt)
     s, V = ld.scaling_factor_, ld.components_
     floor = ((ld.pixel_range_[1] - ld.pixel_range_[0]) / 255) ** 2 / 12
     variance, basis = np.linalg.eigh(law.covariance * s**2)

@@ -17,11 +17,11 @@ import pytest
 from scipy.stats import chi2
 
 from lineardiffusion import LinearDiffusion, sample
-from lineardiffusion.affine import Affine
-from lineardiffusion.denoise import GaussianDenoiser
-from lineardiffusion.joint import JointMoments
-from lineardiffusion.regression import RegressionDenoiser
-from lineardiffusion.schedule import SCHEDULES, Karras
+from lineardiffusion.diffusion.affine import Affine
+from lineardiffusion.diffusion.denoisers import GaussianDenoiser
+from lineardiffusion.statistics.joint import JointMoments
+from lineardiffusion.diffusion.regression import RegressionDenoiser
+from lineardiffusion.diffusion.schedules import SCHEDULES, Karras
 from lineardiffusion.trajectory import SAMPLERS, Plan, compose, walk
 
 D = 4

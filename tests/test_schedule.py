@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from lineardiffusion.schedule import (
+from lineardiffusion.diffusion.schedules import (
     SCHEDULES,
     Cosine,
     Custom,

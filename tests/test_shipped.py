@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 import lineardiffusion
 from lineardiffusion import LinearDiffusion
-from lineardiffusion.storage import shipped_models
+from lineardiffusion.io.locate import shipped_models
 
 FOLDER = Path(lineardiffusion.__file__).parent / "pretrained" / "mnist"
 ASKED = [str(i % 10) for i in range(1000)]

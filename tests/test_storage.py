@@ -19,7 +19,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 import lineardiffusion
 from lineardiffusion import LinearDiffusion, layout, storage
 from lineardiffusion.files import CONFIG, WEIGHTS
-from lineardiffusion.schedule import Cosine, Karras, RectifiedFlow, VPLinear
+from lineardiffusion.diffusion.schedules import Cosine, Karras, RectifiedFlow, VPLinear
 from stored_models import (
     KINDS,
     asked,
@@ -51,15 +51,15 @@ def model(request):
 
 def test_the_kinds_are_what_they_say():
     made = {name: make() for name, make in KINDS.items() if name in ("two passes", "joint strings")}
-    assert made["two passes"]._state.encoder is not None
+    assert made["two passes"].statistics_.encoder is not None
     assert type(made["joint strings"].moments_).__name__ == "JointMoments"
-    assert made["joint strings"]._state.known
+    assert made["joint strings"].statistics_.known
 
 
 def test_a_loaded_model_is_the_same_to_the_last_bit(model, tmp_path):
     model.save_pretrained(tmp_path)
     again = LinearDiffusion.from_pretrained(tmp_path)
-    assert_same(model._state, again._state)
+    assert_same(model.statistics_, again.statistics_)
     for name, value in model.get_params().items():
         assert repr(value) == repr(again.get_params()[name])
         assert type(value) is type(again.get_params()[name])
@@ -94,12 +94,12 @@ def test_learning_goes_on(kind, tmp_path):
     ld.save_pretrained(tmp_path)
     again, other = LinearDiffusion.from_pretrained(tmp_path), KINDS[kind]()
     merged = ld.merge(other), again.merge(other), other.merge(again), other.merge(ld)
-    assert_same(merged[0]._state, merged[1]._state)
-    assert_same(merged[2]._state, merged[3]._state)
+    assert_same(merged[0].statistics_, merged[1].statistics_)
+    assert_same(merged[2].statistics_, merged[3].statistics_)
     prompts = np.random.default_rng(3).normal(size=(40, 2)) if kind == "embeddings" else pairs(40)
     for one in (ld, again):
         one.partial_fit(prompts, images_of(40, seed=9))
-    assert_same(ld._state, again._state)
+    assert_same(ld.statistics_, again.statistics_)
     if kind == "styles":
         for one in (ld, again):
             one.partial_fit_styles(prompts, images_of(40, seed=9))
@@ -112,7 +112,7 @@ def test_the_second_pass_goes_on(tmp_path):
     again = LinearDiffusion.from_pretrained(tmp_path)
     for one in (ld, again):
         one.partial_fit_styles(pairs(40), images_of(40, seed=4))
-    assert_same(ld._state, again._state)
+    assert_same(ld.statistics_, again.statistics_)
 
 
 def test_refit_after_loading(tmp_path):
@@ -138,7 +138,7 @@ def test_prompts_of_any_letters(tmp_path):
     ld = LinearDiffusion().fit(prompts * 6, images_of(30))
     ld.save_pretrained(tmp_path)
     again = LinearDiffusion.from_pretrained(tmp_path)
-    assert again._state.known == ld._state.known
+    assert again.statistics_.known == ld.statistics_.known
     assert np.array_equal(again.predict(prompts, seed=1), ld.predict(prompts, seed=1))
 
 
@@ -246,7 +246,7 @@ def test_an_array_is_written_in_half_the_bytes_only_where_nothing_is_lost():
 
 
 def test_symmetric_to_the_last_bit(model):
-    state = model._state
+    state = model.statistics_
     matrices = [state.moments.scatter] if hasattr(state.moments, "scatter") else []
     matrices += [] if state.styles is None else [state.styles.moments.scatter]
     for scatter in matrices:

@@ -12,9 +12,9 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from lineardiffusion import Gaussian, LinearDiffusion, Mixture
 from lineardiffusion.contrast import censored
-from lineardiffusion.moments import Moments
+from lineardiffusion.statistics.moments import Moments
 from lineardiffusion.styles import Styles
-from lineardiffusion.text import BagOfWords
+from lineardiffusion.encoders.text import BagOfWords
 
 
 @pytest.fixture(scope="module")

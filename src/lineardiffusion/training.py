@@ -181,11 +181,7 @@ def add_styles(statistics: Statistics, batch: Batch, parameters: Parameters) -> 
 
 
 def _find_clusters(
-    statistics: Statistics,
-    batch: Batch,
-    places: NDArray[np.intp],
-    encoder: Encoder,
-    parameters: Parameters,
+    statistics: Statistics, batch: Batch, places: NDArray[np.intp], encoder: Encoder, parameters: Parameters
 ) -> StyleClusters:
     """Find the centres of each prompt's styles, or of those that prompts of several words share."""
     shared, known = parameters.shares_words, statistics.prompts

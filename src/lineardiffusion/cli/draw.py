@@ -26,7 +26,7 @@ from lineardiffusion.cli.program import (
     progress,
     quiet,
 )
-from lineardiffusion.images import to_pil
+from lineardiffusion._pictures import to_pil
 
 _SAMPLERS = ["exact", "ddim", "ddpm", "euler", "heun", "dpm++2m", "one_step"]
 _BATCH = 512  # pictures drawn at a time

@@ -26,7 +26,7 @@ from lineardiffusion.cli.program import (
     quiet,
 )
 from lineardiffusion.cli.source import SPLITS, Source, open_source
-from lineardiffusion.moments import Moments
+from lineardiffusion.statistics.moments import Moments
 
 
 @click.command(context_settings={"show_default": True}, short_help="Learn a model, and save it.")

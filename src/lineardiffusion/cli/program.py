@@ -16,7 +16,7 @@ import click
 import numpy as np
 
 from lineardiffusion import LinearDiffusion, __version__
-from lineardiffusion.__main__ import INTERRUPTED
+INTERRUPTED = 130
 
 F = TypeVar("F", bound=Callable[..., Any])
 

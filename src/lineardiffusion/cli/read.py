@@ -9,8 +9,8 @@ import numpy as np
 
 from lineardiffusion.cli.pictures import fit_picture, open_picture
 from lineardiffusion.cli.program import answer, as_json, load, plain, progress, quiet
-from lineardiffusion.files import CONFIG, parse
-from lineardiffusion.storage import located
+from lineardiffusion.io.model_file import read_configuration
+from lineardiffusion.io.locate import locate
 
 _BATCH = 1024  # pictures read at a time
 _SHOWN = 20  # prompts that a person is shown
@@ -49,12 +49,12 @@ def classify(model: str, images: tuple[Path, ...], resize: bool, quiet: bool, js
 @as_json
 def info(model: str, quiet: bool, json_: bool) -> None:
     """Say what MODEL is: its prompts, images, components, styles, parameters and size."""
-    with located(model) as folder:
-        ld, config = load(str(folder)), parse((folder / CONFIG).read_bytes())
+    path = locate(model)
+    ld, config = load(str(path.parent)), read_configuration(path)
     known = [str(prompt) for prompt in getattr(ld, "prompts_", ())]
     parameters = {name: str(value) if callable(value) else value for name, value in ld.get_params().items()}
     styles = {} if ld.n_styles < 2 else {prompt: len(weight) for prompt, (weight, _) in ld.styles_.items()}
-    size, precision = config["weights"]["bytes"], config["precision"]
+    size, precision = path.stat().st_size, config["precision"]
     value = {
         "prompts": known,
         "image_shape": list(ld.image_shape_),

@@ -57,12 +57,7 @@ class StyleClusters:
 
     @classmethod
     def find(
-        cls,
-        latents: Array,
-        prompts: NDArray[np.intp],
-        sample_weight: Array | None,
-        requested: int,
-        seed: Any,
+        cls, latents: Array, prompts: NDArray[np.intp], sample_weight: Array | None, requested: int, seed: Any
     ) -> StyleClusters:
         """Find the centres of each prompt from latents (n, d) of `prompts` (n,).
 

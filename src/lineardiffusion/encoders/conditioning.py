@@ -245,10 +245,7 @@ def guided(condition: Condition, away: Condition, scale: float) -> Condition:
     """Return ``away + scale (condition - away)``, the parts of the condition first."""
     if scale == 1.0:
         return condition
-    return (
-        *((part, scale * w) for part, w in condition),
-        *((part, (1.0 - scale) * w) for part, w in away),
-    )
+    return (*((part, scale * w) for part, w in condition), *((part, (1.0 - scale) * w) for part, w in away))
 
 
 def check_weights(weights: Any) -> dict[str, float]:

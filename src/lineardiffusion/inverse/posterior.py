@@ -96,11 +96,7 @@ def log_likelihood(
 
 
 def posterior_mean(
-    measurement: Measurement,
-    reduced: ReducedMeasurement,
-    laws: LatentLaws,
-    roots: Array,
-    share: Array,
+    measurement: Measurement, reduced: ReducedMeasurement, laws: LatentLaws, roots: Array, share: Array
 ) -> Array:
     """Return posterior mean images (n, D), in the latents' unit; `share` (n, K) weights the laws."""
     pixel_model, f, W = measurement.pixel_model, measurement.f, measurement.W

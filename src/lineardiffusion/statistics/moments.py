@@ -81,11 +81,7 @@ class Moments:
 
     @classmethod
     def of(
-        cls,
-        rows: NDArray[np.generic],
-        groups: ArrayLike,
-        n_groups: int,
-        sample_weight: Array | None = None,
+        cls, rows: NDArray[np.generic], groups: ArrayLike, n_groups: int, sample_weight: Array | None = None
     ) -> Moments:
         """Compute the moments of vectors in one pass.
 
@@ -203,10 +199,7 @@ class Moments:
 
 
 def _accumulate(
-    rows: NDArray[np.generic],
-    members: NDArray[np.intp],
-    sample_weight: Array | None,
-    scatter: Array,
+    rows: NDArray[np.generic], members: NDArray[np.intp], sample_weight: Array | None, scatter: Array
 ) -> tuple[float, Array]:
     """Add one group's scatter into `scatter` (d, d); return its weight and its mean (d,).
 
