@@ -38,9 +38,7 @@ def check_prompts(X: object, weights: bool = False) -> list[Any] | None:
         raise TypeError(f"prompts must be a list of strings (or an array of embeddings), got {X!r}")
     if getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__"):
         if getattr(X, "ndim", 1) > 2:
-            raise ValueError(
-                f"prompts come first, then images; got an array of shape {np.shape(X)} for the prompts"
-            )
+            raise ValueError(f"prompts come first, then images; got an array of {X.ndim} dimensions as prompts")
         if isinstance(X, np.ndarray) and X.dtype.kind in "US":
             raise ValueError(f"prompts must be one list of strings, got an array of shape {X.shape}")
         return None
@@ -90,9 +88,7 @@ def check_images(
         array = np.asarray(images)
     except ValueError as error:
         raise ValueError("images must all have the same shape (n, h, w) or (n, h, w, c)") from error
-    if array.dtype.kind in "US" or (
-        array.dtype.kind == "O" and array.size and isinstance(array.flat[0], str)
-    ):
+    if array.dtype.kind in "US" or (array.dtype.kind == "O" and array.size and isinstance(array.flat[0], str)):
         raise ValueError("prompts come first, then images; got strings for the images")
     if array.dtype.kind == "O":
         try:
@@ -121,8 +117,7 @@ def check_images(
             if not fine.all():
                 first = start + int(np.argmin(fine.reshape(len(fine), -1).all(axis=1)))
                 raise ValueError(
-                    f"images must have finite pixels, but image {first} holds NaN or infinity; "
-                    "remove or repair it"
+                    f"images must have finite pixels, but image {first} holds NaN or infinity; remove or repair it"
                 )
         if peak > 1e150:
             raise ValueError(f"pixels as large as {peak:.3g} cannot be squared; divide the images")

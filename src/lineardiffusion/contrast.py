@@ -35,7 +35,6 @@ Contrast touches pictures only: laws and likelihoods are those of the latents.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,9 +63,7 @@ class AffineContrast:
     high: float
 
     @classmethod
-    def solve(
-        cls, moments: Moments, encoder: ImageEncoder, pixel_range: tuple[float, float]
-    ) -> AffineContrast:
+    def solve(cls, moments: Moments, encoder: ImageEncoder, pixel_range: tuple[float, float]) -> AffineContrast:
         """Solve for the contrast of the law whose groups have these moments of latents."""
         low, high = pixel_range
         if high == low:
@@ -86,9 +83,7 @@ class AffineContrast:
             spread = np.sqrt(max(e2 - e1**2, 0.0))
             return np.asarray([e1 - target_mean, spread - target_deviation]) / unit
 
-        found = least_squares(
-            error, np.zeros(2), bounds=([-5.0, -50.0], [np.log(GAIN_MAX), 50.0]), xtol=1e-12
-        )
+        found = least_squares(error, np.zeros(2), bounds=([-5.0, -50.0], [np.log(GAIN_MAX), 50.0]), xtol=1e-12)
         return cls(float(np.exp(found.x[0])), float(unit * found.x[1]), low, high)
 
     def __call__(self, images: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -135,9 +130,7 @@ def pixels(moments: Moments, encoder: ImageEncoder) -> tuple[Array, Array, Array
     """Return the share (g,) of each group of latents, and mean and deviation (g, D) of its pixels."""
     mean = encoder.mean + moments.mean @ encoder.synthesis
     with one_thread():
-        variance = np.stack(
-            [((c @ encoder.synthesis) * encoder.synthesis).sum(axis=0) for c in moments.covariance]
-        )
+        variance = np.stack([((c @ encoder.synthesis) * encoder.synthesis).sum(axis=0) for c in moments.covariance])
     return moments.weight / moments.weight.sum(), mean, np.sqrt(np.maximum(variance, 0.0))
 
 

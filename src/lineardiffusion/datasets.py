@@ -187,9 +187,7 @@ def _read_pair(
     return images, labels
 
 
-def _find(
-    source: _Source, names: list[str], folder: str | os.PathLike[str] | None, download: bool
-) -> list[Path]:
+def _find(source: _Source, names: list[str], folder: str | os.PathLike[str] | None, download: bool) -> list[Path]:
     """The paths of the files `names`, downloaded if need be."""
     reasons = []
     root = os.environ.get("LINEARDIFFUSION_DATA")

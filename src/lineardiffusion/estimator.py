@@ -12,10 +12,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Self, Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
@@ -30,7 +30,7 @@ from lineardiffusion.contrast import Contrast
 from lineardiffusion.distributions.gaussian import Gaussian
 from lineardiffusion.distributions.mixture import Mixture
 from lineardiffusion.encoders.image import ImageEncoder
-from lineardiffusion.fitted import FittedDiffusion, Task
+from lineardiffusion.fitted import FittedDiffusion, Question, Sampling, Task
 from lineardiffusion.inverse.measurement import Measurement, check_operator
 from lineardiffusion.io import hub, model_file
 from lineardiffusion.io.locate import locate
@@ -44,15 +44,6 @@ from lineardiffusion.training import Learned
 __all__ = ["LinearDiffusion"]
 
 Prompts = Any  # a list of n strings, or an array of numbers of shape (n, k)
-
-
-class Sampling(TypedDict, total=False):
-    """Settings of the sampler; the model's parameters stand for those that are left out."""
-
-    sampler: Any
-    num_steps: int | None
-    guidance_scale: float | None
-    negative_prompt: Any
 
 
 class LinearDiffusion(BaseEstimator):
@@ -283,7 +274,8 @@ class LinearDiffusion(BaseEstimator):
         --------
         merge_all : Merge many models in place.
         """
-        return self.merge_all([self, other])
+        merged: Self = self.merge_all([self, other])
+        return merged
 
     @staticmethod
     def merge_all(models: Iterable[LinearDiffusion]) -> Any:
@@ -533,7 +525,7 @@ class LinearDiffusion(BaseEstimator):
         ndarray of shape (n, \\*image_shape_)
         """
         fitted = self.fitted_
-        request = fitted.request(self._check_prompts(prompts), 1.0)
+        request, _ = self._ask(fitted, prompts, {"guidance_scale": 1.0})
         if not np.isfinite(sigma) or sigma <= 0:
             raise ValueError(f"sigma must be positive and finite, in pixel units; got {sigma!r}")
         return fitted.denoise(request, check_images(images, len(request), self.image_shape_), float(sigma))
@@ -556,7 +548,7 @@ class LinearDiffusion(BaseEstimator):
             stochastic sampler adds (see :meth:`law`).
         """
         fitted = self.fitted_
-        (x, *others), _ = fitted.maps(*self._check_prompt(prompt, fitted, sampling))
+        (x, *others), _ = fitted.maps(self._ask_one(fitted, prompt, sampling))
         if others:
             raise ValueError(f"{prompt!r} has {1 + len(others)} styles, each a map; name one, as in '7~0'")
         return x.matrix[0].T.copy(), x.offset[0].copy()
@@ -574,11 +566,11 @@ class LinearDiffusion(BaseEstimator):
         Gaussian, or Mixture of the prompt's styles
         """
         fitted = self.fitted_
-        return fitted.law(*self._check_prompt(prompt, fitted, sampling))
+        return fitted.law(self._ask_one(fitted, prompt, sampling))
 
     def encode(self, images: Any) -> Array:
         """Return latents of shape (n, n_components_) of images of shape (n, \\*image_shape_)."""
-        return self._encoder().encode(check_images(images, np.shape(images)[0], self.image_shape_))
+        return np.asarray(self._encoder().encode(check_images(images, np.shape(images)[0], self.image_shape_)))
 
     def decode(self, latents: Any) -> Images:
         """Return images of shape (..., \\*image_shape_), in pixel units, of latents (..., n_components_)."""
@@ -620,7 +612,7 @@ class LinearDiffusion(BaseEstimator):
         """
         fitted = self.fitted_
         rows, missing = self._check_rows(images)
-        asked = self._query(fitted, len(rows), prompts, sampling)
+        asked = self._ask_about(fitted, len(rows), prompts, sampling)
         return inference.score(fitted, rows, missing, asked)
 
     def bits_per_dim(self, images: Any, prompts: Prompts = None, **sampling: Unpack[Sampling]) -> Array:
@@ -678,7 +670,7 @@ class LinearDiffusion(BaseEstimator):
         """
         fitted = self.fitted_
         rows, missing = self._check_rows(images)
-        asked = self._query(fitted, len(rows), None, sampling)
+        asked = self._ask_about(fitted, len(rows), None, sampling)
         return inference.classify(fitted, rows, missing, asked)
 
     def classify(self, images: Any, **sampling: Unpack[Sampling]) -> NDArray[np.str_]:
@@ -761,9 +753,9 @@ class LinearDiffusion(BaseEstimator):
         if mask is not None:
             missing = missing | check_mask(mask, len(rows), self.image_shape_)
         draws = self._check_n_samples(n_samples)
-        asked = self._query(fitted, len(rows), prompts, sampling)
+        asked = self._ask_about(fitted, len(rows), prompts, sampling)
         reduced = inference.reduce_pixels(fitted, rows, missing)
-        found, read = inference.posterior(fitted, reduced, asked, seed, draws)
+        found, read = inference.posterior(fitted, reduced, len(rows), asked, seed, draws)
         known = np.where(missing, 0.0, rows.astype(found.dtype))
         found = np.where(missing[:, None], found, known[:, None])
         return self._restored(found, read, prompts, n_samples, return_prompts)
@@ -825,15 +817,13 @@ class LinearDiffusion(BaseEstimator):
                 f"rows; got {y.shape}"
             )
         if y.dtype.kind not in "buif" or not np.isfinite(y).all():
-            raise ValueError(
-                "measurements must be finite real numbers; leave out rows that were not measured"
-            )
+            raise ValueError("measurements must be finite real numbers; leave out rows that were not measured")
         draws = self._check_n_samples(n_samples)
-        asked = self._query(fitted, len(y), prompts, sampling)
+        asked = self._ask_about(fitted, len(y), prompts, sampling)
         measurement = Measurement.of(pixel_model, A, float(noise_std))
         values = measurement.reduce(y.reshape(len(y), -1).astype(np.float64))
         reduced = [(np.arange(len(y)), measurement, values)]
-        found, read = inference.posterior(fitted, reduced, asked, seed, draws)
+        found, read = inference.posterior(fitted, reduced, len(y), asked, seed, draws)
         return self._restored(found, read, prompts, n_samples, return_prompts)
 
     def invert(self, prompts: Prompts, images: Any, **sampling: Unpack[Sampling]) -> Array:
@@ -863,11 +853,9 @@ class LinearDiffusion(BaseEstimator):
             to one point. The maps of styles never have an inverse.
         """
         fitted = self.fitted_
-        checked = self._check_prompts(prompts)
-        latents = fitted.encoder.encode(check_images(images, len(checked), self.image_shape_))
-        asked = self._query(fitted, len(latents), checked, sampling)
-        assert asked.request is not None
-        return inference.invert(fitted, latents, asked.request, asked.trajectory)
+        latents = fitted.encoder.encode(check_images(images, _num_samples(prompts), self.image_shape_))
+        question, _ = self._ask_about(fitted, len(latents), prompts, sampling)
+        return inference.invert(fitted, latents, question)
 
     # ------------------------------------------------------------------ saving
 
@@ -1085,8 +1073,8 @@ class LinearDiffusion(BaseEstimator):
         if embeddings is not None:
             validate_data(self, embeddings, reset=True, skip_check_array=True)
         if learned.statistics.prompts:
-            vars(self).pop("n_features_in_", None)
-            vars(self).pop("feature_names_in_", None)
+            self.__dict__.pop("n_features_in_", None)
+            self.__dict__.pop("feature_names_in_", None)
         self._learned = learned
         return self
 
@@ -1129,37 +1117,35 @@ class LinearDiffusion(BaseEstimator):
             X = validate_data(self, X, dtype=np.float64, reset=False)
         return check_array(X, dtype=np.float64)
 
-    def _check_prompt(
-        self, prompt: Any, fitted: FittedDiffusion, sampling: Sampling
-    ) -> tuple[Any, Any, Any, Any]:
-        """Check one prompt and the settings of the sampler."""
+    def _ask(
+        self,
+        fitted: FittedDiffusion,
+        prompts: Prompts,
+        sampling: Sampling,
+        every_step: bool = False,
+        strength: float = 1.0,
+    ) -> Question:
+        return fitted.ask(self._check_prompts(prompts), sampling, every_step, strength)
+
+    def _ask_one(self, fitted: FittedDiffusion, prompt: Any, sampling: Sampling) -> Question:
+        """Ask about one prompt: a string, weights of prompts or an embedding."""
         if isinstance(prompt, str | dict):
-            prompts: Any = [prompt]
-        else:
-            prompts = np.asarray(prompt)[None]
-            if prompts.ndim != 2 or prompts.dtype.kind not in "biuf":
-                raise TypeError(f"expected one prompt, a string, weights or an embedding; got {prompt!r}")
-        guidance, negative, trajectory = self._check_sampling(fitted, sampling)
-        return self._check_prompts(prompts), guidance, negative, trajectory
+            return self._ask(fitted, [prompt], sampling)
+        embedding = np.asarray(prompt)
+        if embedding.ndim != 1 or embedding.dtype.kind not in "biuf":
+            raise TypeError(f"expected one prompt, a string, weights or an embedding; got {prompt!r}")
+        return self._ask(fitted, embedding[None], sampling)
+
+    def _ask_about(self, fitted: FittedDiffusion, n: int, prompts: Prompts, sampling: Sampling) -> inference.Asked:
+        """Ask about n images, whose prompts are told or not."""
+        checked = None if prompts is None else self._check_prompts(prompts)
+        return inference.ask(fitted, n, checked, sampling)
 
     @staticmethod
     def _check_kind(strings: bool, statistics: Statistics) -> None:
         if strings != bool(statistics.prompts):
             has, got = ("strings", "numbers") if statistics.prompts else ("embeddings", "strings")
             raise ValueError(f"this model was fitted on prompts that are {has}, got {got}")
-
-    @staticmethod
-    def _check_sampling(
-        fitted: FittedDiffusion, sampling: Sampling, every_step: bool = False, strength: float = 1.0
-    ) -> tuple[Any, Any, Any]:
-        """Return guidance scale, negative prompt and trajectory."""
-        if unknown := sorted(set(sampling) - set(Sampling.__annotations__)):
-            known = ", ".join(Sampling.__annotations__)
-            raise TypeError(f"unknown setting {unknown[0]!r}; the settings of the sampler are {known}")
-        trajectory = fitted.trajectory(
-            sampling.get("sampler"), sampling.get("num_steps"), every_step, strength
-        )
-        return sampling.get("guidance_scale"), sampling.get("negative_prompt"), trajectory
 
     def _task(
         self,
@@ -1173,11 +1159,8 @@ class LinearDiffusion(BaseEstimator):
         sampling: Sampling,
     ) -> Task:
         """Check everything that a drawing depends on."""
-        guidance, negative, trajectory = self._check_sampling(
-            fitted, sampling, every_step, 1.0 if start is None else strength
-        )
-        request = fitted.request(self._check_prompts(prompts), guidance, negative)
-        n, d = len(request), fitted.d
+        question = self._ask(fitted, prompts, sampling, every_step, 1.0 if start is None else strength)
+        n, d = len(question.request), fitted.d
         if latents is not None:
             latents = np.asarray(latents, dtype=np.float64)
             if latents.shape != (n, d):
@@ -1185,14 +1168,7 @@ class LinearDiffusion(BaseEstimator):
             if not np.isfinite(latents).all():
                 raise ValueError("latents must be finite, but some are NaN or infinite")
         images = None if start is None else check_images(start, n, self.image_shape_)
-        return fitted.task(request, seed, latents, images, trajectory)
-
-    def _query(
-        self, fitted: FittedDiffusion, n: int, prompts: Prompts, sampling: Sampling
-    ) -> inference.Query:
-        guidance, negative, trajectory = self._check_sampling(fitted, sampling)
-        checked = None if prompts is None else self._check_prompts(prompts)
-        return inference.query(fitted, n, checked, guidance, negative, trajectory)
+        return fitted.task(question, seed, latents, images)
 
     def _check_rows(self, images: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Return images as rows (n, D), and which of their pixels are NaN."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,13 +47,29 @@ SIMULATED_BYTES = 2**27  # of matrices, one an embedding, at a time
 FARTHEST = 1e30  # pixels beyond which single precision ends
 
 
-class Task(NamedTuple):
-    """What to draw: conditions, starting noise (n, d), the seeds of further noise, and a trajectory."""
+class Sampling(TypedDict, total=False):
+    """Settings of the sampler; the model's parameters stand for those that are left out or None."""
+
+    sampler: Any
+    num_steps: int | None
+    guidance_scale: float | None
+    negative_prompt: Any
+
+
+class Question(NamedTuple):
+    """Conditions of n images, and the trajectory by which they are drawn."""
 
     request: Request
+    trajectory: Trajectory
+
+
+class Task(NamedTuple):
+    """Images to draw: conditions, trajectory, starting noise (n, d), and the seeds of further noise."""
+
+    request: Request
+    trajectory: Trajectory
     start: Array
     seeds: int | list[int]
-    trajectory: Trajectory
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,25 +116,24 @@ class FittedDiffusion:
         """Number of entries of a latent."""
         return int(self.unconditional.mean.shape[1])
 
-    # ------------------------------------------------------------------ what is asked for
+    # ------------------------------------------------------------------ questions
 
-    def request(
-        self, prompts: Sequence[Any] | Array, guidance_scale: float | None = None, negative: Any = None
-    ) -> Request:
-        """Return the conditions of checked prompts; None guides as the parameters say."""
-        scale = self.parameters.guidance_scale if guidance_scale is None else guidance_scale
-        if guidance_scale is not None or negative is not None:
+    def ask(
+        self, prompts: Sequence[Any] | Array, sampling: Sampling, every_step: bool = False, strength: float = 1.0
+    ) -> Question:
+        """Return the conditions and the trajectory of checked prompts and of settings of the sampler."""
+        if unknown := sorted(set(sampling) - set(Sampling.__annotations__)):
+            known = ", ".join(Sampling.__annotations__)
+            raise TypeError(f"unknown setting {unknown[0]!r}; the settings of the sampler are {known}")
+        trajectory = self._trajectory(sampling.get("sampler"), sampling.get("num_steps"), every_step, strength)
+        scale, negative = sampling.get("guidance_scale"), sampling.get("negative_prompt")
+        if scale is None:
+            scale = self.parameters.guidance_scale
+        if sampling:
             scale = check_guidance(scale, negative)
-        return self.conditioner.request(prompts, float(scale), negative)
+        return Question(self.conditioner.request(prompts, scale, negative), trajectory)
 
-    def trajectory(
-        self,
-        sampler: Any = None,
-        num_steps: int | None = None,
-        every_step: bool = False,
-        strength: float = 1.0,
-    ) -> Trajectory:
-        """Return the trajectory of these settings, where None stands for the parameters'."""
+    def _trajectory(self, sampler: Any, num_steps: int | None, every_step: bool, strength: float) -> Trajectory:
         found = self.parameters.trajectory
         if sampler is not None or num_steps is not None or every_step or strength != 1.0:
             if sampler is None:
@@ -138,20 +153,17 @@ class FittedDiffusion:
         return found
 
     def task(
-        self,
-        request: Request,
-        seed: _noise.Seed,
-        latents: Array | None,
-        images: NDArray[Any] | None,
-        trajectory: Trajectory,
+        self, question: Question, seed: _noise.Seed, latents: Array | None, images: NDArray[Any] | None
     ) -> Task:
-        """Return the task of a request, from given latents or from noised images if there are some."""
-        seeds = _noise.check_seed(seed, len(request), self.parameters.random_state)
-        start = _noise.draw(seeds, len(request), self.d) if latents is None else latents
+        """Add noise to a question: from its seed, from given latents, or from noised images."""
+        request, trajectory = question
+        n, d = len(request), self.d
+        seeds = _noise.check_seed(seed, n, self.parameters.random_state)
+        start = _noise.draw(seeds, n, d) if latents is None else latents
         if images is not None:  # alpha z + sigma n = sigma (n + alpha z / sigma)
             alpha, sigma = trajectory.start
             start = start + (alpha / sigma) * self.encoder.encode(images)
-        return Task(self.conditioner.choose_styles(request, seeds), start, seeds, trajectory)
+        return Task(self.conditioner.choose_styles(request, seeds), trajectory, start, seeds)
 
     # ------------------------------------------------------------------ denoisers, maps and laws
 
@@ -162,9 +174,7 @@ class FittedDiffusion:
 
     def _part(self, part: Part) -> GaussianDenoiser | RegressionDenoiser:
         if isinstance(part, StyleMixture):
-            raise ValueError(
-                f"{part.prompt!r} has {len(part.styles)} styles; name one, as in '{part.prompt}~0'"
-            )
+            raise ValueError(f"{part.prompt!r} has {len(part.styles)} styles; name one, as in '{part.prompt}~0'")
         return self.unconditional if part is None else self.conditional.select(np.array([part]))
 
     def denoise(self, request: Request, images: NDArray[Any], sigma: float) -> Images:
@@ -176,22 +186,18 @@ class FittedDiffusion:
             clean[members] = denoiser(x[members].reshape(shape), 1.0, level).reshape(len(members), -1)
         return self.encoder.decode(clean)
 
-    def maps(
-        self, prompt: Any, guidance_scale: Any, negative: Any, trajectory: Trajectory
-    ) -> tuple[list[Affine], list[float]]:
+    def maps(self, question: Question) -> tuple[list[Affine], list[float]]:
         """Return the composed map of one prompt, or the maps of its styles, and their probabilities."""
-        request = self.request(prompt, guidance_scale, negative)
+        request, trajectory = question
         if request.embeddings is None:
             conditions, weights = zip(*alternatives(request.conditions[0]), strict=True)
             return self.compose(conditions, trajectory), list(weights)
         ((_, _, denoiser),) = self._groups(request)
         return [compose(denoiser, 1, self.d, trajectory)], [1.0]
 
-    def law(
-        self, prompt: Any, guidance_scale: Any, negative: Any, trajectory: Trajectory
-    ) -> Gaussian | Mixture:
+    def law(self, question: Question) -> Gaussian | Mixture:
         """Return the law of the latents of one prompt."""
-        maps, weights = self.maps(prompt, guidance_scale, negative, trajectory)
+        maps, weights = self.maps(question)
         laws = [Gaussian(x.offset[0].copy(), x.covariance[0]) for x in maps]
         return laws[0] if len(laws) == 1 else Mixture(weights, laws)
 
@@ -208,15 +214,13 @@ class FittedDiffusion:
 
     def _compose(self, conditions: Sequence[Condition], trajectory: Trajectory) -> dict[Condition, Affine]:
         """Compose maps; those of plain symbols side by side."""
-        found = {}
+        found: dict[Condition, Affine] = {}
         plain = [c for c in conditions if len(c) == 1 and isinstance(c[0][0], int)]
         if plain:
             together = self.conditional.select(np.array([c[0][0] for c in plain]))
             stack = compose(together, len(plain), self.d, trajectory)
             # copies: a view would keep the whole stack in memory for as long as one of its maps is kept
-            found.update(
-                (c, replace(stack[i], rows=stack.rows[i : i + 1].copy())) for i, c in enumerate(plain)
-            )
+            found.update((c, replace(stack[i], rows=stack.rows[i : i + 1].copy())) for i, c in enumerate(plain))
         for c in conditions:
             if c not in found:
                 found[c] = compose(self.denoiser(c), 1, self.d, trajectory)
@@ -245,7 +249,8 @@ class FittedDiffusion:
         style = condition[0][0]
         if self.undrawn is None or not isinstance(style, int):
             return None
-        assert isinstance(self.conditional, GaussianDenoiser) and self.conditional.basis is not None
+        assert isinstance(self.conditional, GaussianDenoiser)
+        assert self.conditional.basis is not None
         basis = self.conditional.basis[style]
         return np.asarray((basis * self.undrawn[style]) @ basis.T)
 
@@ -262,7 +267,7 @@ class FittedDiffusion:
 
     def draw(self, task: Task) -> Array:
         """Return latents (n, d)."""
-        request, start, seeds, trajectory = task
+        request, trajectory, start, seeds = task
         if request.embeddings is not None:
             gathered = request.gathered()
             if not trajectory.sampler.stochastic and len(gathered.conditions) * (self.d + 1) > len(request):
@@ -274,7 +279,7 @@ class FittedDiffusion:
             members = np.flatnonzero(request.place == i)
             if self._costs_less_simulated(condition, len(members), trajectory):
                 few = Request(np.zeros(len(members), np.intp), [condition])
-                *_, latents[members] = self.simulate(Task(few, start[members], 0, trajectory))
+                *_, latents[members] = self.simulate(Task(few, trajectory, start[members], 0))
             else:
                 composed.append((members, condition))
         maps = self.compose([condition for _, condition in composed], trajectory)
@@ -294,7 +299,7 @@ class FittedDiffusion:
 
     def simulate(self, task: Task) -> Iterator[Array]:
         """Yield latents (n, d) at every step."""
-        request, start, seeds, trajectory = task
+        request, trajectory, start, seeds = task
         fresh = _noise.generators(seeds, len(start))
         groups = list(self._groups(request))
         runs = [

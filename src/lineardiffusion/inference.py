@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +31,8 @@ from scipy.special import logsumexp, softmax
 
 from lineardiffusion import _noise
 from lineardiffusion._arrays import ROWS, Array, Images
-from lineardiffusion.diffusion.trajectory import Trajectory
-from lineardiffusion.encoders.conditioning import Condition, Request, alternatives
-from lineardiffusion.fitted import FittedDiffusion
+from lineardiffusion.encoders.conditioning import Condition, alternatives
+from lineardiffusion.fitted import FittedDiffusion, Question, Sampling
 from lineardiffusion.inverse.measurement import Measurement, PixelModel, ReducedMeasurement
 from lineardiffusion.inverse.posterior import (
     LatentLaws,
@@ -44,6 +43,7 @@ from lineardiffusion.inverse.posterior import (
 )
 from lineardiffusion.statistics.moments import Moments
 
+Asked = tuple[Question, bool]
 Reduced = tuple[NDArray[np.intp], Measurement, ReducedMeasurement]  # images, and their reduced measurements
 
 
@@ -69,42 +69,31 @@ class Candidates:
     first: NDArray[np.intp]
 
 
-class Query(NamedTuple):
-    """Which laws n images may come from: those of their prompts, or those of every prompt without a request.
+def ask(fitted: FittedDiffusion, n: int, prompts: Any, sampling: Sampling) -> tuple[Question, bool]:
+    """Ask about n images: with checked prompts one an image, or with None any of the known prompts.
 
-    ``every`` is the request of all known prompts, of which `request` is one prompt an image.
+    Returns
+    -------
+    question : Question
+        Conditions of the n images, or of every known prompt.
+    told : bool
+        Whether the prompts of the images are told.
     """
-
-    n: int
-    request: Request | None
-    every: Request | None
-    trajectory: Trajectory
-
-
-def query(
-    fitted: FittedDiffusion,
-    n: int,
-    prompts: Any,
-    guidance_scale: float | None,
-    negative: Any,
-    trajectory: Trajectory,
-) -> Query:
-    """Build the query for n images with checked prompts, or with None for any of the known prompts."""
     if prompts is not None:
-        request = fitted.request(prompts, guidance_scale, negative).gathered()
-        if len(request) != n:
-            raise ValueError(f"{len(request)} prompts for {n} images; pass one prompt an image")
-        return Query(n, request, None, trajectory)
+        question = fitted.ask(prompts, sampling)
+        if len(question.request) != n:
+            raise ValueError(f"{len(question.request)} prompts for {n} images; pass one prompt an image")
+        return Question(question.request.gathered(), question.trajectory), True
     known = fitted.statistics.prompts
     if not known or not isinstance(fitted.statistics.moments, Moments):
         raise ValueError(
             "this model knows no frequency of prompts, neither of embeddings nor of prompts too many to keep "
             "one block each; pass the prompts of the images"
         )
-    return Query(n, None, fitted.request(list(known), guidance_scale, negative), trajectory)
+    return fitted.ask(list(known), sampling), False
 
 
-def score(fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_], asked: Query) -> Array:
+def score(fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_], asked: Asked) -> Array:
     """Return the log-density (n,) of images (n, D) in pixel units, without their missing pixels."""
     found = np.empty(len(rows))
     for members, _, log_prob in _log_joint(fitted, rows, missing, asked):
@@ -112,7 +101,7 @@ def score(fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_], asked:
     return found
 
 
-def classify(fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_], asked: Query) -> Array:
+def classify(fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_], asked: Asked) -> Array:
     """Return the probability (n, p) of each known prompt."""
     found = np.empty((len(rows), len(fitted.statistics.prompts)))
     for members, candidates, log_prob in _log_joint(fitted, rows, missing, asked):
@@ -127,17 +116,17 @@ def reduce_pixels(fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_]
 
 
 def posterior(
-    fitted: FittedDiffusion, reduced: Iterable[Reduced], asked: Query, seed: _noise.Seed, n_samples: int
+    fitted: FittedDiffusion, reduced: Iterable[Reduced], n: int, asked: Asked, seed: _noise.Seed, n_samples: int
 ) -> tuple[Images, NDArray[np.intp]]:
     """Draw from the posterior of images: (n, n_samples, D) in pixel units, and the places of their prompts.
 
     With ``n_samples=0`` the posterior mean (n, 1, D), and the places of the most probable prompts.
     """
     pixel_model, encoder = fitted.require_pixel_model(), fitted.require_pixel_model().encoder
-    n, m = asked.n, n_samples
+    m = n_samples
     seeds = _noise.check_seed(seed, n, fitted.parameters.random_state)
     fresh = [_fresh(seeds, n, encoder.components.shape, j) for j in range(m)]
-    every = list(_candidates(fitted, asked))
+    every = list(_candidates(fitted, n, asked))
     found = np.empty((n, max(m, 1), len(pixel_model.scale)), encoder.dtype)
     read = np.zeros((n, max(m, 1)), np.intp)
     for group, measurement, of_group in reduced:
@@ -167,8 +156,9 @@ def posterior(
     return found, read
 
 
-def invert(fitted: FittedDiffusion, latents: Array, request: Request, trajectory: Trajectory) -> Array:
+def invert(fitted: FittedDiffusion, latents: Array, question: Question) -> Array:
     """Return the starting noise (n, d) that the sampler maps to these latents (n, d)."""
+    request, trajectory = question
     start = np.empty_like(latents)
     for i, x in enumerate(fitted.compose(request.conditions, trajectory)):
         if x.n_noises:
@@ -190,34 +180,34 @@ def invert(fitted: FittedDiffusion, latents: Array, request: Request, trajectory
 # ---------------------------------------------------------------------- laws, and images that share a mask
 
 
-def _candidates(fitted: FittedDiffusion, asked: Query) -> Iterator[Candidates]:
+def _candidates(fitted: FittedDiffusion, n: int, asked: Asked) -> Iterator[Candidates]:
     """Yield the laws of each prompt with the images that show it, or the laws of all prompts for all images."""
-    if asked.request is not None:
-        for i, condition in enumerate(asked.request.conditions):
+    (request, trajectory), told = asked
+    if told:
+        for i, condition in enumerate(request.conditions):
             found, probabilities = zip(*alternatives(condition), strict=True)
-            members = np.flatnonzero(asked.request.place == i)
-            laws = fitted.latent_laws(found, asked.trajectory)
+            laws = fitted.latent_laws(found, trajectory)
+            members = np.flatnonzero(request.place == i)
             yield Candidates(members, laws, np.log(probabilities), np.zeros(1, np.intp))
         return
-    assert asked.every is not None
     conditions: list[Condition] = []
     prior: list[float] = []
     first = []
     weight = fitted.statistics.moments.weight  # type: ignore[union-attr]
-    for i, frequency in zip(asked.every.place, weight / weight.sum(), strict=True):
+    for i, frequency in zip(request.place, weight / weight.sum(), strict=True):
         first.append(len(conditions))
-        for condition, share in alternatives(asked.every.conditions[i]):
+        for condition, share in alternatives(request.conditions[i]):
             conditions.append(condition)
             prior.append(frequency * share)
-    laws = fitted.latent_laws(conditions, asked.trajectory)
-    yield Candidates(np.arange(asked.n), laws, np.log(prior), np.array(first))
+    laws = fitted.latent_laws(conditions, trajectory)
+    yield Candidates(np.arange(n), laws, np.log(prior), np.array(first))
 
 
 def _log_joint(
-    fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_], asked: Query
+    fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_], asked: Asked
 ) -> Iterator[tuple[NDArray[np.intp], Candidates, Array]]:
     """Yield images, the laws that they may come from, and the log-density (n, K) of both."""
-    every = list(_candidates(fitted, asked))
+    every = list(_candidates(fitted, len(rows), asked))
     for group, measurement in _measurements(fitted.require_pixel_model(), missing):
         for candidates in every:
             own = np.intersect1d(candidates.members, group, assume_unique=True)

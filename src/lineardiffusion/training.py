@@ -12,12 +12,11 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lineardiffusion._arrays import ROWS, Array
+from lineardiffusion._arrays import ROWS
 from lineardiffusion._cache import Cache
 from lineardiffusion.contrast import AffineContrast, Contrast, HistogramContrast
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
@@ -83,9 +82,7 @@ def update(before: Statistics | None, batch: Batch, parameters: Parameters) -> L
                 f"allow it: LinearDiffusion(max_memory={needed:.3g}). A model that fit made in two passes "
                 "cannot go on"
             )
-    statistics = Statistics.measure(
-        batch, parameters.image_encoder, histogram=parameters.contrast == "histogram"
-    )
+    statistics = Statistics.measure(batch, parameters.image_encoder, histogram=parameters.contrast == "histogram")
     if before is not None:
         check_histogram(before, parameters)
         statistics = before.without_styles() + statistics
@@ -293,9 +290,7 @@ def solve(statistics: Statistics, parameters: Parameters, encoder: Encoder) -> F
     )
 
 
-def _contrast(
-    statistics: Statistics, parameters: Parameters, encoder: Encoder, law: Moments
-) -> Contrast | None:
+def _contrast(statistics: Statistics, parameters: Parameters, encoder: Encoder, law: Moments) -> Contrast | None:
     """Solve for the contrast of the exact sampler without guidance."""
     if parameters.contrast is None:
         return None

@@ -137,9 +137,7 @@ class MixtureDenoiser:
         centred = x - alpha * mean[:, None]
         rotated = centred if basis is None else centred @ basis
         variance = alpha**2 * self.components.variance + sigma**2
-        log_prob = -0.5 * (
-            (rotated**2 / variance[:, None]).sum(axis=2) + np.log(variance).sum(axis=1)[:, None]
-        )
+        log_prob = -0.5 * ((rotated**2 / variance[:, None]).sum(axis=2) + np.log(variance).sum(axis=1)[:, None])
         share = softmax(log_prob + np.log(self.weights)[:, None], axis=0)
         answers = self.components(np.broadcast_to(x, (len(mean), *x.shape[1:])), alpha, sigma)
         return np.asarray((share[:, :, None] * answers).sum(axis=0, keepdims=True))

@@ -46,15 +46,16 @@ import numpy as np
 from sklearn.utils import check_scalar
 
 from lineardiffusion._arrays import Array
-from lineardiffusion.diffusion.denoisers import Denoiser, State
+from lineardiffusion.diffusion.denoisers import Denoiser
+from lineardiffusion.diffusion.denoisers import State as S
 from lineardiffusion.diffusion.schedules import Karras, Schedule
 
 __all__ = [
     "FunctionSampler", "Sampler", "ddim", "ddpm", "dpmpp_2m", "euler", "exact", "get_sampler", "heun", "one_step",
 ]  # fmt: skip
 
-AddNoise: TypeAlias = Callable[[State, float], State]
-SamplerFunction: TypeAlias = Callable[[Denoiser, State, Schedule, Array, AddNoise[State]], Iterator[State]]
+Noise: TypeAlias = Callable[[Any, float], Any]
+SamplerFunction: TypeAlias = Callable[[Denoiser, Any, Schedule, Array, Noise], Iterator[Any]]
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,7 @@ class Sampler:
     def __post_init__(self) -> None:
         check_scalar(self.num_steps, "num_steps", numbers.Integral, min_val=1)
 
-    def __call__(
-        self, denoise: Denoiser, x: State, schedule: Schedule, times: Array, add_noise: AddNoise[State]
-    ) -> Iterator[State]:
+    def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
         """Yield the state at each of the times after the first.
 
         Parameters
@@ -133,9 +132,7 @@ class ddim(Sampler):
     def stochastic(self) -> bool:
         return self.eta > 0.0
 
-    def __call__(
-        self, denoise: Denoiser, x: State, schedule: Schedule, times: Array, add_noise: AddNoise[State]
-    ) -> Iterator[State]:
+    def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
         for (alpha, sigma), (alpha_, sigma_) in _levels(schedule, times):
             x0 = denoise(x, alpha, sigma)
             # eq. 16: the standard deviation of x' given x and z, for the levels' signal-to-noise ratios
@@ -158,9 +155,7 @@ class ddpm(Sampler):
     def stochastic(self) -> bool:
         return True
 
-    def __call__(
-        self, denoise: Denoiser, x: State, schedule: Schedule, times: Array, add_noise: AddNoise[State]
-    ) -> Iterator[State]:
+    def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
         return ddim(self.num_steps, eta=1.0)(denoise, x, schedule, times, add_noise)
 
 
@@ -170,9 +165,7 @@ class euler(Sampler):
 
     name: ClassVar[str] = "euler"
 
-    def __call__(
-        self, denoise: Denoiser, x: State, schedule: Schedule, times: Array, add_noise: AddNoise[State]
-    ) -> Iterator[State]:
+    def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
         for t, t_ in pairwise(times.tolist()):
             x = x + (t_ - t) * velocity(denoise, x, schedule, t)
             yield x
@@ -184,9 +177,7 @@ class heun(Sampler):
 
     name: ClassVar[str] = "heun"
 
-    def __call__(
-        self, denoise: Denoiser, x: State, schedule: Schedule, times: Array, add_noise: AddNoise[State]
-    ) -> Iterator[State]:
+    def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
         for t, t_ in pairwise(times.tolist()):
             v = velocity(denoise, x, schedule, t)
             x_euler = x + (t_ - t) * v
@@ -209,9 +200,7 @@ class dpmpp_2m(Sampler):
 
     name: ClassVar[str] = "dpm++2m"
 
-    def __call__(
-        self, denoise: Denoiser, x: State, schedule: Schedule, times: Array, add_noise: AddNoise[State]
-    ) -> Iterator[State]:
+    def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
         x0_last, h_last = None, math.inf
         for (alpha, sigma), (alpha_, sigma_) in _levels(schedule, times):
             shrink = alpha * sigma_ / (alpha_ * sigma)  # exp(-h)
@@ -231,9 +220,7 @@ class exact(Sampler):
     name: ClassVar[str] = "exact"
     solves_flow: ClassVar[bool] = True
 
-    def __call__(
-        self, denoise: Denoiser, x: State, schedule: Schedule, times: Array, add_noise: AddNoise[State]
-    ) -> Iterator[State]:
+    def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
         for start, end in _levels(schedule, times):
             x = denoise.flow(x, (start[0], start[1]), (end[0], end[1]))
             yield x
@@ -250,9 +237,7 @@ class one_step(Sampler):
     own_schedule: ClassVar[Schedule | None] = Karras(sigma_max=1.0)
     keeps_signal: ClassVar[bool] = True
 
-    def __call__(
-        self, denoise: Denoiser, x: State, schedule: Schedule, times: Array, add_noise: AddNoise[State]
-    ) -> Iterator[State]:
+    def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
         return ddim(1)(denoise, x, schedule, times, add_noise)
 
     def times(self, schedule: Schedule) -> Array:
@@ -274,15 +259,13 @@ class FunctionSampler(Sampler):
         Generator with the signature of :meth:`Sampler.__call__`.
     """
 
-    function: SamplerFunction[Any] | None = None
+    function: SamplerFunction | None = None
 
     @property
     def stochastic(self) -> bool:
         return True  # as far as one can tell
 
-    def __call__(
-        self, denoise: Denoiser, x: State, schedule: Schedule, times: Array, add_noise: AddNoise[State]
-    ) -> Iterator[State]:
+    def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
         assert self.function is not None
         return self.function(denoise, x, schedule, times, add_noise)
 
@@ -290,9 +273,7 @@ class FunctionSampler(Sampler):
         return f"{getattr(self.function, '__name__', 'function')}, {self.num_steps} steps"
 
 
-SAMPLERS: dict[str, type[Sampler]] = {
-    one.name: one for one in (exact, ddim, ddpm, euler, heun, dpmpp_2m, one_step)
-}
+SAMPLERS: dict[str, type[Sampler]] = {one.name: one for one in (exact, ddim, ddpm, euler, heun, dpmpp_2m, one_step)}
 
 
 def get_sampler(sampler: Any, num_steps: int | None = None) -> Sampler:
@@ -327,7 +308,7 @@ def get_sampler(sampler: Any, num_steps: int | None = None) -> Sampler:
     )
 
 
-def velocity(denoise: Denoiser, x: State, schedule: Schedule, t: float) -> State:
+def velocity(denoise: Denoiser, x: S, schedule: Schedule, t: float) -> S:
     """Return dx/dt of the probability flow: (d alpha/dt) x0 + (d sigma/dt) eps."""
     alpha, sigma = map(float, schedule(t))
     alpha_dot, sigma_dot = schedule.derivative(t)

@@ -214,6 +214,4 @@ def get_schedule(schedule: str | Schedule | Callable[[Any], tuple[Any, Any]]) ->
         return SCHEDULES[schedule]()
     if callable(schedule):
         return FunctionSchedule(schedule, float(getattr(schedule, "t_max", 1.0)))
-    raise TypeError(
-        f"schedule must be a name, a Schedule or a function t -> (alpha, sigma), got {schedule!r}"
-    )
+    raise TypeError(f"schedule must be a name, a Schedule or a function t -> (alpha, sigma), got {schedule!r}")

@@ -55,9 +55,7 @@ class Trajectory:
     @cached_property
     def times(self) -> Array:
         """Falling times (num_steps + 1,), from noise to none."""
-        check_scalar(
-            self.strength, "strength", numbers.Real, min_val=0, max_val=1, include_boundaries="right"
-        )
+        check_scalar(self.strength, "strength", numbers.Real, min_val=0, max_val=1, include_boundaries="right")
         times = self.sampler.times(self.own_schedule)
         n = len(times) - 1
         if not (kept := round(self.strength * n)):
@@ -143,9 +141,7 @@ def compose(denoiser: Denoiser, p: int, d: int, trajectory: Trajectory) -> Affin
     x: Affine
     if not isinstance(denoiser, GaussianDenoiser) or denoiser.basis is None:
         diagonal = isinstance(denoiser, GaussianDenoiser)
-        *_, x = _run(
-            trajectory, denoiser, sigma * Affine.identity(p, d, diagonal=diagonal), Affine.with_noise
-        )
+        *_, x = _run(trajectory, denoiser, sigma * Affine.identity(p, d, diagonal=diagonal), Affine.with_noise)
         return x
     start = sigma * Affine.identity(p, d, diagonal=True)
     *_, x = _run(trajectory, denoiser.diagonal(), start, Affine.with_noise)

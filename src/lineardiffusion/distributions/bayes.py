@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lineardiffusion.distributions.law import check_indices
 from lineardiffusion._arrays import Array
+from lineardiffusion.distributions.law import check_indices
 
 TOLERANCE = 1e-6  # relative; asymmetry, negative variances and distances within it are rounding of float32
 

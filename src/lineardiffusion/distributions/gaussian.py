@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lineardiffusion._arrays import Array
 from lineardiffusion.distributions.bayes import (
     IMPOSSIBLE,
     TOLERANCE,
@@ -29,7 +30,6 @@ from lineardiffusion.distributions.bayes import (
     spectrum,
 )
 from lineardiffusion.distributions.law import Law, check_indices, check_points
-from lineardiffusion._arrays import Array
 
 if TYPE_CHECKING:
     from lineardiffusion.distributions.mixture import Mixture
@@ -214,11 +214,7 @@ class Gaussian(Law):
         off = np.abs(rows - inside @ basis_b.T).max(axis=1)
         spread = std.max(initial=0.0)
         size = np.abs(self.mean).max() + np.abs(other.mean).max() + spread
-        if (
-            len(std) != len(std_b)
-            or off[:-1].max(initial=0.0) > TOLERANCE * spread
-            or off[-1] > TOLERANCE * size
-        ):
+        if len(std) != len(std_b) or off[:-1].max(initial=0.0) > TOLERANCE * spread or off[-1] > TOLERANCE * size:
             return float("inf")
         white = inside / std_b  # C_b^(-1/2) of the root of C_a, and of the step
         s = np.linalg.svd(white[:-1], compute_uv=False)

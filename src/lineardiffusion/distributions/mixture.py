@@ -34,10 +34,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linprog
 from scipy.special import logsumexp, softmax
 
+from lineardiffusion._arrays import Array
 from lineardiffusion.distributions.bayes import IMPOSSIBLE, TOLERANCE, bayes, check_measurement
 from lineardiffusion.distributions.gaussian import Gaussian
 from lineardiffusion.distributions.law import Law, check_points
-from lineardiffusion._arrays import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +77,7 @@ class Mixture(Law):
             if not isinstance(c, Gaussian):
                 raise TypeError(f"components must be Gaussians, got {type(c).__name__}")
             if c.dim != self.dim:
-                raise ValueError(
-                    f"components must all have the same d, got {self.dim} and {c.dim} coordinates"
-                )
+                raise ValueError(f"components must all have the same d, got {self.dim} and {c.dim} coordinates")
 
     @property
     def dim(self) -> int:

@@ -50,27 +50,6 @@ class Encoder(Protocol):
         ...
 
 
-class PooledMoments(Protocol):
-    """Weight (1,), mean (1, D) and scatter (1, D, D) of all images as one group."""
-
-    @property
-    def weight(self) -> Array: ...
-    @property
-    def mean(self) -> Array: ...
-    @property
-    def scatter(self) -> Array: ...
-
-
-class PixelStatistics(Protocol):
-    """What :meth:`ImageEncoder.from_basis` reads of :class:`lineardiffusion.Statistics`."""
-
-    @property
-    def image_shape(self) -> tuple[int, ...]: ...
-    @property
-    def pixel_dtype(self) -> np.dtype[Any]: ...
-    def pixel_moments(self) -> PooledMoments: ...
-
-
 @dataclass(frozen=True, eq=False)
 class ImageEncoder:
     """Linear image encoder: PCA, or any other orthonormal basis.
@@ -111,7 +90,7 @@ class ImageEncoder:
     @classmethod
     def fit(
         cls,
-        moments: PooledMoments,
+        moments: Any,
         n_components: int,
         image_shape: tuple[int, ...],
         pixel_dtype: np.dtype[np.generic],
@@ -184,7 +163,7 @@ class ImageEncoder:
         )  # fmt: skip
 
     @classmethod
-    def from_basis(cls, basis: ArrayLike, statistics: PixelStatistics) -> ImageEncoder:
+    def from_basis(cls, basis: ArrayLike, statistics: Any) -> ImageEncoder:
         """Build an encoder from any basis of the pixels, for example cosines.
 
         Parameters
@@ -339,9 +318,7 @@ def _few(scatter: Array, n_components: int, floor: float) -> tuple[Array, Array]
         basis = basis[:, kept]
         eigenvalues, inner = np.linalg.eigh(basis.T @ scatter @ basis)
         return eigenvalues, basis @ inner
-    found: tuple[Array, Array] = scipy.sparse.linalg.eigsh(
-        scatter, n_components, v0=rng.normal(size=len(scatter))
-    )
+    found: tuple[Array, Array] = scipy.sparse.linalg.eigsh(scatter, n_components, v0=rng.normal(size=len(scatter)))
     return found
 
 

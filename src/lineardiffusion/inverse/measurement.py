@@ -35,8 +35,8 @@ import scipy.sparse
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 
-from lineardiffusion.encoders.image import ImageEncoder
 from lineardiffusion._arrays import Array
+from lineardiffusion.encoders.image import ImageEncoder
 
 CUTOFF = 1e-12  # of the largest eigenvalue of B, below which a direction of y is not measured
 

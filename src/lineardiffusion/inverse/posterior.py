@@ -78,9 +78,7 @@ class LatentLaws:
         return np.array([root for part in split(roots, self.covariance) for root in part])
 
 
-def log_likelihood(
-    measurement: Measurement, reduced: ReducedMeasurement, laws: LatentLaws, roots: Array
-) -> Array:
+def log_likelihood(measurement: Measurement, reduced: ReducedMeasurement, laws: LatentLaws, roots: Array) -> Array:
     """Return log p(y) of n measurements under K laws, in nats, shape (n, K)."""
     log_det = 2 * np.log(roots.diagonal(axis1=1, axis2=2)).sum(axis=1)
     constant = measurement.size * np.log(2 * np.pi) + measurement.log_det
@@ -88,9 +86,7 @@ def log_likelihood(
     found = np.empty((len(reduced.rest), len(laws)))
     b = np.asfortranarray(reduced.inside.T)
     for k, root in enumerate(roots):
-        half = solve_triangular(
-            root, b - centres[k][:, None], lower=True, overwrite_b=True, check_finite=False
-        )
+        half = solve_triangular(root, b - centres[k][:, None], lower=True, overwrite_b=True, check_finite=False)
         found[:, k] = np.einsum("ij,ij->j", half, half)
     return np.asarray(-0.5 * (constant + log_det + reduced.rest[:, None] + found))
 

@@ -39,7 +39,6 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from lineardiffusion._arrays import Array
 from lineardiffusion.diffusion.samplers import SAMPLERS, Sampler
 from lineardiffusion.diffusion.schedules import SCHEDULES, Schedule
 from lineardiffusion.encoders.clusters import StyleClusters

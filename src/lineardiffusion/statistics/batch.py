@@ -72,4 +72,4 @@ class Batch:
 
     def places(self, known: tuple[str, ...]) -> NDArray[np.intp]:
         """Return the place of each image's prompt among other known prompts."""
-        return symbols(self.known, known)[self.prompts]
+        return np.asarray(symbols(self.known, known)[self.prompts])

@@ -125,9 +125,7 @@ class Statistics:
         """
         rows = batch.rows
         return cls(
-            _moments(batch, rows, slice(None))
-            if encoder is None
-            else _of_latents(batch, encoder, embeddings),
+            _moments(batch, rows, slice(None)) if encoder is None else _of_latents(batch, encoder, embeddings),
             batch.known,
             batch.image_shape,
             (float(rows.min()), float(rows.max())),
@@ -225,9 +223,7 @@ class Statistics:
             if sizes[0] != sizes[1]:
                 raise ValueError(f"embeddings of {sizes[0]} and {sizes[1]} entries do not add up")
             if self.prompts != other.prompts:
-                raise ValueError(
-                    "joint moments of different prompts do not add up: allow more with max_memory"
-                )
+                raise ValueError("joint moments of different prompts do not add up: allow more with max_memory")
         if not same_encoder(self.encoder, other.encoder):
             raise ValueError(
                 "moments of latents of different encoders do not add up: fit both models with the same "
@@ -266,9 +262,7 @@ def _of_latents(batch: Batch, encoder: Encoder, embeddings: Array | None) -> Mom
     return total  # type: ignore[no-any-return]
 
 
-def _moments(
-    batch: Batch, rows: Any, block: slice, embeddings: Array | None = None
-) -> Moments | JointMoments:
+def _moments(batch: Batch, rows: Any, block: slice, embeddings: Array | None = None) -> Moments | JointMoments:
     """Return the moments of rows (n, d) under the prompts of a block of the batch."""
     weight = None if batch.sample_weight is None else batch.sample_weight[block]
     if embeddings is not None:

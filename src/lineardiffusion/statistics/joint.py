@@ -44,9 +44,7 @@ class JointMoments:
         object.__setattr__(self, "origin", read_only(self.origin))
 
     @classmethod
-    def of(
-        cls, embeddings: Array, rows: NDArray[np.generic], sample_weight: Array | None = None
-    ) -> JointMoments:
+    def of(cls, embeddings: Array, rows: NDArray[np.generic], sample_weight: Array | None = None) -> JointMoments:
         """Compute the joint moments of `rows` (n, d) and `embeddings` (n, k), with weights (n,), in one pass."""
         origin = rows[:1024].mean(axis=0, dtype=np.float64)
         k, d = embeddings.shape[1] + 1, rows.shape[1] + 1
@@ -87,9 +85,7 @@ class JointMoments:
         matrix = self.matrix - other._moved(self.origin)
         size = len(matrix) * matrix.shape[1]
         diagonal = matrix.reshape(size, size).diagonal()
-        if (diagonal < -1e-9 * np.abs(self.matrix.reshape(size, size).diagonal())).any() or matrix[
-            0, 0, 0, 0
-        ] <= 0:
+        if (diagonal < -1e-9 * np.abs(self.matrix.reshape(size, size).diagonal())).any() or matrix[0, 0, 0, 0] <= 0:
             raise ValueError(
                 "cannot subtract images that were never added (a weight or a second moment would be negative), "
                 "nor all images"
