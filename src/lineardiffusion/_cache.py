@@ -55,6 +55,12 @@ class Cache:
                 _, (_, dropped) = self._entries.popitem(last=False)
                 self._nbytes -= dropped
 
+    def clear(self) -> None:
+        """Drop all values."""
+        with self._lock:
+            self._entries.clear()
+            self._nbytes = 0
+
     def __reduce__(self) -> tuple[type[Cache], tuple[float]]:
         """Copy and pickle as an empty cache: its values follow from others."""
         return Cache, (self.max_bytes,)
