@@ -1,13 +1,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
+LOWER := .venv-lower/bin
 
-.PHONY: quickstart test lint clean
+.PHONY: quickstart test test-lower lint clean
 
 quickstart: .venv/ready  ## draw from the shipped model, fit on real digits, draw from that
 	$(BIN)/python examples/quickstart.py
 
 test: .venv/ready-to-test  ## the test suite, doctests included
 	$(BIN)/python -m pytest
+
+test-lower: .venv-lower/ready  ## the test suite at the lower bounds of the dependencies
+	$(LOWER)/python -m pytest
 
 lint: .venv/ready-to-test  ## ruff and mypy --strict
 	$(BIN)/ruff check .
@@ -25,5 +29,12 @@ lint: .venv/ready-to-test  ## ruff and mypy --strict
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@ .venv/ready
 
+.venv-lower/ready: pyproject.toml scripts/lower_bounds.py
+	$(PYTHON) -m venv .venv-lower
+	$(LOWER)/python scripts/lower_bounds.py > .venv-lower/constraints.txt
+	$(LOWER)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]" \
+		--constraint .venv-lower/constraints.txt
+	touch $@
+
 clean:
-	rm -rf .venv build dist *.egg-info src/*.egg-info
+	rm -rf .venv .venv-lower build dist *.egg-info src/*.egg-info
