@@ -30,40 +30,32 @@ def check_prompts(X: object, weights: bool = False) -> list[Any] | None:
     """
     if isinstance(X, str):
         raise TypeError(f"prompts must be a list of strings, got the bare string {X!r}; use [{X!r}]")
-    if isinstance(X, list | tuple) and not len(X):
-        raise ValueError("no prompts: expected at least one, got an empty list")
-    if isinstance(X, np.ndarray) and X.dtype.kind == "U" and X.ndim == 1 and len(X):
-        return [str(prompt) for prompt in X]
     if X is None or isinstance(X, int | float | np.generic):
         raise TypeError(f"prompts must be a list of strings (or an array of embeddings), got {X!r}")
-    if getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__"):
-        if getattr(X, "ndim", 1) > 2:
-            raise ValueError(f"prompts come first, then images; got an array of {X.ndim} dimensions as prompts")
+    ndim = getattr(X, "ndim", 1)
+    if ndim != 1 or not hasattr(X, "__len__"):
+        if ndim > 2:
+            raise ValueError(f"prompts come first, then images; got an array of {ndim} dimensions as prompts")
         if isinstance(X, np.ndarray) and X.dtype.kind in "US":
             raise ValueError(f"prompts must be one list of strings, got an array of shape {X.shape}")
         return None
     prompts: list[Any] = list(X)  # type: ignore[call-overload]
-    kinds = set(map(type, prompts))
-    if weights and any(issubclass(kind, Mapping) for kind in kinds):
-        kinds = {kind for kind in kinds if not issubclass(kind, Mapping)} or {str}
-        if all(issubclass(kind, str) for kind in kinds):
-            return prompts
-    if kinds and all(issubclass(kind, str) for kind in kinds):
-        return list(map(str, prompts))
-    if any(issubclass(kind, str) for kind in kinds):
-        odd = next(prompt for prompt in prompts if not isinstance(prompt, str))
-        raise ValueError(f"prompts must all be strings, got {odd!r} among them")
-    if any(issubclass(kind, list | tuple | np.ndarray) for kind in kinds) and isinstance(
-        np.ravel(prompts[0])[0] if np.size(prompts[0]) else None, str
-    ):
-        raise ValueError("prompts must be one list of strings, got a list of lists")
-    if kinds and all(issubclass(kind, bytes) for kind in kinds):
+    if not prompts:
+        raise ValueError("no prompts: expected at least one, got an empty list")
+    others = [one for one in prompts if not isinstance(one, str) and not (weights and isinstance(one, Mapping))]
+    if not others:
+        return prompts if weights else list(map(str, prompts))
+    if len(others) < len(prompts):
+        raise ValueError(f"prompts must all be strings, got {others[0]!r} among them")
+    if isinstance(others[0], bytes):
         raise ValueError("prompts must be strings, got bytes; decode them")
-    if kinds and all(issubclass(kind, int | float | np.number) for kind in kinds):
+    if all(isinstance(one, int | float | np.number) for one in others):
         raise ValueError(
-            f"prompts must be strings, got the numbers {prompts[:3]}...; pass "
-            "[str(label) for label in labels]. Reshape your data to (n, 1) if they are an embedding"
+            f"prompts must be strings, got the numbers {others[:3]}...; pass [str(label) for label in labels]. "
+            "Reshape your data to (n, 1) if they are an embedding"
         )
+    if isinstance(np.ravel(others[0])[0] if np.size(others[0]) else None, str):
+        raise ValueError("prompts must be one list of strings, got a list of lists")
     return None
 
 

@@ -146,17 +146,11 @@ class ddim(Sampler):
 
 
 @dataclass(frozen=True)
-class ddpm(Sampler):
+class ddpm(ddim):
     """Ancestral sampling from the posterior q(x' | x, x0): ddim with eta = 1."""
 
+    eta: float = 1.0
     name: ClassVar[str] = "ddpm"
-
-    @property
-    def stochastic(self) -> bool:
-        return True
-
-    def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
-        return ddim(self.num_steps, eta=1.0)(denoise, x, schedule, times, add_noise)
 
 
 @dataclass(frozen=True)
@@ -230,15 +224,12 @@ class exact(Sampler):
 
 
 @dataclass(frozen=True)
-class one_step(Sampler):
+class one_step(ddim):
     """The original of April 2023: one step, x' = D(x; 1, 1). The number of steps is always 1."""
 
     name: ClassVar[str] = "one_step"
     own_schedule: ClassVar[Schedule | None] = Karras(sigma_max=1.0)
     keeps_signal: ClassVar[bool] = True
-
-    def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
-        return ddim(1)(denoise, x, schedule, times, add_noise)
 
     def times(self, schedule: Schedule) -> Array:
         return schedule.times(1)
