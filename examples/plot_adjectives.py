@@ -1,13 +1,13 @@
-"""Adjectives: "thick slanted 7", measured from the images themselves.
+"""Draw digits from prompts such as "thick slanted 7", whose adjectives are measured from the images.
 
-Three numbers of every MNIST digit, from the moments of its ink: how thick (twice the area over the length of
-the outline), how slanted (the shear that would set it upright) and how wide (horizontal over vertical
-spread). Within each kind of digit, the lowest third is thin, upright or narrow, the highest thick, slanted
-or wide, and the third between has no word. So a prompt is up to three adjectives and a digit. Prompts with
-both words of `UNSEEN` for that digit are held out.
+Three attributes of every MNIST digit follow from the moments of its ink: thickness (twice the area over the
+length of the outline), slant (the shear that would make the digit upright) and width (horizontal over vertical
+spread). Within each class, the lowest third of an attribute is called thin, upright or narrow, the highest third
+thick, slanted or wide, and the middle third gets no adjective. So a prompt has up to three adjectives and a digit.
+For each digit, the prompts that have both adjectives of `UNSEEN` are held out.
 
-``python examples/plot_adjectives.py`` fits a bag of words, draws docs/adjectives.png, and says how often a
-drawn digit lies on the asked side of the real ones' median, for held-out combinations.
+``python examples/plot_adjectives.py`` fits a model with a bag of words, draws docs/adjectives.png, and prints for
+the held-out combinations how often an attribute of a drawn digit is on the requested side of the median.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ EACH = 100
 
 
 def measure(images: np.ndarray) -> np.ndarray:
-    """Thickness, slant and width of digits (n, 28, 28): shape (n, 3)."""
+    """Return thickness, slant and width of digits (n, 28, 28), shape (n, 3)."""
     ink = np.clip(images, 0, 255).astype(float) / 255
     area = ink.sum(axis=(1, 2))
     outline = np.abs(np.diff(ink, axis=1)).sum(axis=(1, 2)) + np.abs(np.diff(ink, axis=2)).sum(axis=(1, 2))
@@ -35,10 +35,10 @@ def measure(images: np.ndarray) -> np.ndarray:
 
 
 def describe(digits: list[str], attributes: np.ndarray) -> list[str]:
-    """Prompts of all digits, by thirds within each kind."""
-    kinds, words = np.array(digits), np.full(attributes.shape, "", dtype=object)
-    for kind in np.unique(kinds):
-        own = kinds == kind
+    """Return the prompts of all digits, with adjectives by thirds within each class."""
+    classes, words = np.array(digits), np.full(attributes.shape, "", dtype=object)
+    for one in np.unique(classes):
+        own = classes == one
         for j, (low, high) in enumerate(WORDS):
             a, b = np.quantile(attributes[own, j], [1 / 3, 2 / 3])
             words[own, j] = np.where(attributes[own, j] < a, low, np.where(attributes[own, j] > b, high, ""))
@@ -52,22 +52,20 @@ def main() -> None:
     seen = [i for i, p in enumerate(prompts) if not set(UNSEEN[digits[i]]) <= set(p.split())]
     ld = LinearDiffusion(text_encoder="words", contrast="affine", sampler="dpm++2m", num_steps=30)
     ld.fit([prompts[i] for i in seen], images[seen])
-    print(
-        f"fitted {len(seen):,} digits under {len(ld.prompts_)} prompts; {len(digits) - len(seen):,} held out"
-    )
+    print(f"fitted {len(seen):,} digits under {len(ld.prompts_)} prompts; {len(digits) - len(seen):,} held out")
 
     asked = [" ".join([*UNSEEN[d], d]) for d in sorted(UNSEEN)]
-    kinds = np.array(digits)
+    classes = np.array(digits)
     for j, (low, high) in enumerate(WORDS):
         right = []
         for prompt in asked:
             *adjectives, digit = prompt.split()
             if not {low, high} & set(adjectives):
                 continue
-            median = np.median(attributes[kinds == digit, j])
+            median = np.median(attributes[classes == digit, j])
             drawn = measure(ld.predict([prompt] * EACH, seed=137))[:, j]
             right.append(np.mean((drawn > median) == (high in adjectives)))
-        print(f"{low} or {high}: {np.mean(right):.3f} of the drawn digits on the asked side of the median")
+        print(f"{low} or {high}: {np.mean(right):.3f} of the drawn digits are on the requested side of the median")
 
     rows = [
         "7",

@@ -1,8 +1,8 @@
-"""The lower half of a digit that may be a 4 or a 9: the probability of either, and what it would then be.
+"""Complete digits whose visible half could belong to a 4 or to a 9.
 
-Of MNIST's test digits these are those whose lower half leaves the model most in doubt; each is completed
-four times as a 4 and four times as a 9, and the strokes that are seen go on into the half that is not.
-``python examples/plot_ambiguous.py`` draws docs/ambiguous.png.
+The digits are those of MNIST's test set whose lower half leaves the class most uncertain. Each is completed four
+times as a 4 and four times as a 9, and the label gives the posterior probability of either class. The completions
+continue the visible strokes. ``python examples/plot_ambiguous.py`` draws docs/ambiguous.png.
 """
 
 from pathlib import Path

@@ -1,7 +1,8 @@
-"""Between two prompts: from a 3 to an 8, and from a 4 to a 9, with the same noise.
+"""Interpolate between two prompts, for example from a 3 to an 8, with the same noise.
 
-``python examples/plot_between.py`` draws docs/between.png: each row one noise, each column a weight. Guidance
-goes on where the weights end: the last column is a prompt beyond itself.
+Each row has one noise, each column one weight of the two prompts. The last column extrapolates beyond the second
+prompt by guidance with the first one as negative prompt. ``python examples/plot_between.py`` draws
+docs/between.png.
 """
 
 from pathlib import Path
@@ -22,12 +23,12 @@ def main() -> None:
         prompts = [{a: 1 - w, b: w} for w in STEPS]
         images.append(ld.predict(prompts, seed=[seed] * len(prompts)))
         images.append(ld.predict([b], seed=[seed], guidance_scale=1.5, negative_prompt=a))
-    shares = [*(f"{w:.0%}" for w in STEPS), "beyond"]
+    weights = [*(f"{w:.0%}" for w in STEPS), "beyond"]
     figure = plot.grid(
         np.concatenate(images),
-        captions=shares + [""] * len(shares) * (len(PAIRS) - 1),
+        captions=weights + [""] * len(weights) * (len(PAIRS) - 1),
         labels=[f"{a} to {b}" for a, b in PAIRS],
-        columns=len(shares),
+        columns=len(weights),
         vmin=0,
         vmax=255,
     )

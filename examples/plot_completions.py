@@ -1,9 +1,9 @@
-"""Half a digit has more than one other half: five draws from the exact posterior, each a whole digit.
+"""Complete half digits by draws from the exact posterior.
 
-Left the digit, then what the model sees of it, then five completions, each under what it was drawn as; they
-agree as far as the half tells the digit, and go different ways where it does not.
-``python examples/plot_completions.py`` draws docs/completions.png from MNIST's test digits, none of which
-the model was fitted on.
+The first two columns show the digit and the half that the model is given. The other five columns are completions,
+each captioned with the prompt that was drawn with it. The completions agree where the visible half determines the
+digit and differ where it does not. ``python examples/plot_completions.py`` draws docs/completions.png from MNIST's
+test digits, which the model was not fitted on.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from lineardiffusion import LinearDiffusion, plot
 from lineardiffusion.datasets import load_mnist
 
-DIGITS = [571, 331, 646, 454, 935, 938]  # of the test digits, ones whose upper half leaves doubt
+DIGITS = [571, 331, 646, 454, 935, 938]  # test digits whose upper half leaves the class uncertain
 SEED, DRAWS = 137, 5
 UNSEEN = matplotlib.colormaps["gray_r"].with_extremes(bad="#d5e3f0")
 

@@ -1,7 +1,8 @@
-"""From noise to digit: the same noise becomes a 7, a 3 and an 8, and early on nobody can tell which.
+"""Denoise the same noise under several prompts, step by step.
 
-The sheet has a row for each prompt and a column for each step; the film shows ten digits at once. ``python
-examples/plot_denoising.py`` draws docs/denoising.png and docs/denoising.gif.
+docs/denoising.png has a row for each prompt and a column for each step: the same noise becomes a 7, a 3 and an 8,
+and the first steps look alike. docs/denoising.gif is an animation of all ten digits. ``python
+examples/plot_denoising.py`` draws both.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""One hand writes all ten digits: from a single digit of a writer, thick or thin, upright or slanted.
+"""Draw all ten digits in the handwriting of one given digit.
 
-Left a test digit; it is taken back to the starting noise that gives it, and that noise is given to all ten
-prompts, which keep the stroke and the slant and change the digit. The digits are chosen: each has ordinary
-noise, and thin strokes fade, because a Gaussian can only add and take away ink, not move it. ``python
+The sampler is inverted on a test digit, which gives the starting noise of that digit. The same noise under all ten
+prompts keeps the stroke width and the slant and changes the digit. The digits were chosen among those whose noise
+is typical. Thin strokes fade, because a Gaussian can add and remove ink but cannot move it. ``python
 examples/plot_hand.py`` draws docs/hand.png.
 """
 
@@ -20,11 +20,11 @@ def main() -> None:
     ld = LinearDiffusion(contrast="affine").fit(*load_mnist("train"))
     prompts, images = load_mnist("test")
     digits = [str(digit) for digit in range(10)]
-    latents = ld.invert(images[HANDS], [prompts[i] for i in HANDS])
+    latents = ld.invert([prompts[i] for i in HANDS], images[HANDS])
     written = ld.predict(digits * len(HANDS), latents=latents.repeat(10, axis=0))
 
     rows = np.concatenate([images[HANDS][:, None], written.reshape(-1, 10, 28, 28)], axis=1)
-    captions = ["seen", *(f'"{digit}"' for digit in digits)] + [""] * 11 * (len(HANDS) - 1)
+    captions = ["given", *(f'"{digit}"' for digit in digits)] + [""] * 11 * (len(HANDS) - 1)
     figure = plot.grid(np.concatenate(rows), captions=captions, columns=11, vmin=0, vmax=255)
     figure.savefig(Path(__file__).parent.parent / "docs" / "hand.png", dpi=80)
 

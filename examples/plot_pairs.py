@@ -1,9 +1,9 @@
-"""Prompts never seen: "4 2" after 90 of the 100 pairs of digits.
+"""Draw images for prompts that were never seen: "4 2" after 90 of the 100 pairs of digits.
 
-Two MNIST digits side by side are an image, the two names its prompt. Ten pairs (0 3, 1 4, ...) are held
-out. With ``text_encoder="positions"`` the regression learns what a 4 on the left and a 2 on the right look
-like from all the pairs that have one or the other. ``python examples/plot_pairs.py`` fits, says how long it
-took, and draws the ten pairs that it never saw into docs/pairs.png.
+Two MNIST digits side by side are one image, and their names are its prompt. Ten pairs ("0 3", "1 4", ...) are held
+out. With ``text_encoder="positions"`` the regression learns how a 4 on the left and a 2 on the right look from all
+pairs that have one of them. ``python examples/plot_pairs.py`` fits the model, prints how long that took, and draws
+the ten held-out pairs into docs/pairs.png.
 """
 
 import time
@@ -18,7 +18,7 @@ UNSEEN = [f"{i} {(i + 3) % 10}" for i in range(10)]
 
 
 def pairs(n: int, seed: int = 0) -> tuple[list[str], np.ndarray]:
-    """Draw n pairs of training digits, none of them of `UNSEEN`: prompts and images (n, 28, 56)."""
+    """Draw n pairs of training digits without those in `UNSEEN`; return prompts and images (n, 28, 56)."""
     digits, images = load_mnist("train")
     rng = np.random.default_rng(seed)
     left, right = rng.integers(len(digits), size=(2, 2 * n))
@@ -28,7 +28,7 @@ def pairs(n: int, seed: int = 0) -> tuple[list[str], np.ndarray]:
 
 
 def fit(n: int = 60_000) -> LinearDiffusion:
-    """The model of n pairs."""
+    """Fit a model to n pairs, and print the time."""
     prompts, images = pairs(n)
     start = time.perf_counter()
     ld = LinearDiffusion(150, text_encoder="positions", sampler="dpm++2m", num_steps=30)

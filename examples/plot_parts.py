@@ -1,8 +1,9 @@
-"""The model taken apart: the components that encode, the mean and the spread of each prompt, and its maps.
+"""Plot the parts of a model: components, means and spreads of the prompts, singular values of samplers.
 
-The first components are the coarsest strokes, a prompt's images differ most along the edges of their mean,
-and in few steps the samplers lose the fine directions, the original in a single one nearly all of them.
-``python examples/plot_parts.py`` draws docs/components.png, docs/means.png and docs/singular_values.png.
+The first principal components are the coarsest strokes. The images of a prompt vary most along the edges of their
+mean. With few steps the samplers shrink the directions of small variance, and the original's single step shrinks
+nearly all directions. ``python examples/plot_parts.py`` draws docs/components.png, docs/means.png and
+docs/singular_values.png.
 """
 
 from pathlib import Path

@@ -1,6 +1,7 @@
-"""The pictures of README.md: ``python examples/plot_readme.py`` writes them into docs/.
+"""Draw digits and clothes with the default model, with styles, and with the original's sampler.
 
-Needs MNIST and Fashion-MNIST (LINEARDIFFUSION_DATA, or a network to download them).
+``python examples/plot_readme.py`` draws docs/digits.png, docs/styles.png, docs/original.png and docs/fashion.png.
+It needs MNIST and Fashion-MNIST (in LINEARDIFFUSION_DATA, or a network to download them).
 """
 
 from pathlib import Path
@@ -34,7 +35,7 @@ def main() -> None:
 
 
 def save(images: np.ndarray, name: str, **texts: list[str]) -> None:
-    """Ten pictures a row, grey levels from 0 to 255."""
+    """Save images in rows of ten, with grey levels from 0 to 255."""
     plot.grid(images, columns=10, vmin=0, vmax=255, size=0.65, **texts).savefig(DOCS / name, dpi=100)
 
 

@@ -1,9 +1,8 @@
-"""A digit blurred, shrunk to 7 x 7 pixels and disturbed by noise, and all that can be known of it again.
+"""Restore a digit that was blurred, reduced to 7 x 7 pixels and disturbed by noise.
 
-Beside the measurement stand the exact mean of what it may have been, the standard deviation of each pixel
-(the darker, the less certain), and four draws of what it may have been. ``python
-examples/plot_restoration.py`` draws docs/restoration.png from MNIST's test digits, none of which the model
-was fitted on, and without telling it what they show.
+The columns show the digit, its measurement, the mean of the exact posterior, the standard deviation of each pixel
+(darker is less certain), and four draws from the posterior. ``python examples/plot_restoration.py`` draws
+docs/restoration.png from MNIST's test digits. The model was not fitted on them and is not given their prompts.
 """
 
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from lineardiffusion import LinearDiffusion, operators, plot
 from lineardiffusion.datasets import load_mnist
 
-DIGITS = [0, 1, 18, 15, 84]  # of the test digits
+DIGITS = [0, 1, 18, 15, 84]  # test digits
 SEED, DRAWS, SHOWN = 137, 200, 4
 BLUR, FACTOR, NOISE = 1.0, 4, 8.0  # pixels, pixels, grey levels
 
@@ -28,7 +27,7 @@ def main() -> None:
 
     mean = ld.restore(measured, A, NOISE, n_samples=0)
     draws = ld.restore(measured, A, NOISE, seed=SEED, n_samples=DRAWS)
-    spread = draws.std(axis=1)  # of pictures, so with contrast; the mean has none
+    spread = draws.std(axis=1)  # of draws with contrast; the mean has none
     small = measured.reshape(n, shape[0] // FACTOR, shape[1] // FACTOR)
     large = small.repeat(FACTOR, axis=1).repeat(FACTOR, axis=2)
 

@@ -1,7 +1,7 @@
-"""A style book: the fifty ways in which MNIST's writers write a 7, like ones beside each other.
+"""Plot the fifty styles of the prompt "7", similar styles beside each other.
 
-Crossed sevens gather, slanted ones lie away from upright ones and thick ones from thin ones; each stands
-under the name to ask for it by, ``ld.predict(["7~12"])``, and its share of the sevens. ``python
+Each mean image is captioned with the style's name, for ``ld.predict(["7~12"])``, and with its share of the sevens.
+Crossed sevens are neighbours, and slanted or thick ones are far from upright or thin ones. ``python
 examples/plot_style_book.py`` draws docs/style_book.png.
 """
 

@@ -10,8 +10,9 @@ The statistics add up, so a stream costs one ``solve``, which runs when the mode
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,26 +35,36 @@ from lineardiffusion.statistics.joint import JointMoments
 from lineardiffusion.statistics.moments import Moments
 from lineardiffusion.statistics.styles import StyleStatistics
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, eq=False)
 class Learned:
     """Statistics with the parameters to solve them by.
 
     Both are immutable, so it makes no difference when the model is solved, nor how often.
+    (``functools.cached_property`` would make models wait for each other on Python 3.11.)
     """
 
     statistics: Statistics
     parameters: Parameters
 
-    @cached_property
+    @property
     def encoder(self) -> Encoder:
         """The image encoder; it needs no styles."""
-        return image_encoder(self.statistics, self.parameters)
+        return self._once("_encoder", lambda: image_encoder(self.statistics, self.parameters))
 
-    @cached_property
+    @property
     def fitted(self) -> FittedDiffusion:
         """The solved model."""
-        return solve(self.statistics, self.parameters, self.encoder)
+        return self._once("_fitted", lambda: solve(self.statistics, self.parameters, self.encoder))
+
+    def _once(self, name: str, compute: Callable[[], T]) -> T:
+        """Compute a value once. Threads do not wait for each other: those that come first all compute it."""
+        if name not in vars(self):
+            self.__dict__.setdefault(name, compute())
+        found: T = vars(self)[name]
+        return found
 
 
 # ---------------------------------------------------------------------- from a batch to statistics

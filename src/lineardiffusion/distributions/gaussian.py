@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,9 +30,6 @@ from lineardiffusion.distributions.bayes import (
     spectrum,
 )
 from lineardiffusion.distributions.law import Law, check_indices, check_points
-
-if TYPE_CHECKING:
-    from lineardiffusion.distributions.mixture import Mixture
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +115,7 @@ class Gaussian(Law):
         if self.rank < self.dim:
             raise ValueError(
                 f"this law has no density: it varies in {self.rank} of its {self.dim} "
-                "directions. Fit more images or fewer components, or use regular(floor); laws of styles are always so"
+                "directions. Fit more images or fewer components, or use regular(floor)"
             )
         return self.plane_log_prob(check_points(x, self.dim))[1]
 
@@ -181,7 +178,7 @@ class Gaussian(Law):
             raise ValueError(IMPOSSIBLE)
         return Gaussian(*given)
 
-    def wasserstein(self, other: Gaussian | Mixture) -> float:
+    def wasserstein(self, other: Law) -> float:
         """Return the 2-Wasserstein distance to another Gaussian, in the units of x.
 
         For a mixture see :meth:`Mixture.wasserstein`.

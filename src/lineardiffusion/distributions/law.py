@@ -36,6 +36,10 @@ class Law(ABC):
         Both have the shape (...); outside of the support they are d + 1 and -inf.
         """
 
+    @abstractmethod
+    def wasserstein(self, other: Law) -> float:
+        """Return the 2-Wasserstein distance to another law, or an upper bound of it."""
+
     def kl_estimate(
         self, other: Law, n_samples: int = 10_000, seed: int | np.random.Generator | None = None
     ) -> tuple[float, float]:

@@ -131,7 +131,7 @@ class Mixture(Law):
         Returns
         -------
         ndarray of shape (..., K)
-            Probabilities with the sum 1 at each point. Where components are singular, see :mod:`lineardiffusion.distributions.mixture`.
+            Probabilities with the sum 1 at each point. Where components are singular, see the module's docstring.
 
         Raises
         ------
@@ -192,7 +192,7 @@ class Mixture(Law):
             raise ValueError(IMPOSSIBLE)
         return Mixture(softmax(terms).tolist(), [Gaussian(*given) for given, _ in found])
 
-    def wasserstein(self, other: Gaussian | Mixture) -> float:
+    def wasserstein(self, other: Law) -> float:
         """Return the Wasserstein-type distance of mixtures (Delon and Desolneux), in the units of x.
 
         An upper bound of the 2-Wasserstein distance, which has no closed form, and itself a metric. Computing
@@ -205,7 +205,7 @@ class Mixture(Law):
         1.4142135...
         """
         self.check_same_dim(other)
-        theirs = other if isinstance(other, Mixture) else Mixture([1.0], [other])
+        theirs = other if isinstance(other, Mixture) else Mixture([1.0], [other])  # type: ignore[list-item]
         w, v = _probabilities(self.weights), _probabilities(theirs.weights)
         cost = np.array([[a.wasserstein(b) ** 2 for b in theirs.components] for a in self.components])
         unit = cost.max() or 1.0  # the solver's tolerances are absolute
