@@ -5,7 +5,8 @@ Data moves in float32 where pixels have at most that much to say; sums over the 
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -16,8 +17,6 @@ Images = NDArray[np.floating]
 BLOCK = 1024  # rows of one product; 1024 products of bytes, each at most 2^14, are exact in float32
 ROWS = 8192  # images encoded at a time
 
-T = TypeVar("T", bound=NDArray[Any])
-
 
 def working_dtype(dtype: DTypeLike) -> np.dtype[np.floating]:
     """Return the floating type in which pixels of this type lose nothing that a model would miss."""
@@ -26,8 +25,10 @@ def working_dtype(dtype: DTypeLike) -> np.dtype[np.floating]:
     return np.dtype(np.float32 if single else np.float64)
 
 
-def read_only(array: T) -> T:
-    """Return a view of the array that cannot be written to."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
+def freeze(value: Any) -> None:
+    """Make the arrays of a frozen dataclass read-only, so that the value is immutable."""
+    for field in fields(value):
+        if isinstance(array := getattr(value, field.name), np.ndarray):
+            view = array.view()  # the array itself may be the caller's
+            view.flags.writeable = False
+            object.__setattr__(value, field.name, view)

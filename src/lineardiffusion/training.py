@@ -206,12 +206,10 @@ def _find_clusters(
     few = np.sort(order[:CENTRED_ON] if shared else np.concatenate(own))
     weight = None if batch.sample_weight is None else batch.sample_weight[few]
     latents = encoder.encode(batch.images[few])
-    sample = (latents, places[few], weight, parameters.n_styles, parameters.seed_of_styles)
-    if shared:
-        means = latent_moments(statistics, encoder).mean  # type: ignore[union-attr]
-        clusters = StyleClusters.find_shared(*sample, means)
-    else:
-        clusters = StyleClusters.find(*sample)
+    means = latent_moments(statistics, encoder).mean if shared else None  # type: ignore[union-attr]
+    clusters = StyleClusters.find(
+        latents, places[few], weight, parameters.n_styles, parameters.seed_of_styles, means
+    )
     if (small := clusters.small()).size:
         warnings.warn(
             f"{known[small[0]]!r} has fewer distinct images than n_styles={parameters.n_styles}, and so fewer "

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from lineardiffusion._arrays import Array
+from lineardiffusion._arrays import Array, freeze
 from lineardiffusion._linalg import eigh
 from lineardiffusion.diffusion.affine import Affine
 from lineardiffusion.statistics.moments import Moments
@@ -70,6 +70,9 @@ class GaussianDenoiser:
     mean: Array
     variance: Array
     basis: Array | None = None
+
+    def __post_init__(self) -> None:
+        freeze(self)
 
     @classmethod
     def from_moments(cls, moments: Moments) -> GaussianDenoiser:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
-from lineardiffusion._arrays import Array, read_only
+from lineardiffusion._arrays import Array, freeze
 
 CENTRED_ON = 10_000  # images of a prompt that k-means uses
 
@@ -52,39 +52,34 @@ class StyleClusters:
     shared: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "centres", read_only(self.centres))
-        object.__setattr__(self, "prompt", read_only(self.prompt))
+        freeze(self)
 
     @classmethod
     def find(
-        cls, latents: Array, prompts: NDArray[np.intp], sample_weight: Array | None, requested: int, seed: Any
-    ) -> StyleClusters:
-        """Find the centres of each prompt from latents (n, d) of `prompts` (n,).
-
-        A prompt with fewer distinct latents than `requested` gets as many styles as it has latents.
-        """
-        centres, owner = [], []
-        for u in range(int(prompts.max()) + 1):
-            members = np.flatnonzero(prompts == u)
-            weight = None if sample_weight is None else sample_weight[members]
-            centres.append(_centres(latents[members], weight, requested, seed))
-            owner.append(np.full(len(centres[-1]), u))
-        return cls(np.concatenate(centres), np.concatenate(owner), requested)
-
-    @classmethod
-    def find_shared(
         cls,
         latents: Array,
         prompts: NDArray[np.intp],
         sample_weight: Array | None,
         requested: int,
         seed: Any,
-        means: Array,
+        means: Array | None = None,
     ) -> StyleClusters:
-        """Find the centres that all prompts share; `means` (p, d) are those of the prompts."""
-        found = _centres(latents - means[prompts], sample_weight, requested, seed)
-        centres = (means[:, None] + found).reshape(-1, means.shape[1])
-        return cls(centres, np.repeat(np.arange(len(means)), len(found)), requested, shared=True)
+        """Find the centres of each prompt from latents (n, d) of `prompts` (n,).
+
+        With the `means` (p, d) of the prompts, the centres are those that all prompts share. A prompt with
+        fewer distinct latents than `requested` gets as many styles as it has latents.
+        """
+        if means is not None:
+            found = _centres(latents - means[prompts], sample_weight, requested, seed)
+            centres = (means[:, None] + found).reshape(-1, means.shape[1])
+            return cls(centres, np.repeat(np.arange(len(means)), len(found)), requested, shared=True)
+        every = []
+        for u in range(int(prompts.max()) + 1):
+            members = np.flatnonzero(prompts == u)
+            weight = None if sample_weight is None else sample_weight[members]
+            every.append(_centres(latents[members], weight, requested, seed))
+        owner = np.repeat(np.arange(len(every)), [len(one) for one in every])
+        return cls(np.concatenate(every), owner, requested)
 
     def __len__(self) -> int:
         return len(self.prompt)

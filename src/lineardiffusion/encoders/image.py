@@ -33,7 +33,7 @@ import numpy as np
 import scipy.sparse.linalg
 from numpy.typing import ArrayLike, NDArray
 
-from lineardiffusion._arrays import BLOCK, Array, Images, working_dtype
+from lineardiffusion._arrays import BLOCK, Array, Images, freeze, working_dtype
 
 LANCZOS_FROM = 4096  # pixels from which Lanczos finds a few eigenvectors faster than a full decomposition
 
@@ -86,6 +86,9 @@ class ImageEncoder:
     scaling_factor: float
     image_shape: tuple[int, ...]
     dtype: np.dtype[np.floating]
+
+    def __post_init__(self) -> None:
+        freeze(self)
 
     @classmethod
     def fit(

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.special import softmax
 
-from lineardiffusion._arrays import Array
+from lineardiffusion._arrays import Array, freeze
 from lineardiffusion._linalg import cholesky, eigh, one_thread, split
 from lineardiffusion.inverse.measurement import Measurement, PixelModel, ReducedMeasurement
 
@@ -50,6 +50,9 @@ class LatentLaws:
 
     mean: Array
     covariance: Array
+
+    def __post_init__(self) -> None:
+        freeze(self)
 
     @classmethod
     def of(cls, mean: Array, covariance: Array, floor: float) -> LatentLaws:

@@ -19,8 +19,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 
-from lineardiffusion.distributions.mixture import Mixture
 from lineardiffusion._arrays import Array
+from lineardiffusion.distributions.mixture import Mixture
 from lineardiffusion.plot.sheet import Look, check_pictures, grid, lay_out
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lineardiffusion._arrays import Array, read_only
+from lineardiffusion._arrays import Array, freeze
 
 DROPPED = 41  # of the 52 binary digits that a float64 stores after its first
 PIXELS = 1 << 22  # counted at a time
@@ -52,8 +52,7 @@ class Histogram:
     weight: Array
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", read_only(self.values))
-        object.__setattr__(self, "weight", read_only(self.weight))
+        freeze(self)
 
     @classmethod
     def of(cls, rows: NDArray[np.generic], sample_weight: Array | None = None) -> Histogram:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lineardiffusion._arrays import Array, read_only
+from lineardiffusion._arrays import Array, freeze
 from lineardiffusion.statistics.moments import Moments
 
 BLOCK_BYTES = 2**26  # of products e~ (x) x~ at a time
@@ -40,8 +40,7 @@ class JointMoments:
     origin: Array
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "matrix", read_only(self.matrix))
-        object.__setattr__(self, "origin", read_only(self.origin))
+        freeze(self)
 
     @classmethod
     def of(cls, embeddings: Array, rows: NDArray[np.generic], sample_weight: Array | None = None) -> JointMoments:

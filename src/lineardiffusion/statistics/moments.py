@@ -34,7 +34,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lineardiffusion._arrays import BLOCK, Array, read_only, working_dtype
+from lineardiffusion._arrays import BLOCK, Array, freeze, working_dtype
 
 NEGATIVE = 1e-6  # share of a variance by which rounding may turn its difference negative
 
@@ -71,8 +71,7 @@ class Moments:
     scatter: Array
 
     def __post_init__(self) -> None:
-        for name in ("weight", "mean", "scatter"):
-            object.__setattr__(self, name, read_only(getattr(self, name)))
+        freeze(self)
 
     @classmethod
     def zeros(cls, n_groups: int, d: int) -> Moments:

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lineardiffusion._arrays import Array, read_only
+from lineardiffusion._arrays import Array, freeze
 from lineardiffusion._linalg import eigh, one_thread
 from lineardiffusion.encoders.clusters import StyleClusters
 from lineardiffusion.encoders.image import Encoder
@@ -76,7 +76,7 @@ class StyleStatistics:
     encoder: Encoder
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "squares", read_only(self.squares))
+        freeze(self)
 
     @classmethod
     def empty(cls, clusters: StyleClusters, encoder: Encoder) -> StyleStatistics:
