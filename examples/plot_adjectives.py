@@ -54,11 +54,11 @@ def main() -> None:
     ld.fit([prompts[i] for i in seen], images[seen])
     print(f"fitted {len(seen):,} digits under {len(ld.prompts_)} prompts; {len(digits) - len(seen):,} held out")
 
-    asked = [" ".join([*UNSEEN[d], d]) for d in sorted(UNSEEN)]
+    held_out = [" ".join([*UNSEEN[d], d]) for d in sorted(UNSEEN)]
     classes = np.array(digits)
     for j, (low, high) in enumerate(WORDS):
         right = []
-        for prompt in asked:
+        for prompt in held_out:
             *adjectives, digit = prompt.split()
             if not {low, high} & set(adjectives):
                 continue
@@ -76,7 +76,7 @@ def main() -> None:
         "narrow 7",
         "wide 7",
         "thick slanted 7",
-        *asked,
+        *held_out,
     ]
     grid = [prompt for prompt in rows for _ in range(8)]
     drawn = ld.predict(grid, seed=[*range(8)] * len(rows))

@@ -24,16 +24,14 @@ def main() -> None:
     images = load_mnist("test")[1][DIGITS].astype(float)
     lower_half = np.arange(28)[:, None] >= np.full(28, 14)
     seen = np.where(lower_half, np.nan, images)
-    completed, read = ld.inpaint(seen, seed=SEED, n_samples=DRAWS, return_prompts=True)
+    completed, prompts = ld.inpaint(seen, seed=SEED, n_samples=DRAWS, return_prompts=True)
 
     rows = np.concatenate([images[:, None], seen[:, None], completed], axis=1)
     captions = [""] * rows.shape[0] * rows.shape[1]
     captions[:2] = "digit", "seen"
     for j in range(DRAWS):
-        captions[2 + j :: 2 + DRAWS] = [f'as "{prompt}"' for prompt in read[:, j]]
-    figure = plot.grid(
-        np.concatenate(rows), captions=captions, columns=2 + DRAWS, cmap=UNSEEN, vmin=0, vmax=255
-    )
+        captions[2 + j :: 2 + DRAWS] = [f'as "{prompt}"' for prompt in prompts[:, j]]
+    figure = plot.grid(np.concatenate(rows), captions=captions, columns=2 + DRAWS, cmap=UNSEEN, vmin=0, vmax=255)
     figure.savefig(Path(__file__).parent.parent / "docs" / "completions.png", dpi=90)
 
 

@@ -24,7 +24,7 @@ def main() -> None:
     written = ld.predict(digits * len(HANDS), latents=latents.repeat(10, axis=0))
 
     rows = np.concatenate([images[HANDS][:, None], written.reshape(-1, 10, 28, 28)], axis=1)
-    captions = ["given", *(f'"{digit}"' for digit in digits)] + [""] * 11 * (len(HANDS) - 1)
+    captions = ["seen", *(f'"{digit}"' for digit in digits)] + [""] * 11 * (len(HANDS) - 1)
     figure = plot.grid(np.concatenate(rows), captions=captions, columns=11, vmin=0, vmax=255)
     figure.savefig(Path(__file__).parent.parent / "docs" / "hand.png", dpi=80)
 

@@ -39,8 +39,7 @@ def fit(n: int = 60_000) -> LinearDiffusion:
 
 def main() -> None:
     ld = fit()
-    asked = [pair for pair in UNSEEN for _ in range(5)]
-    drawn = ld.predict(asked, seed=137)
+    drawn = ld.predict([pair for pair in UNSEEN for _ in range(5)], seed=137)
     figure = plot.grid(drawn, labels=UNSEEN, columns=5, vmin=0, vmax=255, title="Pairs never seen", size=1.1)
     figure.savefig(Path(__file__).parent.parent / "docs" / "pairs.png", dpi=80)
 
