@@ -1,9 +1,9 @@
-"""Reading and completing digits: ``python benchmarks/inference.py``. Needs MNIST, and the judge (judge.py).
+"""Measure classification and inpainting: ``python benchmarks/inference.py``. Needs MNIST and the judge (judge.py).
 
-Error on the 10,000 test digits and seconds, the generator beside scikit-learn's logistic regression,
-quadratic discriminant analysis and Gaussian mixtures; the cost of classifying against the products it needs;
-seconds of inpainting; and the share of completed test digits (lower half hidden, prompts inferred) that the
-judge reads right, beside halves alone and whole digits.
+Printed are the error on the 10,000 test digits and the seconds of our model, of scikit-learn's logistic regression,
+quadratic discriminant analysis and Gaussian mixtures; the time of classification against the products that it
+needs; the time of inpainting; and the share of completed test digits (lower half hidden, prompts inferred) that the
+judge classifies correctly, with halves alone and whole digits for comparison.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ LOWER = np.broadcast_to(np.arange(28)[:, None] >= 14, (28, 28))
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """Return the result of `work`, and its seconds."""
     start = time.perf_counter()
     result = work()
     return result, time.perf_counter() - start
 
 
 class Mixtures:
-    """Bayes' rule with a Gaussian mixture a prompt in 50 components, by expectation and maximisation."""
+    """Classify by Bayes' rule with one of scikit-learn's Gaussian mixtures for each prompt, in 50 components."""
 
     def __init__(self, k: int) -> None:
         self.k, self.pca = k, PCA(50)
@@ -49,8 +50,8 @@ class Mixtures:
         return self.names[np.argmax([mixture.score_samples(z) for mixture in self.mixtures], axis=0)]
 
 
-def readers(prompts: list[str], images: np.ndarray, test: np.ndarray, truth: np.ndarray) -> None:
-    """Error and seconds of each reader."""
+def classifiers(prompts: list[str], images: np.ndarray, test: np.ndarray, truth: np.ndarray) -> None:
+    """Print the error and the seconds of each classifier."""
     flat, flat_test = images.reshape(len(images), -1) / 255.0, test.reshape(len(test), -1) / 255.0
     peers = {
         "logistic regression (scikit-learn)": LogisticRegression(max_iter=200),
@@ -60,18 +61,18 @@ def readers(prompts: list[str], images: np.ndarray, test: np.ndarray, truth: np.
     print(f"{'':44s} {'error':>8s} {'fit':>9s} {'classify':>9s}")
     for name, peer in peers.items():
         _, fit = timed(lambda peer=peer: peer.fit(flat, prompts))
-        found, read = timed(lambda peer=peer: peer.predict(flat_test))
-        print(f"{name:44s} {(found != truth).mean():8.2%} {fit:7.1f} s {read:7.1f} s", flush=True)
+        found, classify = timed(lambda peer=peer: peer.predict(flat_test))
+        print(f"{name:44s} {(found != truth).mean():8.2%} {fit:7.1f} s {classify:7.1f} s", flush=True)
     for components, styles in ((40, 1), (50, 30)):
         ld = LinearDiffusion(components, n_styles=styles)
         _, fit = timed(lambda ld=ld: ld.fit(prompts, images))
-        found, read = timed(lambda ld=ld: ld.classify(test))
+        found, classify = timed(lambda ld=ld: ld.classify(test))
         name = f"ours, {components} components, {styles} style{'s' * (styles > 1)}"
-        print(f"{name:44s} {(found != truth).mean():8.2%} {fit:7.1f} s {read:7.1f} s", flush=True)
+        print(f"{name:44s} {(found != truth).mean():8.2%} {fit:7.1f} s {classify:7.1f} s", flush=True)
 
 
 def cost(ld: LinearDiffusion, test: np.ndarray) -> None:
-    """Classifying against encoding and one product a prompt, in turns; medians."""
+    """Compare classification with encoding and one product a prompt, by medians of alternating runs."""
     d = ld.n_components_
     V, square, rows = ld.components_.T.copy(), np.eye(d), test.reshape(len(test), -1).astype(np.float64)
 
@@ -84,33 +85,34 @@ def cost(ld: LinearDiffusion, test: np.ndarray) -> None:
     pairs = [(timed(lambda: ld.classify(test))[1], timed(bare)[1]) for _ in range(7)]
     ours, products = (statistics.median(side) for side in zip(*pairs, strict=True))
     print(f"classify 10,000 by 10 prompts, 144 components: {ours:.2f} s; the products {products:.2f} s: "
-          f"{ours / products:.1f} x (reach 4 x)")  # fmt: skip
+          f"{ours / products:.1f} x (goal 4 x)")  # fmt: skip
 
 
 def completions(judge: Judge, ld: LinearDiffusion, test: np.ndarray, truth: np.ndarray) -> None:
-    """Seconds, and what the judge reads."""
+    """Print the seconds of inpainting, and the judge's accuracy on completed digits."""
     name = f"{ld.n_components} components, {ld.n_styles} styles"
     _, once = timed(lambda: ld.inpaint(test[:1000], LOWER, seed=0))
     masks = np.random.default_rng(0).random((100, 28, 28)) < 0.5
     _, each = timed(lambda: ld.inpaint(test[:100], masks, seed=0))
-    _, told = timed(lambda: ld.inpaint(test[:100], masks, list(truth[:100]), seed=0))
-    print(f"{name}: 1,000 with one mask {once:.2f} s (reach 1 s), 100 with a mask each {each:.1f} s (reach "
-          f"5 s), prompts told {told:.1f} s")  # fmt: skip
-    done, read = ld.inpaint(test, LOWER, seed=0, return_prompts=True)
-    print(f"{name}: judge reads {judge.accuracy(np.clip(done, 0, 255), list(truth)):.3f} of completed digits "
-          f"right (reach 0.90); the prompt drawn is right in {(read == truth).mean():.3f}")  # fmt: skip
+    _, given = timed(lambda: ld.inpaint(test[:100], masks, list(truth[:100]), seed=0))
+    print(f"{name}: 1,000 with one mask {once:.2f} s (goal 1 s), 100 with a mask each {each:.1f} s (goal "
+          f"5 s), prompts given {given:.1f} s")  # fmt: skip
+    completed, drawn = ld.inpaint(test, LOWER, seed=0, return_prompts=True)
+    accuracy = judge.accuracy(list(truth), np.clip(completed, 0, 255))
+    print(f"{name}: the judge's accuracy on completed digits is {accuracy:.3f} (goal 0.90); the drawn prompt is "
+          f"correct in {(drawn == truth).mean():.3f}")  # fmt: skip
 
 
 def main() -> None:
     prompts, images = load_mnist("train")
     names, test = load_mnist("test")
     truth, judge = np.array(names), Judge.load("mnist")
-    readers(prompts, images, test, truth)
+    classifiers(prompts, images, test, truth)
     ld = LinearDiffusion(contrast="affine").fit(prompts, images)
     cost(ld, test)
     halves = np.where(LOWER, 0, test)
-    print(f"judge reads {judge.accuracy(test, names):.3f} of whole test digits right, "
-          f"{judge.accuracy(halves, names):.3f} of halves alone")  # fmt: skip
+    print(f"the judge's accuracy is {judge.accuracy(names, test):.3f} on whole test digits, "
+          f"{judge.accuracy(names, halves):.3f} on halves alone")  # fmt: skip
     completions(judge, ld, test, truth)
     styled = LinearDiffusion(n_styles=50, contrast="affine").fit(prompts, images)
     completions(judge, styled, test, truth)

@@ -1,19 +1,18 @@
-"""The judge of generated images: a small convolutional network that has seen real images only.
+"""The judge of generated images: a small convolutional network that is trained on real images only.
 
-Does it read the prompt back from an image drawn for it (`Judge.accuracy`)? Are its features of the
-drawn images distributed as those of real ones? The Frechet distance of both says so
-(`lineardiffusion.metrics`).
-Compare it only with distances by the same judge (its weights differ a little from one machine to
-another) and of as many images (few images bias it upwards).
+Its accuracy on generated images (`Judge.accuracy`) is the share that it classifies as the prompt they were drawn
+for, and the Frechet distance (`lineardiffusion.metrics`) compares its features of generated and of real images.
+Compare a distance only with distances by the same judge (its weights differ a little from one machine to another)
+and of as many images (few images bias it upwards).
 
-The network is trained once, by torch, and kept in `$LINEARDIFFUSION_CACHE`, by default
-`~/.cache/lineardiffusion`. Judging takes numpy alone:
+The network is trained once, by torch, and stored in `$LINEARDIFFUSION_CACHE`, by default
+`~/.cache/lineardiffusion`. Inference needs numpy alone:
 
     pixels (28, 28) -> 3x3 conv, 16 -> relu, max pool -> 3x3 conv, 64 -> relu, max pool
                     -> linear, 128 -> relu (the features) -> linear, one logit per class
 
-Run as a program, it prints the test accuracy and the Frechet distance of 10,000 training images to
-the 10,000 test images, which is what a model reaches that recites training images.
+Run as a program, it prints the test accuracy and the Frechet distance of 10,000 training images to the 10,000 test
+images, which is the distance of a model that reproduces training images.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from lineardiffusion.datasets import load_fashion_mnist, load_mnist
 from lineardiffusion.metrics import frechet_distance, prompt_fidelity
 
 LOADERS = {"mnist": load_mnist, "fashion-mnist": load_fashion_mnist}
-VERSION = 2  # of the weights: raise it with any change of the network or its training
+VERSION = 2  # of the weights; raise it with any change of the network or its training
 EPOCHS, BATCH_SIZE = 4, 128
 
 Floats = NDArray[np.float32]
@@ -41,9 +40,9 @@ Weights = dict[str, Floats]
 
 @dataclass(frozen=True)
 class Judge:
-    """A classifier of 28 x 28 gray images, and the features that it classifies by.
+    """Classifier of 28 x 28 gray images, with the features that it classifies by.
 
-    `prompts` names the class of each logit. `weights` holds `conv1 (9, 16)`, `conv2 (144, 64)`,
+    `prompts` are the classes of the logits. `weights` holds `conv1 (9, 16)`, `conv2 (144, 64)`,
     `hidden (3136, 128)` and `logits (128, n_classes)`, rows in the order (row, column, channel),
     and their biases, `conv1_bias (16,)` and so on.
     """
@@ -53,13 +52,13 @@ class Judge:
 
     @classmethod
     def load(cls, dataset: str) -> Judge:
-        """The judge of `dataset`, "mnist" or "fashion-mnist", trained if it is not in the cache."""
+        """Load the judge of `dataset`, "mnist" or "fashion-mnist"; train it if it is not in the cache."""
         if dataset not in LOADERS:
             raise ValueError(f"no judge for {dataset!r}; there are: {', '.join(LOADERS)}")
         cache = os.environ.get("LINEARDIFFUSION_CACHE") or Path.home() / ".cache/lineardiffusion"
         path = Path(cache) / f"judge-{dataset}-v{VERSION}.npz"
         if not path.exists():
-            print(f"training the judge of {dataset} (once, some minutes), to keep in {path}")
+            print(f"training the judge of {dataset} (once, some minutes); it will be stored in {path}")
             prompts, images = LOADERS[dataset]("train")
             classes, labels = np.unique(prompts, return_inverse=True)
             _save(path, prompts=classes, **_train(images, labels, len(classes)))
@@ -68,12 +67,12 @@ class Judge:
             return cls(prompts=stored["prompts"].tolist(), weights=weights)
 
     def predict(self, images: ArrayLike) -> list[str]:
-        """The likeliest prompt of each of the images (n, 28, 28), pixels in 0..255."""
+        """Return the most probable prompt of each of the images (n, 28, 28), pixels in 0..255."""
         logits = self.features(images) @ self.weights["logits"] + self.weights["logits_bias"]
         return [self.prompts[k] for k in logits.argmax(axis=1)]
 
     def features(self, images: ArrayLike) -> Floats:
-        """Activations (n, 128) of the hidden layer for images (n, 28, 28), clipped to 0..255."""
+        """Return the activations (n, 128) of the hidden layer for images (n, 28, 28), clipped to 0..255."""
         pixels = np.asarray(images)
         if pixels.ndim != 3 or pixels.shape[1:] != (28, 28):
             raise ValueError(f"images have shape {pixels.shape}; expected (n, 28, 28)")
@@ -89,27 +88,27 @@ class Judge:
             features[batch] = np.maximum(x, 0)
         return features
 
-    def accuracy(self, images: ArrayLike, prompts: Sequence[str]) -> float:
-        """The share of the images (n, 28, 28) whose predicted prompt is the given one of n."""
+    def accuracy(self, prompts: Sequence[str], images: ArrayLike) -> float:
+        """Return the share of the images (n, 28, 28) that are classified as their prompts (n,)."""
         if unknown := sorted(set(prompts) - set(self.prompts)):
             raise ValueError(f"unknown prompts {unknown}; the judge knows: {self.prompts}")
-        return prompt_fidelity(self.predict, images, prompts)
+        return prompt_fidelity(self.predict, prompts, images)
 
 
 def _convolve_pool(x: Floats, kernel: Floats, bias: Floats) -> Floats:
-    """3x3 convolution, 2x2 max pool, bias and relu: (n, h, w, c) to (n, h / 2, w / 2, c_out)."""
+    """Apply 3x3 convolution, 2x2 max pool, bias and relu: (n, h, w, c) to (n, h / 2, w / 2, c_out)."""
     n, h, w, _ = x.shape
     x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     patches = np.concatenate([x[:, i : i + h, j : j + w] for i in range(3) for j in range(3)], -1)
     y = (patches.reshape(n * h * w, -1) @ kernel).reshape(n, h, w, -1)
     y = np.maximum(y[:, ::2], y[:, 1::2])
     y = np.maximum(y[:, :, ::2], y[:, :, 1::2])
-    return np.asarray(np.maximum(y + bias, 0))  # monotone: the same as before the pool, cheaper
+    return np.asarray(np.maximum(y + bias, 0))  # monotone, so the same as before the pool, and cheaper
 
 
 def _train(images: NDArray[np.uint8], labels: NDArray[np.intp], num_classes: int) -> Weights:
-    """The weights after training on images (n, 28, 28) and labels (n,), by Adam, seeded."""
-    # Threads that spin while they wait slow the training down where other programs run, too.
+    """Train on images (n, 28, 28) and labels (n,) by AdamW with a fixed seed; return the weights."""
+    # waiting threads that spin slow the training down where other programs run
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
     from torch import nn
@@ -133,7 +132,7 @@ def _train(images: NDArray[np.uint8], labels: NDArray[np.intp], num_classes: int
             optimizer.step()
             schedule.step()
 
-    # torch orders weights (out, channel, row, column), the judge (row, column, channel, out).
+    # torch orders weights (out, channel, row, column), the judge (row, column, channel, out)
     layers = {"conv1": conv1, "conv2": conv2, "hidden": hidden, "logits": logits}
     weights = {}
     for (name, layer), side in zip(layers.items(), (3, 3, 7, 1), strict=True):
@@ -144,7 +143,7 @@ def _train(images: NDArray[np.uint8], labels: NDArray[np.intp], num_classes: int
 
 
 def _save(path: Path, **arrays: Any) -> None:
-    """Write the arrays whole or not at all: another process may be looking for them."""
+    """Write the arrays in one step, so that another process finds a whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"unfinished-{os.getpid()}-{path.name}")
     np.savez(unfinished, **arrays)
@@ -152,12 +151,12 @@ def _save(path: Path, **arrays: Any) -> None:
 
 
 def main() -> None:
-    """Judge the real images of both data sets."""
+    """Print accuracy and distance on the real images of both data sets."""
     for dataset, load in LOADERS.items():
         start = time.perf_counter()
         judge = Judge.load(dataset)
         prompts, images = load("test")
-        accuracy = judge.accuracy(images, prompts)
+        accuracy = judge.accuracy(prompts, images)
         train = np.random.default_rng(0).choice(load("train")[1], 10_000, replace=False)
         distance = frechet_distance(judge.features(train), judge.features(images))
         seconds = time.perf_counter() - start

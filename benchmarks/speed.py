@@ -1,8 +1,8 @@
-"""Speed and memory, each as a ratio of two sides measured in one run: ``python benchmarks/speed.py``.
+"""Measure speed and memory, each as a ratio of two sides in one run: ``python benchmarks/speed.py``.
 
-Needs MNIST ($LINEARDIFFUSION_DATA). The two sides take turns, and the ratio is that of their medians, so
-that a neighbour's load falls on both. ``--original`` adds the plain reading of the original, which takes a
-minute and 3 GB.
+Needs MNIST ($LINEARDIFFUSION_DATA). Runs of the two sides alternate, and the ratio is that of their medians, so
+the load of other programs affects both. ``--original`` adds a plain implementation of the original, which takes a
+minute and 4 GB.
 """
 
 from __future__ import annotations
@@ -25,22 +25,23 @@ PROMPTS = [str(i % 10) for i in range(10_000)]
 
 
 def seconds(work: Callable[[], object]) -> float:
+    """Return the seconds of one run."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
-def compare(what: str, ours: Callable[[], object], other: Callable[[], object], reach: float) -> None:
-    """Print the ratio of the medians of interleaved runs."""
+def compare(what: str, ours: Callable[[], object], other: Callable[[], object], goal: float) -> None:
+    """Print the ratio of the medians of alternating runs."""
     ours(), other()
     pairs = [(seconds(ours), seconds(other)) for _ in range(REPEATS)]
     a, b = (statistics.median(side) for side in zip(*pairs, strict=True))
     best = min(x for x, _ in pairs) / min(y for _, y in pairs)
-    print(f"{what:62s} {a:8.3f} s {b:8.3f} s {a / b:7.2f} x  (best {best:.2f} x; reach {reach:g} x)")
+    print(f"{what:62s} {a:8.3f} s {b:8.3f} s {a / b:7.2f} x  (best {best:.2f} x; goal {goal:g} x)")
 
 
 def original(prompts: list[str], images: np.ndarray) -> None:
-    """A plain reading of the original: one noise an image, all features, one regression."""
+    """Fit the original plainly: one noise an image, all features, one regression."""
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LinearRegression
     from sklearn.pipeline import make_pipeline
@@ -55,7 +56,7 @@ def original(prompts: list[str], images: np.ndarray) -> None:
 
 
 def peak_over_data() -> float:
-    """MB that fit takes over the data, in a process of its own."""
+    """Return the MB that fit takes over the data, measured in a process of its own."""
     code = (
         "import resource;from lineardiffusion import LinearDiffusion;"
         "from lineardiffusion.datasets import load_mnist;d=load_mnist();"
@@ -82,12 +83,9 @@ def main() -> None:
     ld = LinearDiffusion().fit(prompts, images)
     components = ld.components_.astype(np.float32)
 
-    def forget() -> None:
-        ld.fitted_.maps.clear()
-
     def draw(num_steps: int, cold: bool) -> None:
         if cold:
-            forget()
+            ld.fitted_.cache.clear()
         ld.predict(PROMPTS, seed=137, sampler="ddim", num_steps=num_steps)
 
     def bare() -> None:
@@ -102,13 +100,13 @@ def main() -> None:
             lambda: draw(1000, False), bare, 3.0)  # fmt: skip
     compare("predict of 10,000 (exact) / noise and one float32 product",
             lambda: ld.predict(PROMPTS, seed=137), bare, 3.0)  # fmt: skip
-    print(f"memory over the data during fit: {peak_over_data():.0f} MB (reach 250 MB)")
+    print(f"memory over the data during fit: {peak_over_data():.0f} MB (goal 250 MB)")
     if arguments.original:
         ours = min(seconds(lambda: LinearDiffusion().fit(prompts, images)) for _ in range(3))
         theirs = seconds(lambda: original(prompts, images))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         print(f"original / ours: {theirs:.1f} s / {ours:.2f} s = {theirs / ours:.0f} x faster "
-              f"(reach 50 x); the original's peak {peak:.1f} GB")  # fmt: skip
+              f"(goal 50 x); the original's peak {peak:.1f} GB")  # fmt: skip
 
 
 if __name__ == "__main__":

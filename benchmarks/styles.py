@@ -1,16 +1,16 @@
-"""How good, how varied, how copied? ``python benchmarks/styles.py [mnist|fashion-mnist] [--curve]``.
+"""Measure quality, variety and copying: ``python benchmarks/styles.py [mnist|fashion-mnist] [--curve]``.
 
-10,000 images, 1,000 a prompt, beside as many real training images and the original's, against the real test
-set (judge.py must have its judge):
+10,000 images, 1,000 a prompt, as many real training images and the original's are compared with the real test set
+(judge.py trains the judge):
 
-    right      share read right by the judge
+    right      accuracy of the judge
     frechet    Frechet distance in the judge's features to the 10,000 test images
-    coverage   share of test images with a drawn one among their 5 nearest real ones' radius, in the features
-               (Naeem et al. 2020)
+    coverage   share of the test images that have a generated image nearer, in the features, than their fifth
+               nearest other test image (Naeem et al. 2020)
     trained    accuracy on the test set of a logistic regression trained on the 10,000 images
-    copying    median distance of an image to the nearest training image, as a ratio to that of test images
+    copying    median distance of an image to the nearest training image, relative to that of test images
 
-``--curve`` is the same for 1 to 200 styles.
+``--curve`` measures the same for 1 to 200 styles.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ EACH = 1000
 
 
 class Table:
-    """One row a model."""
+    """Table with a row for each model."""
 
     def __init__(self, name: str) -> None:
         self.judge = Judge.load(name)
@@ -42,30 +42,29 @@ class Table:
         self.features = self.judge.features(self.test)
         print(f"{name:34s} right  frechet  coverage  trained  copying  fit", flush=True)
 
-    def row(self, what: str, images: np.ndarray, prompts: list[str], seconds: float = 0.0) -> None:
-        """Print one row; real images are no copies."""
+    def row(self, name: str, prompts: list[str], images: np.ndarray, seconds: float = 0.0) -> None:
+        """Measure images, and print one row."""
         images = np.clip(images, 0, 255)
         features = self.judge.features(images)
         coverage = precision_recall_density_coverage(self.features, features).coverage
-        trained = train_on_synthetic(images, prompts, self.test, self.test_prompts)
+        trained = train_on_synthetic(prompts, images, self.test_prompts, self.test)
         some = np.random.default_rng(0).permutation(len(images))[:2000]
         test = np.random.default_rng(0).permutation(len(self.test))[:2000]
         copying = copying_ratio(images[some], self.train, self.test[test])
         print(
-            f"{what:34s} {self.judge.accuracy(images, prompts):.3f}  "
+            f"{name:34s} {self.judge.accuracy(prompts, images):.3f}  "
             f"{frechet_distance(features, self.features):7.2f}  {coverage:8.3f}  {trained:7.3f}  "
             f"{copying:7.2f}  {seconds:.1f} s",
             flush=True,
         )
 
-    def model(self, what: str, ld: LinearDiffusion) -> None:
-        """Fit, draw, print."""
+    def model(self, name: str, ld: LinearDiffusion) -> None:
+        """Fit a model, draw from it, and print its row."""
         start = time.perf_counter()
         ld.fit(self.train_prompts, self.train)
-        _ = ld.contrast_
         seconds = time.perf_counter() - start
-        asked = sorted(set(self.train_prompts)) * EACH
-        self.row(what, ld.predict(asked, seed=137), asked, seconds)
+        prompts = sorted(set(self.train_prompts)) * EACH
+        self.row(name, prompts, ld.predict(prompts, seed=137), seconds)
 
 
 def main() -> None:
@@ -80,7 +79,7 @@ def main() -> None:
             table.model(f"{n_styles} styles", ld)
         return
     real = np.random.default_rng(0).choice(len(table.train), 10 * EACH, replace=False)
-    table.row("real training images", table.train[real], [table.train_prompts[i] for i in real])
+    table.row("real training images", [table.train_prompts[i] for i in real], table.train[real])
     table.model("50 styles, affine contrast", LinearDiffusion(n_styles=50, contrast="affine"))
     table.model("the same, 200 components", LinearDiffusion(200, n_styles=50, contrast="affine"))
     table.model("50 styles", LinearDiffusion(n_styles=50))

@@ -34,7 +34,7 @@ def main() -> None:
 
         asked = [str(i) for i in range(10)] * 1000
         judge, shipped = Judge.load("mnist"), LinearDiffusion.from_pretrained("mnist")
-        read = [judge.accuracy(shipped.predict(asked, seed=seed), asked) for seed in (137, 138, 139)]
+        read = [judge.accuracy(asked, shipped.predict(asked, seed=seed)) for seed in (137, 138, 139)]
         print(f"read right by the judge: {', '.join(f'{one:.4f}' for one in read)}")
 
 
