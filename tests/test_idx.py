@@ -1,4 +1,4 @@
-"""The IDX format: what is written is read, and whatever else comes is refused."""
+"""The IDX reader returns what was written, and refuses damaged, foreign and hostile files."""
 
 import gzip
 import tracemalloc
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idx_files import CODES, idx
-from lineardiffusion.idx import read_idx
+from lineardiffusion.datasets import read_idx
 
 ENTRIES = np.random.default_rng(0).integers(0, 256, size=(5, 4, 3), dtype=np.uint8)
 
@@ -51,16 +51,16 @@ def test_every_truncation_is_an_error_that_names_the_file(tmp_path, packed):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "begins with the bytes ''"),
-        (b"\x89PNG\r\n\x1a\n", "begins with the bytes '89 50 4e 47'"),
-        (bytes.fromhex("00000a01 00000000"), "one of 08, 09, 0b"),  # no such type
-        (bytes.fromhex("00000803 00000001"), "ends within the header, which announces 3"),
-        (idx(ENTRIES)[:-1], "announces 60 bytes of uint8.*but only 59 follow"),
-        (idx(ENTRIES) + b"!", "but more follow"),
-        (gzip.compress(idx(ENTRIES) + b"!"), "but more follow"),
+        (b"", "begins with"),
+        (b"\x89PNG\r\n\x1a\n", "89 50 4e 47"),
+        (bytes.fromhex("00000a01 00000000"), "08, 09, 0b"),  # no such type
+        (bytes.fromhex("00000803 00000001"), "header"),
+        (idx(ENTRIES)[:-1], "only 59"),
+        (idx(ENTRIES) + b"!", "more"),
+        (gzip.compress(idx(ENTRIES) + b"!"), "more"),
         (gzip.compress(idx(ENTRIES)) + b"!!", "gzip"),
         (gzip.compress(idx(ENTRIES))[:-8] + bytes(8), "CRC"),
-        (gzip.compress(b"no IDX file"), "begins with the bytes '6e 6f 20 49'"),
+        (gzip.compress(b"no IDX file"), "6e 6f 20 49"),
         (bytes([0, 0, 8, 65]) + b"\0\0\0\1" * 65 + b"!", "dimension"),  # NumPy stops at 64
     ],
 )
@@ -82,7 +82,7 @@ def test_empty_shape_beyond_numpy(tmp_path):
 @pytest.mark.parametrize("packed", [False, True])
 def test_memory_is_bounded_by_header_and_file(tmp_path, packed):
     false_header = bytes([0, 0, 0x0E, 3, *[255] * 12]) + bytes(100)  # announces 2**99 bytes
-    bomb = idx(ENTRIES) + bytes(2**28)  # announces 60 bytes, is 256 MiB
+    bomb = idx(ENTRIES) + bytes(2**26)  # announces 60 bytes, is 64 MiB
     for data in (false_header, bomb):
         path = tmp_path / "hostile"
         path.write_bytes(gzip.compress(data, 1) if packed else data)
@@ -97,7 +97,7 @@ def test_memory_is_bounded_by_header_and_file(tmp_path, packed):
 
 
 def array_or_none(path: Path) -> np.ndarray | None:
-    """What `read_idx` returns, or None for a ValueError that names the file; else raises."""
+    """Return what `read_idx` returns, or None for a ValueError that names the file; raise for others."""
     try:
         return read_idx(path)
     except ValueError as error:
@@ -115,7 +115,7 @@ def test_random_corruption_gives_an_array_or_a_value_error(tmp_path_factory, dat
     path = tmp_path_factory.getbasetemp() / "corrupted"
     path.write_bytes(content)
     array = array_or_none(path)
-    assert array is None or array.nbytes == ENTRIES.nbytes  # another type or shape, as it may be
+    assert array is None or array.nbytes == ENTRIES.nbytes  # the dtype and the shape may differ
 
 
 @given(content=st.binary(max_size=64), head=st.sampled_from([b"", b"\x1f\x8b\x08", b"\0\0\x08"]))
@@ -126,6 +126,6 @@ def test_random_bytes_give_an_array_or_a_value_error(tmp_path_factory, content, 
     assert array is None or array.nbytes <= len(content)
 
 
-def test_a_file_that_is_not_there_is_said_so(tmp_path):
+def test_an_absent_file_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_idx(tmp_path / "absent")

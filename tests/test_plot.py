@@ -1,4 +1,4 @@
-"""The grid of pictures: the right pixels under the right prompts, and nothing on top of another."""
+"""`grid` draws the right pixels under the right prompts, and nothing overlaps."""
 
 import subprocess
 import sys
@@ -25,14 +25,15 @@ def drawn(figure: Figure) -> list[np.ndarray]:
     return [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
 
 
-def boxes(figure: Figure) -> list[tuple[float, float]]:
-    """Where each picture begins: left and bottom, in inches, rounded."""
+def corners(figure: Figure) -> list[tuple[float, float]]:
+    """The left and the bottom of each picture, in inches, rounded."""
+    figure.draw_without_rendering()
     size = figure.get_size_inches()
-    return [tuple(np.round(axes.get_position().p0 * size, 6)) for axes in figure.axes]
+    return [tuple(np.round(axes.get_position().p0 * size, 4)) for axes in figure.axes]
 
 
 def n_columns(figure: Figure) -> int:
-    return len({left for left, _ in boxes(figure)})
+    return figure.axes[0].get_gridspec().ncols
 
 
 def test_each_axes_has_its_picture_under_its_prompt(images):
@@ -57,25 +58,33 @@ def test_captions_are_written_as_they_are_and_labels_on_the_left_of_each_row(ima
     )
     assert [axes.get_title() for axes in figure.axes] == ["a", "b", "$x$", *[""] * 7]
     figure.draw_without_rendering()
-    assert [text.get_text() for text in figure.texts] == ["first", "second"]
-    for text, axes in zip(figure.texts, figure.axes[::5], strict=True):
-        words, picture = text.get_window_extent(), axes.images[0].get_window_extent()
+    assert [axes.get_ylabel() for axes in figure.axes] == ["first", *[""] * 4, "second", *[""] * 4]
+    for axes in figure.axes[::5]:
+        words, picture = axes.yaxis.label.get_window_extent(), axes.images[0].get_window_extent()
         assert 0 <= words.x0 < words.x1 < picture.x0
         assert picture.y0 < (words.y0 + words.y1) / 2 < picture.y1
 
 
-def test_a_row_without_captions_takes_no_room_for_them(images):
-    bottoms = sorted(
-        {bottom for _, bottom in boxes(grid(images[:9], captions=["a"] * 6 + [""] * 3, columns=3))}
-    )
-    lower, upper = np.diff(bottoms)
-    np.testing.assert_allclose(lower, 0.8 + 0.1)  # the side of a picture and the gap
+def test_a_row_without_captions_leaves_no_space_for_them(images):
+    figure = grid(images[:9], captions=["a"] * 6 + [""] * 3, columns=3)
+    lower, upper = np.diff(sorted({bottom for _, bottom in corners(figure)}))
+    assert lower == pytest.approx(0.8 + 0.1, abs=0.01)  # the side of a picture and the gap
     assert upper > 1.0
 
 
+@pytest.mark.parametrize("label", ["a", "a label that is much wider than any of the pictures"])
+@pytest.mark.parametrize("prompt", ["7", "a wide prompt"])
+def test_texts_do_not_change_the_size_of_the_pictures(images, label, prompt):
+    figure = grid(images, [prompt] * 10, labels=[label] * 2, columns=5, title="Ten pictures")
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        np.testing.assert_allclose(axes.images[0].get_window_extent().height / figure.dpi, 0.8, rtol=1e-3)
+        cell = axes.get_position(original=True).height * figure.get_size_inches()[1]
+        np.testing.assert_allclose(cell, 0.8, rtol=1e-3)  # no empty space between the rows
+
+
 def test_pictures_run_along_the_rows_from_the_top_left(images):
-    places = boxes(grid(images, columns=4))
-    lefts, bottoms = np.array(places).T
+    lefts, bottoms = np.array(corners(grid(images, columns=4))).T
     assert len(set(lefts)) == 4
     assert len(set(bottoms)) == 3
     order = sorted(range(10), key=lambda i: (-bottoms[i], lefts[i]))
@@ -88,7 +97,7 @@ def test_pictures_run_along_the_rows_from_the_top_left(images):
         ("0000011111", 5),  # two runs of five
         ("0011223344", 2),
         ("7777777777", 10),  # one run
-        ("0123456789", 4),  # runs of one are no rows: the square root of 10, rounded up
+        ("0123456789", 4),  # runs of length 1: the square root of 10, rounded up
         ("0000001111", 4),  # unequal runs
         ("0101010101", 4),
         (None, 4),
@@ -98,7 +107,7 @@ def test_columns_follow_the_runs_of_equal_prompts(images, prompts, columns):
     assert n_columns(grid(images, prompts and list(prompts))) == columns
 
 
-def test_one_very_long_run_is_no_row():
+def test_a_very_long_run_is_not_one_row():
     assert n_columns(grid(np.zeros((36, 2, 2)), ["7"] * 36)) == 6
 
 
@@ -107,7 +116,7 @@ def test_columns_without_prompts_are_the_least_square_that_holds_all(n):
     assert n_columns(grid(np.eye(3)[None].repeat(n, axis=0))) == int(np.ceil(np.sqrt(n)))
 
 
-def test_columns_can_be_said_and_are_never_more_than_the_pictures(images):
+def test_columns_can_be_given_and_are_never_more_than_the_pictures(images):
     assert n_columns(grid(images, list("0000011111"), columns=3)) == 3
     assert n_columns(grid(images, columns=99)) == 10
 
@@ -181,8 +190,7 @@ def test_a_constant_picture_is_no_error(tmp_path):
         ["a picture of $3 or $4, with a prompt much wider than itself", "two\nlines", *"01234567"],
     ],
 )
-@pytest.mark.parametrize("shape", [(28, 28), (10, 40), (40, 10)])
-@pytest.mark.parametrize("size", [0.3, 1.5])
+@pytest.mark.parametrize(("shape", "size"), [((28, 28), 0.3), ((10, 40), 0.3), ((40, 10), 1.5)])
 def test_no_text_touches_a_picture_or_another_text(prompts, shape, size):
     images = np.zeros((10, *shape))
     figure = grid(images, prompts, columns=5, title="A title, gjpqy", size=size)
@@ -196,10 +204,10 @@ def test_no_text_touches_a_picture_or_another_text(prompts, shape, size):
         assert one.y0 >= 0
         assert one.x1 <= figure.bbox.x1
         assert one.y1 <= figure.bbox.y1
-    # Nothing is stretched: the longer side is `size` inches, and the pixels are square.
+    # The longer side is `size` inches, and the pixels are square.
     height, width = (size * side / max(shape) * figure.dpi for side in shape)
     for box in pictures:
-        np.testing.assert_allclose([box.height, box.width], [height, width], rtol=1e-6)
+        np.testing.assert_allclose([box.height, box.width], [height, width], rtol=1e-3)
 
 
 def test_a_dollar_in_a_prompt_starts_no_formula(tmp_path):
@@ -207,7 +215,7 @@ def test_a_dollar_in_a_prompt_starts_no_formula(tmp_path):
         grid(np.zeros((1, 2, 2)), [r"$\nonsense$"]).savefig(tmp_path / "grid.png")
 
 
-def test_color_map_changes_the_pixels_on_the_sheet(images):
+def test_color_map_changes_the_pixels_of_the_figure(images):
     def pixels(**options: str) -> np.ndarray:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -222,37 +230,37 @@ def test_color_map_changes_the_pixels_on_the_sheet(images):
 @pytest.mark.parametrize(
     ("shape", "options", "error", "message"),
     [
-        ((4, 3), {}, ValueError, r"shape \(4, 3\).*image\[None\]"),
-        ((2, 4, 3, 2), {}, ValueError, r"shape \(2, 4, 3, 2\)"),
-        ((2, 4, 3, 4), {}, ValueError, r"images\[\.\.\., :3\]"),
+        ((4, 3), {}, ValueError, r"image\[None\]"),
+        ((2, 4, 3, 2), {}, ValueError, r"\(2, 4, 3, 2\)"),
+        ((2, 4, 3, 4), {}, ValueError, "alpha"),
         ((0, 4, 3), {}, ValueError, "at least one image"),
-        ((2, 4, 3), {"prompts": ["a"]}, ValueError, "1 prompts for 2 images"),
-        ((2, 4, 3), {"prompts": "ab"}, TypeError, "expected a list"),
-        ((2, 4, 3), {"captions": ["a"]}, ValueError, "1 captions for 2 images"),
-        ((2, 4, 3), {"captions": "ab"}, TypeError, "captions is the string 'ab'"),
-        ((2, 4, 3), {"captions": ["a", "b"], "prompts": ["a", "b"]}, ValueError, "pass one of them"),
-        ((2, 4, 3), {"labels": ["a", "b"]}, ValueError, "2 labels for 1 rows"),
+        ((2, 4, 3), {"prompts": ["a"]}, ValueError, "1 prompts"),
+        ((2, 4, 3), {"prompts": "ab"}, TypeError, "prompts"),
+        ((2, 4, 3), {"captions": ["a"]}, ValueError, "1 captions"),
+        ((2, 4, 3), {"captions": "ab"}, TypeError, "captions"),
+        ((2, 4, 3), {"captions": ["a", "b"], "prompts": ["a", "b"]}, ValueError, "both"),
+        ((2, 4, 3), {"labels": ["a", "b"]}, ValueError, "2 labels"),
         ((2, 4, 3), {"columns": 0}, ValueError, "columns=0"),
         ((2, 4, 3), {"columns": 1.5}, TypeError, "integer"),
         ((2, 4, 3), {"size": 0.0}, ValueError, "size=0"),
         ((2, 4, 3), {"size": float("nan")}, ValueError, "size=nan"),
-        ((2, 4, 3), {"vmin": 2, "vmax": 1}, ValueError, "from 2 to 1"),
-        ((2, 4, 3), {"vmax": float("nan")}, ValueError, "expected finite"),
+        ((2, 4, 3), {"vmin": 2, "vmax": 1}, ValueError, "2 to 1"),
+        ((2, 4, 3), {"vmax": float("nan")}, ValueError, "finite"),
     ],
 )
-def test_errors_say_what_was_wrong(shape, options, error, message):
+def test_bad_input_is_refused(shape, options, error, message):
     with pytest.raises(error, match=message):
         grid(np.zeros(shape), **options)
 
 
-def test_errors_of_values():
-    with pytest.raises(TypeError, match="dtype complex128"):
+def test_bad_pixels_are_refused():
+    with pytest.raises(TypeError, match="complex128"):
         grid(np.zeros((2, 3, 3), dtype=complex))
-    with pytest.raises(ValueError, match="no pixel of the images is finite"):
+    with pytest.raises(ValueError, match="finite"):
         grid(np.full((2, 3, 3), np.nan))
 
 
-def test_matplotlib_comes_with_the_first_grid_and_pyplot_never():
+def test_matplotlib_is_imported_by_the_first_grid_and_pyplot_never():
     program = """
 import sys
 import lineardiffusion.datasets, lineardiffusion.plot

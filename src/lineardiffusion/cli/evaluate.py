@@ -32,7 +32,7 @@ class Judge:
     def __init__(self, prompts: list[str], images: NDArray[Any]) -> None:
         rows = _rows(images)
         self._pca = PCA(min(_COMPONENTS, *rows.shape), random_state=0).fit(rows)
-        self._reader = metrics.fit_classifier(images, prompts)
+        self._reader = metrics.fit_classifier(prompts, images)
 
     def features(self, images: NDArray[Any]) -> Array:
         """(n, k) of images (n, ...), in pixel units."""
@@ -40,7 +40,7 @@ class Judge:
 
     def right(self, images: NDArray[Any], prompts: list[str]) -> float:
         """How many of the images have their prompt read right."""
-        return metrics.prompt_fidelity(self._reader, images, prompts) * len(prompts)
+        return metrics.prompt_fidelity(self._reader, prompts, images) * len(prompts)
 
 
 def _rows(images: NDArray[Any]) -> NDArray[np.float32]:

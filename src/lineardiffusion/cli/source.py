@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from lineardiffusion import datasets
 from lineardiffusion.cli.pictures import SUFFIXES, read_picture
-from lineardiffusion.idx import read_idx
+from lineardiffusion.datasets import read_idx
 
 BATCH = 4096  # images read at a time
 SPLITS = ("train", "test", "all")

@@ -1,38 +1,33 @@
-"""How good are generated images? Each function answers one question, none answers all.
+"""Measure the quality of generated images. Each function answers one question.
 
 ==================================  ====================================================================
-`frechet_distance`                  do features of both sets have the same mean and covariance?
-`precision_recall_density_coverage` do the generated look like real ones, and the real like generated ones?
+`frechet_distance`                  do both sets of features have the same mean and covariance?
+`precision_recall_density_coverage` are the generated images realistic, and do they cover the real ones?
 `train_on_synthetic`                what does a classifier learn from the generated images?
-`prompt_fidelity`                   does a classifier read the prompts back?
-`copying_ratio`                     are the generated nearer to the training images than new real ones are?
+`prompt_fidelity`                   does a classifier predict the prompts of the generated images?
+`copying_ratio`                     are the generated images nearer to the training images than test images?
 ==================================  ====================================================================
 
-`fit_classifier` is the classifier that the third trains, `nearest` shows which image the last one found.
+`fit_classifier` fits the classifier that `train_on_synthetic` uses by default. `nearest` finds the training
+image that is nearest to each image.
 
 >>> from lineardiffusion import LinearDiffusion
 >>> from lineardiffusion.datasets import load_digits
 >>> prompts, images = load_digits()
 >>> ld = LinearDiffusion(30).fit(prompts[:900], images[:900])
->>> drawn = ld.predict(prompts[:900], seed=137)
->>> train_on_synthetic(drawn, prompts[:900], images[900:], prompts[900:]) > 0.85
+>>> generated = ld.predict(prompts[:900], seed=137)
+>>> train_on_synthetic(prompts[:900], generated, prompts[900:], images[900:]) > 0.85
 True
->>> 0.8 < copying_ratio(drawn, images[:900], images[900:]) < 1.5
+>>> 0.8 < copying_ratio(generated, images[:900], images[900:]) < 1.5
 True
 """
 
 from lineardiffusion.metrics.copies import copying_ratio, nearest
 from lineardiffusion.metrics.features import PRDC, frechet_distance, precision_recall_density_coverage
-from lineardiffusion.metrics.fidelity import (
-    PixelClassifier,
-    fit_classifier,
-    prompt_fidelity,
-    train_on_synthetic,
-)
+from lineardiffusion.metrics.fidelity import fit_classifier, prompt_fidelity, train_on_synthetic
 
 __all__ = [
     "PRDC",
-    "PixelClassifier",
     "copying_ratio",
     "fit_classifier",
     "frechet_distance",

@@ -1,22 +1,28 @@
-"""Real and generated images as two clouds of points in a feature space: are they the same cloud?
+"""Compare real and generated images as two sets of points in a feature space.
 
-The Frechet distance compares their means m and covariances C (Heusel et al., "GANs trained by a two
-time-scale update rule converge to a local Nash equilibrium", 2017; there in features of Inception):
+The Frechet distance compares the means m and the covariances C of both sets (Heusel et al. 2017, in features
+of the Inception network):
 
     F = |m_r - m_g|^2 + tr(C_r + C_g - 2 (C_r^(1/2) C_g C_r^(1/2))^(1/2))
 
-which is the squared Wasserstein distance of two Gaussians. One number hides whether the images are bad or
-merely all alike. So the other four look at balls: B(x) reaches from x to its k-th nearest neighbour of its
-own set, and the union of them is where the set lives. With real x_i (n) and generated y_j (m),
+F is the squared Wasserstein distance of two Gaussians. A single number cannot tell bad images from good
+images without variety. Precision, recall, density and coverage can: let B(x) be the ball around x that
+reaches to the k-th nearest neighbour of x in its own set. With real x_i (n) and generated y_j (m),
 
     precision   share of the y_j that lie in some B(x_i)        are the generated images realistic?
-    recall      share of the x_i that lie in some B(y_j)        are the real ones within the model's reach?
-    density     sum over i, j of [y_j in B(x_i)] / (k m)        as precision, but an outlier counts little
-    coverage    share of the B(x_i) with some y_j in them       as recall, but with the balls of real images
+    recall      share of the x_i that lie in some B(y_j)        can the model generate the real images?
+    density     sum over i, j of [y_j in B(x_i)] / (k m)        like precision, less sensitive to outliers
+    coverage    share of the B(x_i) that contain some y_j       like recall, with the balls of real images
 
-(Kynkaanniemi et al., "Improved precision and recall metric for assessing generative models", 2019; Naeem et
-al., "Reliable fidelity and diversity metrics for generative models", 2020). Density may exceed 1. All depend
-on the feature space and on n and m: compare only figures of the same features and of as many images.
+Density may exceed 1. All five depend on the feature space and on n and m; compare only values that were
+computed with the same features and the same numbers of images.
+
+References
+----------
+Heusel et al. (2017), GANs trained by a two time-scale update rule converge to a local Nash equilibrium.
+NeurIPS.
+Kynkaanniemi et al. (2019), Improved precision and recall metric for assessing generative models. NeurIPS.
+Naeem et al. (2020), Reliable fidelity and diversity metrics for generative models. ICML.
 """
 
 from __future__ import annotations
@@ -27,16 +33,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import pairwise_distances_chunked
 from sklearn.neighbors import NearestNeighbors
+from sklearn.utils import check_array
 
 from lineardiffusion.distributions.gaussian import Gaussian
-from lineardiffusion.metrics.rows import check_features, check_same_width
+from lineardiffusion.metrics._checks import check_same_shape
 
-WORKING_MEMORY = 64  # MiB of distances at a time
-INSIDE = 1 - 1e-9  # of a radius: two roads to one distance differ by rounding, and the border is outside
+__all__ = ["PRDC", "frechet_distance", "precision_recall_density_coverage"]
+
+_WORKING_MEMORY = 64  # MiB of distances at a time
+_SHRINK = 1 - 1e-9  # factor of the radii: a point on the sphere must stay outside in spite of rounding
 
 
 class PRDC(NamedTuple):
-    """What :func:`precision_recall_density_coverage` returns."""
+    """Store the four values of :func:`precision_recall_density_coverage`."""
 
     precision: float
     recall: float
@@ -45,27 +54,29 @@ class PRDC(NamedTuple):
 
 
 def frechet_distance(real_features: ArrayLike, generated_features: ArrayLike) -> float:
-    """The Frechet distance of two sets of features, squared as in the literature; 0 is best.
+    """Compute the Frechet distance of two sets of features, squared as in the literature.
 
     Parameters
     ----------
     real_features : array-like of shape (n, k)
+        Features of n >= 2 real images.
     generated_features : array-like of shape (m, k)
-        2 or more of each. Fewer images than some times k raise the distance: compare equal numbers.
+        Features of m >= 2 generated images. The distance is biased upwards unless n and m are much larger
+        than k.
 
     Returns
     -------
     float
-        In the squared units of the features; the order of the two does not matter.
+        Distance in the squared units of the features; 0 is best. It is symmetric in the two sets.
 
     Raises
     ------
     ValueError
-        For features of other shapes, or not finite.
+        If the features have other shapes, or are not finite.
 
     See Also
     --------
-    lineardiffusion.Gaussian.wasserstein : its root, for two laws that are known.
+    lineardiffusion.Gaussian.wasserstein : Square root of the distance, for two known Gaussians.
 
     Examples
     --------
@@ -73,56 +84,61 @@ def frechet_distance(real_features: ArrayLike, generated_features: ArrayLike) ->
     >>> round(frechet_distance(real, np.add(real, [3.0, 0.0])), 9)  # moved by 3
     9.0
     """
-    real, generated = _pair(real_features, generated_features, at_least=2)
-    return _moments(real).wasserstein(_moments(generated)) ** 2
+    real, generated = (
+        Gaussian(features.mean(axis=0), np.atleast_2d(np.cov(features, rowvar=False)))
+        for features in _check_features(real_features, generated_features, at_least=2)
+    )
+    return real.wasserstein(generated) ** 2
 
 
 def precision_recall_density_coverage(
     real_features: ArrayLike, generated_features: ArrayLike, n_neighbors: int = 5
 ) -> PRDC:
-    """Four shares that tell fidelity (precision, density) from variety (recall, coverage).
+    """Compute precision and density (fidelity), recall and coverage (variety) of generated images.
 
     Parameters
     ----------
     real_features : array-like of shape (n, k)
+        Features of more than `n_neighbors` real images.
     generated_features : array-like of shape (m, k)
-        More than `n_neighbors` of each.
+        Features of more than `n_neighbors` generated images.
     n_neighbors : int, default=5
-        The neighbour to which a point's ball reaches, itself not counted.
+        Rank of the neighbour to which a point's ball reaches; the point itself does not count.
 
     Returns
     -------
     PRDC
-        A named tuple of precision, recall, density, coverage; near 1 for two sets from one law.
+        Named tuple of precision, recall, density and coverage; all are near 1 for two sets from the same
+        distribution.
 
     Raises
     ------
     ValueError
-        For features of other shapes or not finite, or `n_neighbors` out of range.
+        If the features have other shapes or are not finite, or `n_neighbors` is out of range.
 
     Notes
     -----
-    Points at the distance of the radius lie outside, as in the authors' code, the package prdc. Distances are
-    taken in blocks, so memory is bounded; time goes with (n + m)^2 k.
+    Points on the surface of a ball are outside, as in the authors' package prdc. Distances are computed in
+    chunks of bounded memory, in O((n + m)^2 k) time.
 
     Examples
     --------
     >>> real, generated = np.random.default_rng(0).normal(size=(2, 1000, 3))
     >>> precision_recall_density_coverage(real, real)
     PRDC(precision=1.0, recall=1.0, density=1.0, coverage=1.0)
-    >>> one_place = precision_recall_density_coverage(real, real[0] + 0.01 * generated)
-    >>> one_place.precision, one_place.coverage < 0.1  # good images, all alike
+    >>> without_variety = precision_recall_density_coverage(real, real[0] + 0.01 * generated)
+    >>> without_variety.precision, without_variety.coverage < 0.1
     (1.0, True)
     """
     if n_neighbors < 1:
-        raise ValueError(f"n_neighbors must be 1 or more, got {n_neighbors}")
-    real, generated = _pair(real_features, generated_features, at_least=n_neighbors + 1)
-    centre = real.mean(axis=0)  # far from the origin, squares would eat the digits of the distances
-    real, generated = real - centre, generated - centre
+        raise ValueError(f"n_neighbors={n_neighbors}; expected 1 or more")
+    real, generated = _check_features(real_features, generated_features, at_least=n_neighbors + 1)
+    mean = real.mean(axis=0)  # squared distances lose digits far from the origin
+    real, generated = real - mean, generated - mean
     real_radius, generated_radius = (_radii(points, n_neighbors) for points in (real, generated))
-    balls = np.zeros(len(generated), dtype=np.intp)  # of real images, in which each generated one lies
+    balls = np.zeros(len(generated), dtype=np.intp)  # number of real balls around each generated point
     recalled, covered, start = 0, 0, 0
-    for distances in pairwise_distances_chunked(real, generated, working_memory=WORKING_MEMORY):
+    for distances in pairwise_distances_chunked(real, generated, working_memory=_WORKING_MEMORY):
         inside = distances < real_radius[start : start + len(distances), None]
         balls += inside.sum(axis=0)
         covered += int(inside.any(axis=1).sum())
@@ -136,20 +152,18 @@ def precision_recall_density_coverage(
     )
 
 
-def _pair(
+def _check_features(
     real_features: ArrayLike, generated_features: ArrayLike, at_least: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    real = check_features("real_features", real_features, at_least)
-    generated = check_features("generated_features", generated_features, at_least)
-    check_same_width("real_features", real, "generated_features", generated)
+    real, generated = (
+        np.asarray(check_array(features, dtype=np.float64, ensure_min_samples=at_least, input_name=name))
+        for name, features in (("real_features", real_features), ("generated_features", generated_features))
+    )
+    check_same_shape("real_features", real, "generated_features", generated)
     return real, generated
 
 
-def _moments(features: NDArray[np.float64]) -> Gaussian:
-    return Gaussian(features.mean(axis=0), np.atleast_2d(np.cov(features, rowvar=False)))
-
-
 def _radii(points: NDArray[np.float64], n_neighbors: int) -> NDArray[np.float64]:
-    """Distance (n,) of each point to its n_neighbors-th other one."""
+    """Return the distance (n,) of each point to its n_neighbors-th neighbour."""
     distances, _ = NearestNeighbors(n_neighbors=n_neighbors).fit(points).kneighbors()
-    return np.asarray(distances[:, -1] * INSIDE)
+    return np.asarray(distances[:, -1] * _SHRINK)

@@ -1,21 +1,21 @@
-"""Pictures: of images, of how they come into being, and of the parts that make them.
+"""Draw images, the steps of the denoising, and the parts of a fitted model.
 
 ======================  ===================================================================
 `grid`                  images in rows, each under its prompt
-`denoising`             from noise to image, step by step
-`animate`               the same as a moving picture, GIF or APNG
-`components`            the encoder: the principal components
-`means`                 what a prompt's images have in common, and where they differ
-`singular_values`       the sampler: what it does to noise, direction by direction
-`styles`                a prompt's style book, like styles beside each other
+`denoising`             the steps of the sampler from noise to image
+`animate`               the same steps as an animated GIF or PNG
+`components`            the image encoder: principal components
+`means`                 the mean and the standard deviation of each prompt's images
+`singular_values`       the sampler: its gain from noise to latent in each direction
+`styles`                the mean of each of a prompt's styles, similar styles side by side
 ======================  ===================================================================
 
-matplotlib and Pillow are imported when something is drawn, not before, and pyplot never: a figure belongs
-to the caller, needs no display, and is freed with its last reference.
+matplotlib and Pillow are imported when a function draws, so that importing this package is quick. pyplot is
+never imported: a figure needs no display, and its memory is freed with the last reference to it.
 """
 
+from lineardiffusion.plot.images import grid
 from lineardiffusion.plot.parts import components, means, singular_values, styles
-from lineardiffusion.plot.sheet import grid
 from lineardiffusion.plot.steps import animate, denoising
 
 __all__ = ["animate", "components", "denoising", "grid", "means", "singular_values", "styles"]

@@ -1,27 +1,31 @@
-"""Pictures of the model, part by part.
+"""Draw the parts of a fitted model.
 
-    encoder     z = V (x - mean) / s        the components, rows of V
-    law         z ~ N(m, C)                 a prompt's mean, and the spread sqrt(diag J^T C J) of its pixels,
-                                            J the matrix that decodes latents
-    sampler     z = M n + b                 the singular values of M: what happens to noise n, direction by
-                                            direction; their squares are the eigenvalues of C = M M^T
-    styles      m_0, m_1, ...               the means of a prompt's styles
+    encoder     z = V (x - mean) / s        the principal components, rows of V
+    law         z ~ N(m, C)                 the mean and the pixels' standard deviation sqrt(diag J^T C J),
+                                            where J is the matrix that decodes latents
+    sampler     z = M n + b                 the singular values of M, which are the square roots of the
+                                            eigenvalues of C = M M^T
+    styles      m_0, m_1, ...               the mean of each of a prompt's styles
 
-Everything is read from the model's public face, so each picture shows numbers that a user can have, too.
+Every number is read from public methods and attributes of the model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
+from sklearn.decomposition import PCA
 
-from lineardiffusion._arrays import Array
+from lineardiffusion.diffusion.samplers import Sampler, get_sampler
 from lineardiffusion.distributions.mixture import Mixture
-from lineardiffusion.plot.sheet import Look, check_pictures, grid, lay_out
+from lineardiffusion.plot._layout import ColorScale, check_pictures, draw_grid
+from lineardiffusion.plot.images import grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,24 +33,26 @@ if TYPE_CHECKING:
 
     from lineardiffusion.estimator import LinearDiffusion
 
+__all__ = ["components", "means", "singular_values", "styles"]
+
 
 def components(ld: LinearDiffusion, n: int = 20, *, columns: int = 10) -> Figure:
-    """Draw the principal components: the directions of pixel space that a latent counts along.
+    """Draw the principal components, the directions in pixel space that the latents count along.
 
     Parameters
     ----------
     ld : LinearDiffusion
-        A fitted model.
+        Fitted model.
     n : int, default=20
-        How many, from the one along which the images vary most; all if there are fewer.
+        Number of components, in falling order of variance; at most all are drawn.
     columns : int, default=10
-        Components a row.
+        Number of components per row.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Red where a component adds, blue where it takes away, white where it leaves a pixel; in colour, 0 is
-        grey. All share one range. A picture's sign is arbitrary.
+        Figure with one axes per component: positive pixels are red, negative pixels blue, zero is white (grey
+        if the images are in colour). All components share one range. The sign of a component is arbitrary.
 
     Raises
     ------
@@ -65,32 +71,26 @@ def components(ld: LinearDiffusion, n: int = 20, *, columns: int = 10) -> Figure
         raise ValueError(f"n={n}; expected at least one component")
     shown = ld.components_[:n].reshape(-1, *ld.image_shape_)
     largest = float(abs(shown).max())
-    return grid(
-        shown,
-        captions=[str(i) for i in range(1, len(shown) + 1)],
-        columns=columns,
-        cmap="RdBu_r",
-        vmin=-largest,
-        vmax=largest,
-    )
+    captions = [str(i) for i in range(1, len(shown) + 1)]
+    return grid(shown, captions=captions, columns=columns, cmap="RdBu_r", vmin=-largest, vmax=largest)
 
 
 def means(ld: LinearDiffusion, prompts: Sequence[str] | None = None) -> Figure:
-    """Draw the mean of each prompt's images, and below it their spread.
+    """Draw the mean of each prompt's images, and below it the standard deviation of each pixel.
 
     Parameters
     ----------
     ld : LinearDiffusion
-        A fitted model.
+        Fitted model.
     prompts : list of str, default=None
-        Which; None for all that the model knows.
+        Prompts to draw; None draws all that the model knows.
 
     Returns
     -------
     matplotlib.figure.Figure
-        The mean, in the range of the data; and the standard deviation of each pixel, from white for none to
-        the darkest for the largest of all prompts. Both are those of :meth:`LinearDiffusion.law`, so of what
-        is drawn, without contrast.
+        Figure with the means in the first row, in the range of the data, and the standard deviations in the
+        second row, from 0 (white) to the largest of all prompts. Both belong to :meth:`LinearDiffusion.law`,
+        which does not include contrast.
 
     Examples
     --------
@@ -105,51 +105,52 @@ def means(ld: LinearDiffusion, prompts: Sequence[str] | None = None) -> Figure:
     d = ld.n_components_
     decoding = (ld.decode(np.eye(d)) - ld.decode(np.zeros(d))).reshape(d, -1).astype(np.float64)
     variance = [np.einsum("ip,ij,jp->p", decoding, law.covariance, decoding, optimize=True) for law in laws]
-    spread = np.sqrt(np.maximum(variance, 0.0)).reshape(-1, *ld.image_shape_)
+    std = np.sqrt(np.maximum(variance, 0.0)).reshape(-1, *ld.image_shape_)
     mean = ld.decode(np.stack([law.mean for law in laws]))
-    looks = [Look("gray_r", *ld.pixel_range_)] * len(names) + [Look("Reds", 0.0, float(spread.max()))] * len(
-        names
-    )
-    pictures = check_pictures(np.concatenate([mean, spread]))
-    captions = [f'"{name}"' for name in names] + [""] * len(names)
-    return lay_out(pictures, looks, len(names), captions, ["mean", f"spread, 0 to {spread.max():.3g}"])
+    n, largest = len(names), float(std.max())
+    scales = [ColorScale("gray_r", *ld.pixel_range_)] * n + [ColorScale("Reds", 0.0, largest)] * n
+    captions = [f'"{name}"' for name in names] + [""] * n
+    labels = ["mean", f"std, 0 to {largest:.3g}"]
+    return draw_grid(check_pictures(np.concatenate([mean, std])), scales, n, captions, labels)
 
 
 def singular_values(
     ld: LinearDiffusion,
     prompt: str,
-    samplers: Sequence[str] = ("exact",),
+    samplers: Sequence[Any] = ("exact",),
     *,
     num_steps: int | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw the singular values of the maps from noise to latent, one line a sampler.
+    """Draw the singular values of the samplers' maps from noise to latent, one line per sampler.
 
-    The noise has standard deviation 1 in all directions, so a singular value is the standard deviation of
-    what is drawn in one of them: a sampler whose line runs below the exact one draws images that are too
-    alike. Of a stochastic sampler it is the map from all its noise, that of the start and that of each step.
+    The noise has standard deviation 1 in every direction, so a singular value is the standard deviation of
+    the generated latents in one direction. A sampler whose line is below that of the exact sampler generates
+    images with too little variety. The map of a stochastic sampler takes the noise of the start and of every
+    step.
 
     Parameters
     ----------
     ld : LinearDiffusion
-        A fitted model.
+        Fitted model.
     prompt : str
-        Of a model with styles, one style's name, as ``"7~0"``.
-    samplers : sequence of str, default=("exact",)
-        As in :class:`LinearDiffusion`.
+        Prompt whose maps are drawn. If the model has styles, the prompt must name one style, as ``"7~0"``.
+    samplers : sequence of str or sampler, default=("exact",)
+        Samplers to compare, by name or as objects that :class:`LinearDiffusion` accepts.
     num_steps : int, default=None
-        Of all the samplers; None for the model's. The label of a line tells it.
+        Number of steps of each sampler; None takes the model's.
     ax : matplotlib.axes.Axes, default=None
-        Where to draw; None for a figure of its own.
+        Axes to draw into; None creates a figure.
 
     Returns
     -------
     matplotlib.figure.Figure
+        Figure of the axes, with a legend that gives sampler and number of steps.
 
     Raises
     ------
     ValueError
-        If the model does not know the prompt, or a sampler, or the prompt is a mixture of styles.
+        If the model does not know the prompt or a sampler, or the prompt is a mixture of styles.
     TypeError
         If `samplers` is a single string.
 
@@ -164,65 +165,59 @@ def singular_values(
     """
     if isinstance(samplers, str):
         raise TypeError(f"samplers is the string {samplers!r}; expected a list, as [{samplers!r}]")
-    steps = ld.num_steps if num_steps is None else num_steps
-    lines = {
-        sampler if sampler in ("exact", "one_step") else f"{sampler}, {steps} steps": _spreads(
-            ld, prompt, sampler, steps
-        )
-        for sampler in samplers
-    }
+    steps = ld.fitted_.parameters.num_steps if num_steps is None else num_steps
+    every = [get_sampler(one, num_steps if isinstance(one, Sampler) else steps) for one in samplers]
+    lines = [(str(sampler), _singular_values(ld, prompt, sampler)) for sampler in every]
     if ax is None:
         from matplotlib.figure import Figure
 
         ax = Figure(figsize=(6, 3.6), layout="constrained").add_subplot()
-    for label, values in lines.items():
+    for label, values in lines:
         ax.plot(np.arange(1, len(values) + 1), values, label=label)
-    ax.set_yscale("log")
-    ax.set_xlabel("direction")
-    ax.set_ylabel("singular value")
-    ax.set_title(f'From noise to "{prompt}"')
-    ax.title.set_parse_math(False)
+    ax.set(xlabel="direction", ylabel="singular value", yscale="log")
+    ax.set_title(f'From noise to "{prompt}"', parse_math=False)
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False)
-    return ax.figure.figure  # the second for axes of a subfigure
+    return ax.figure.figure  # the second .figure leaves a subfigure
 
 
-def _spreads(ld: LinearDiffusion, prompt: str, sampler: str, num_steps: int) -> Array:
-    """The singular values of the map, falling; NaN where it is flat and they are rounding errors."""
-    law = ld.law(prompt, sampler=sampler, num_steps=num_steps)
+def _singular_values(ld: LinearDiffusion, prompt: str, sampler: Sampler) -> NDArray[np.float64]:
+    """Return the singular values in falling order, NaN where they are zero up to rounding."""
+    law = ld.law(prompt, sampler=sampler)
     if isinstance(law, Mixture):
-        raise ValueError(f"{prompt!r} is a mixture of styles, each with its map; name one, as in '7~0'")
+        raise ValueError(f"{prompt!r} is a mixture of styles, each with its own map; name one, as '7~0'")
     variance = np.linalg.eigvalsh(law.covariance)[::-1]
-    flat = variance <= len(variance) * np.finfo(float).eps * variance[0]
-    return np.sqrt(np.where(flat, np.nan, variance))
+    zero = variance <= len(variance) * np.finfo(float).eps * variance[0]
+    return np.sqrt(np.where(zero, np.nan, variance))
 
 
 def styles(ld: LinearDiffusion, prompt: str, *, columns: int | None = None) -> Figure:
-    """Draw a map of a prompt's style book: the mean of each style, like styles beside each other.
+    """Draw the mean of each of a prompt's styles, with similar styles side by side.
 
-    The styles' latents are projected onto the two directions in which they differ most, and each style is
-    put into the cell of the sheet that is nearest, so that the sum of the squared distances is the least
-    there is. Each stands under the name that ``predict`` knows it by, and its share of the images.
+    The styles' mean latents are projected onto their two principal components. Each style is then assigned to
+    one cell of the grid such that the sum of squared distances between projections and cells is minimal.
 
     Parameters
     ----------
     ld : LinearDiffusion
-        A model fitted with ``n_styles``.
+        Model fitted with ``n_styles``.
     prompt : str
-        Whose styles.
+        Prompt whose styles are drawn.
     columns : int, default=None
-        Styles a row; None for the square root of their number, rounded up.
+        Number of styles per row; None takes the square root of the number of styles, rounded up.
 
     Returns
     -------
     matplotlib.figure.Figure
+        Figure with one axes per style; its title is the style's name for ``predict`` and the style's share of
+        the prompt's images.
 
     Raises
     ------
     AttributeError
         If the model has no styles.
     ValueError
-        If it does not know the prompt, or `columns` is below 1.
+        If the model does not know the prompt, or `columns` is below 1.
 
     Examples
     --------
@@ -233,36 +228,27 @@ def styles(ld: LinearDiffusion, prompt: str, *, columns: int | None = None) -> F
     >>> sorted(axes.get_title().split()[0] for axes in figure.axes)
     ['7~0', '7~1', '7~2', '7~3', '7~4', '7~5']
     """
-    book = ld.styles_
-    if prompt not in book:
-        raise ValueError(f"unknown prompt {prompt!r}; the model has styles of {', '.join(book)}")
-    count, mean = book[prompt]
-    n = len(count)
-    columns = int(np.ceil(np.sqrt(n))) if columns is None else columns
+    all_styles = ld.styles_
+    if prompt not in all_styles:
+        raise ValueError(f"unknown prompt {prompt!r}; the model has styles of {', '.join(all_styles)}")
+    count, mean = all_styles[prompt]
+    columns = int(np.ceil(np.sqrt(len(count)))) if columns is None else columns
     if columns < 1:
         raise ValueError(f"columns={columns}; expected at least 1, or None to have it chosen")
-    order = _neighbours(ld.encode(mean), columns)
+    order = _order_by_similarity(ld.encode(mean), columns)
     low, high = ld.pixel_range_
-    return grid(
-        mean[order],
-        captions=[f"{prompt}~{i}  {count[i] / count.sum():.0%}" for i in order],
-        columns=columns,
-        vmin=low,
-        vmax=high,
-    )
+    captions = [f"{prompt}~{i}  {count[i] / count.sum():.0%}" for i in order]
+    return grid(mean[order], captions=captions, columns=columns, vmin=low, vmax=high)
 
 
-def _neighbours(latents: Array, columns: int) -> list[int]:
-    """The order, row by row, that puts latents (n, d) beside those like them."""
+def _order_by_similarity(latents: NDArray[np.float64], columns: int) -> NDArray[np.intp]:
+    """Return the order in which rows of `columns` latents each have similar latents (n, d) side by side."""
     n = len(latents)
-    row, column = np.divmod(np.arange(n), columns)
     if n < 3:
-        return list(range(n))
-    centred = latents - latents.mean(axis=0)
-    u, s, _ = np.linalg.svd(centred, full_matrices=False)
-    # Ranks, not coordinates: a sheet is evenly filled, and one odd style must not crowd out the others.
-    across, down = (rankdata(score) / n for score in (u * s).T[:2])
-    cells = (column + 0.5) / columns, (row + 0.5) / (row[-1] + 1)
-    cost = (across[:, None] - cells[0]) ** 2 + (down[:, None] - cells[1]) ** 2
-    style, cell = linear_sum_assignment(cost)
-    return [int(i) for i in style[np.argsort(cell)]]
+        return np.arange(n)
+    row, column = np.divmod(np.arange(n), columns)
+    cells = np.stack([(column + 0.5) / columns, (row + 0.5) / (row[-1] + 1)], axis=1)
+    scores = PCA(min(2, latents.shape[1])).fit_transform(latents)[:, [0, -1]]
+    # Ranks, because the cells are evenly spaced and a single outlier would push all other styles together.
+    style, cell = linear_sum_assignment(cdist(rankdata(scores, axis=0) / n, cells, "sqeuclidean"))
+    return np.asarray(style[np.argsort(cell)])

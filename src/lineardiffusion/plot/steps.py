@@ -1,12 +1,11 @@
-"""From noise to image, step by step: on one sheet, or as a moving picture.
+"""Draw the steps of the denoising, in a grid or as an animation.
 
-The frames of the moving picture are the images themselves, enlarged by a whole number and set in rows, 8
-bits a pixel::
+A frame of the animation shows the images after one step in rows, each pixel as zoom x zoom pixels of 8 bits:
 
-    frame = rint(255 (pixels - low) / (high - low)),      clipped to the data's range [low, high]
+    frame = rint(255 (pixels - low) / (high - low)),      clipped to the range of the data [low, high]
 
-Grey ones are turned to black ink on white paper, as in the grid. Pillow writes them, so neither a display
-nor a film encoder is needed.
+Frames of grey images are inverted, so that large values are black on white as in `grid`. Pillow writes the
+file, so no display and no video encoder is needed.
 """
 
 from __future__ import annotations
@@ -18,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
-from lineardiffusion.plot.sheet import Pictures, check_pictures, grid
+from lineardiffusion.plot._layout import check_pictures
+from lineardiffusion.plot.images import grid
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
     from lineardiffusion.estimator import LinearDiffusion
 
-FRAME_MS, LAST_MS = 80, 2000  # how long a frame stays: GIF counts in tens of milliseconds
+__all__ = ["animate", "denoising"]
+
+_FRAME_MS, _LAST_MS = 80, 2000  # duration of a frame and of the last frame; GIF counts in tens of ms
 _FORMATS = {".gif": "GIF", ".png": "PNG", ".apng": "PNG"}
 
 
@@ -41,29 +43,29 @@ def denoising(
     num_steps: int = 9,
     **settings: Any,
 ) -> Figure:
-    """Draw how noise becomes an image, step by step: a row for each prompt.
+    """Draw every step of the denoising, from noise to image, in one row per prompt.
 
     Parameters
     ----------
     ld : LinearDiffusion
-        A fitted model.
+        Fitted model.
     prompts : list of str
-        What to draw; ``["7"]`` for one prompt.
+        Prompts to draw; ``["7"]`` for one prompt.
     seed : int, list of int or None, default=None
-        As in :meth:`LinearDiffusion.predict`.
+        Seed of the noise, or one seed per prompt; see :meth:`LinearDiffusion.predict`.
     num_steps : int, default=9
-        Steps of the sampler; there is one picture more, the noise.
+        Number of steps of the sampler; the noise is drawn as one more picture.
     **settings
-        Others of :meth:`LinearDiffusion.staged_predict`: ``sampler``, ``guidance_scale``, ``start``, ...
+        Further parameters of :meth:`LinearDiffusion.staged_predict`, as ``sampler`` or ``guidance_scale``.
 
     Returns
     -------
     matplotlib.figure.Figure
-        In the units of the training images, clipped to their range.
+        Figure with one axes per prompt and step, in the range of the training images.
 
     See Also
     --------
-    animate : The same as a moving picture.
+    animate : Write the same steps as an animation.
 
     Examples
     --------
@@ -75,7 +77,7 @@ def denoising(
     (20, 'step 9')
     """
     steps = np.stack(list(ld.staged_predict(prompts, seed, num_steps=num_steps, **settings)), axis=1)
-    n, columns = steps.shape[:2]  # with `strength`, fewer steps than num_steps are taken
+    n, columns = steps.shape[:2]  # `strength` makes columns smaller than num_steps + 1
     captions = ["noise", *(f"step {i}" for i in range(1, columns))] + [""] * ((n - 1) * columns)
     low, high = ld.pixel_range_
     return grid(
@@ -99,41 +101,42 @@ def animate(
     zoom: int = 2,
     **settings: Any,
 ) -> Path:
-    """Write the denoising of some prompts as a moving picture.
+    """Write the steps of the denoising as an animated GIF or PNG.
 
     Parameters
     ----------
     ld : LinearDiffusion
-        A fitted model of images (h, w), (h, w, 1) or (h, w, 3).
+        Fitted model of images (h, w), (h, w, 1) or (h, w, 3).
     prompts : list of str or dict
-        What to draw, one image each.
+        Prompts to draw, one image each.
     path : str or path-like
-        Where to write to: GIF if it ends in ``.gif`` (256 colours), APNG if in ``.png`` or ``.apng``.
+        File to write: a GIF (256 colours) if the name ends in ``.gif``, an animated PNG if it ends in
+        ``.png`` or ``.apng``.
     seed : int, list of int or None, default=None
-        As in :meth:`LinearDiffusion.predict`.
+        Seed of the noise, or one seed per prompt; see :meth:`LinearDiffusion.predict`.
     num_steps : int, default=30
-        Steps of the sampler; there is one frame more, the noise, and the last one stays for two seconds.
+        Number of steps of the sampler; the noise is one more frame. The last frame lasts two seconds.
     columns : int, default=None
-        Images a row; None for the square root of their number, rounded up.
+        Number of images per row; None takes the square root of the number of prompts, rounded up.
     zoom : int, default=2
-        Pixels of the film along each side of a pixel of the images.
+        Side of an image pixel in pixels of the animation.
     **settings
-        Others of :meth:`LinearDiffusion.staged_predict`: ``sampler``, ``guidance_scale``, ``start``, ...
+        Further parameters of :meth:`LinearDiffusion.staged_predict`, as ``sampler`` or ``guidance_scale``.
 
     Returns
     -------
     pathlib.Path
-        That of the file; a notebook shows it by ``IPython.display.Image(path)``.
+        Path of the file; ``IPython.display.Image(path)`` displays the animation in a notebook.
 
     Raises
     ------
     ValueError
-        If the ending is none of the three, `columns` or `zoom` is below 1, or the model does not know a
-        prompt.
+        If the ending of `path` is none of the three, `columns` or `zoom` is below 1, or the model does not
+        know a prompt.
 
     See Also
     --------
-    denoising : The same on one sheet.
+    denoising : Draw the same steps in a grid.
 
     Examples
     --------
@@ -156,34 +159,33 @@ def animate(
         if value < 1:
             raise ValueError(f"{name}={value}; expected at least 1")
     frames = [
-        Image.fromarray(_tile(_ink(check_pictures(images), ld.pixel_range_), columns, zoom))
+        Image.fromarray(_tile(_to_bytes(check_pictures(images), ld.pixel_range_), columns, zoom))
         for images in ld.staged_predict(prompts, seed, num_steps=num_steps, **settings)
     ]
-    stays = [FRAME_MS] * (len(frames) - 1) + [LAST_MS]
     frames[0].save(
         path,
         format=_FORMATS[path.suffix.lower()],
         save_all=True,
         append_images=frames[1:],
-        duration=stays,
-        loop=0,  # for ever
+        duration=[_FRAME_MS] * (len(frames) - 1) + [_LAST_MS],
+        loop=0,  # without end
     )
     return path
 
 
-def _ink(pictures: Pictures, pixel_range: tuple[float, float]) -> npt.NDArray[np.uint8]:
-    """Pictures (n, h, w) or (n, h, w, 3) of 8 bits, grey ones as ink on paper."""
+def _to_bytes(pictures: NDArray[np.float64], pixel_range: tuple[float, float]) -> NDArray[np.uint8]:
+    """Convert pictures (n, h, w) or (n, h, w, 3) to 8 bits, and invert grey pictures."""
     low, high = pixel_range
     levels = np.clip(np.rint((pictures - low) * (255 / (high - low or 1.0))), 0, 255)
     return (255 - levels if pictures.ndim == 3 else levels).astype(np.uint8)
 
 
-def _tile(pictures: npt.NDArray[np.uint8], columns: int, zoom: int) -> npt.NDArray[np.uint8]:
-    """One picture of all, in rows, each pixel enlarged `zoom` times; what is left over is white."""
+def _tile(pictures: NDArray[np.uint8], columns: int, zoom: int) -> NDArray[np.uint8]:
+    """Return one picture of all pictures in rows, with each pixel enlarged; empty cells are white."""
     n, h, w, *channels = pictures.shape
     columns = min(columns, n)
     rows = -(-n // columns)
     blank = np.full((rows * columns - n, h, w, *channels), 255, np.uint8)
     cells = np.concatenate([pictures, blank]).reshape(rows, columns, h, w, *channels)
-    sheet = cells.swapaxes(1, 2).reshape(rows * h, columns * w, *channels)
-    return sheet.repeat(zoom, axis=0).repeat(zoom, axis=1)
+    tiled = cells.swapaxes(1, 2).reshape(rows * h, columns * w, *channels)
+    return tiled.repeat(zoom, axis=0).repeat(zoom, axis=1)

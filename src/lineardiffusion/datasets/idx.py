@@ -1,8 +1,8 @@
-"""IDX, the format in which MNIST came. It is as plain as a format can be; all numbers big-endian::
+"""Read IDX files, the format of MNIST. All numbers are big-endian.
 
-0 0 code r   two zero bytes, the type of the entries (0x08: uint8, ..., 0x0E: float64), the rank
-d_1 ... d_r  r unsigned integers of 4 bytes each: the shape
-entries      d_1 x ... x d_r of them, the last index runs fastest; then the file ends
+0 0 code r   two zero bytes, the type of the entries (0x08: uint8, ..., 0x0E: float64), the rank r
+d_1 ... d_r  the shape, r unsigned integers of 4 bytes each
+entries      d_1 x ... x d_r numbers, the last index running fastest; then the file ends
 """
 
 from __future__ import annotations
@@ -15,31 +15,34 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
+
+__all__ = ["read_idx"]
 
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
-    """Read an IDX file, the format of MNIST, whether gzip-compressed or not.
+def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Read an IDX file, gzip-compressed or not.
 
-    The header is read first, then no more than it announces: neither a false header nor a small
-    archive of very many zeros can fill the memory.
+    No more is read than the header announces, and no more is allocated than the file holds, so that neither
+    a false header nor a small archive of very many zeros can fill the memory.
 
     Parameters
     ----------
     path : path
-        The file. Its first bytes, not its name, tell whether it is compressed.
+        Path of the file. Its first bytes, not its name, decide whether it is decompressed.
 
     Returns
     -------
     ndarray
-        The shape is the header's; uint8, int8, int16, int32, float32 or float64, native byte order.
+        Entries in the shape of the header and in native byte order; the dtype is uint8, int8, int16, int32,
+        float32 or float64.
 
     Raises
     ------
     ValueError
-        If the file is foreign, truncated or damaged, or goes on after what its header announces.
+        If the file is not an IDX file, is truncated or damaged, or is longer than its header announces.
     OSError
         If the file cannot be opened or read.
 
@@ -62,34 +65,34 @@ def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
             return _parse_idx(cast(BinaryIO, gzip.GzipFile(fileobj=file)) if compressed else file)
         except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(
-                f"cannot read '{path}' as an IDX file: {error}. Replace it by a fresh copy."
+                f"cannot read '{path}' as an IDX file: {error}. Replace the file by a fresh copy."
             ) from error
 
 
-def _parse_idx(stream: BinaryIO) -> npt.NDArray[Any]:
+def _parse_idx(stream: BinaryIO) -> NDArray[Any]:
     start = stream.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _IDX_DTYPES:
         codes = ", ".join(f"{code:02x}" for code in _IDX_DTYPES)
         raise ValueError(
-            f"it begins with the bytes '{start.hex(' ')}'; expected '00 00', one of {codes}, and "
+            f"the file begins with the bytes '{start.hex(' ')}'; expected '00 00', one of {codes}, and "
             "the number of dimensions"
         )
     dtype, rank = np.dtype(_IDX_DTYPES[start[2]]), start[3]
     sizes = stream.read(4 * rank)
     if len(sizes) < 4 * rank:
-        raise ValueError(f"it ends within the header, which announces {rank} dimensions")
+        raise ValueError(f"the file ends within the header, which announces {rank} dimensions")
     shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
     announced = math.prod(shape) * dtype.itemsize
 
-    # In chunks, because read(announced) would allocate what a false header announces. One byte
-    # more shows whether the file ends, and makes gzip compare its checksum.
+    # Chunks, because read(announced) would allocate what a false header announces. Asking for one byte more
+    # than announced shows whether the file ends there, and makes gzip verify its checksum.
     entries = bytearray()
     while chunk := stream.read(min(2**20, announced + 1 - len(entries))):
         entries += chunk
     if len(entries) != announced:
         found = "more" if len(entries) > announced else f"only {len(entries):,}"
         raise ValueError(
-            f"its header announces {announced:,} bytes of {dtype.name}, shape {shape}, but {found} follow"
+            f"the header announces {announced:,} bytes of {dtype.name}, shape {shape}, but {found} follow"
         )
     native = np.frombuffer(entries, dtype).astype(dtype.newbyteorder("="), copy=False)
-    return native.reshape(shape)  # NumPy's own ValueError if the rank is above 64
+    return native.reshape(shape)  # NumPy raises ValueError for more than 64 dimensions
