@@ -1,8 +1,9 @@
 """Train the models that ship with the package: ``python scripts/pretrain.py``. Needs MNIST.
 
-The 60,000 training digits, in as many styles as components leave room for below 3 MB. The fit takes two
-passes (a small ``max_memory``), so that what is kept is of latents, and it is stored in half precision.
-``--judge`` reads 10,000 of its digits by the judge (benchmarks/judge.py), for each of three seeds.
+The data are the 60,000 training digits. Components and styles are as many as fit into 3 MB. A small
+``max_memory`` makes ``fit`` go over the images twice, so the statistics are those of latents; they are stored
+in half precision. ``--judge`` classifies 10,000 drawn digits with the judge (benchmarks/judge.py), for each of
+three seeds.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ COMPONENTS, STYLES, MAX_MEMORY = 132, 12, 2e7
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--judge", action="store_true", help="read 10,000 drawn digits by the judge")
+    parser.add_argument("--judge", action="store_true", help="classify 10,000 drawn digits with the judge")
     arguments = parser.parse_args()
     ld = LinearDiffusion(COMPONENTS, n_styles=STYLES, contrast="affine", max_memory=MAX_MEMORY)
     ld.fit(*load_mnist("train"))
