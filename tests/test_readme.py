@@ -9,10 +9,11 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from lineardiffusion import LinearDiffusion, datasets
+from lineardiffusion import LinearDiffusion, datasets, samplers
 from lineardiffusion.cli import main, source
 
 README = Path(__file__).parent.parent / "README.md"
+HOME = "https://(?:raw.githubusercontent|github).com/linear-diffusion/linear-diffusion/(?:blob/)?main/"
 
 
 @pytest.fixture
@@ -29,14 +30,24 @@ def blocks(language):
 
 
 @pytest.mark.filterwarnings("ignore:.*styles")
-def test_python(small_mnist):
+def test_python(small_mnist, capsys):
     names = {}
-    assert len(blocks("python")) >= 6
+    assert len(blocks("python")) == 6
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), names)
     assert names["digits"].shape == (2, 28, 28)
     assert names["stream"].statistics_.moments.weight.sum() == 1797
     assert names["both"].statistics_.moments.weight.sum() == 2 * 1797
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["5", "10", "20", "40"]
+
+
+@pytest.mark.mnist
+def test_distances_shown(mnist):
+    ld = LinearDiffusion(40).fit(*mnist)
+    exact = ld.law("7")
+    steps = (5, 10, 20, 40)
+    found = [f"{n} {round(ld.law('7', sampler=samplers.ddim(n)).wasserstein(exact), 3)}" for n in steps]
+    assert "\n".join(found) + "\n" in blocks("text")
 
 
 @pytest.mark.filterwarnings("ignore:.*styles")
@@ -48,20 +59,15 @@ def test_shell(small_mnist, tmp_path, monkeypatch):
         result = CliRunner().invoke(main, shlex.split(line, comments=True)[1:])
         assert result.exit_code == 0, result.output
         if "classify" in line:
-            assert result.stdout.startswith("seven.png\t7\t")
+            assert result.stdout in blocks("text")
     assert Image.open("grid.png").size == (4 * (5 * 30 - 2), 4 * (2 * 30 - 2))
     assert LinearDiffusion.from_pretrained("model").n_styles == 20
 
 
 def test_every_picture_and_page_is_there():
-    found = re.findall(r"\]\(((?!http)[^)]+)\)", README.read_text())
-    assert len(found) > 15
-    for path in found:
-        assert (README.parent / path).is_file(), path
-
-
-def test_every_figure_s_command_is_there():
-    found = re.findall(r"`((?:benchmarks|scripts|examples)/\w+\.py)", README.read_text())
-    assert len(found) > 8
+    links = re.findall(r"\]\(([^)]+)\)", README.read_text())
+    assert all(link.startswith("https://") for link in links)  # so that a package index shows them
+    found = [match[1] for link in links if (match := re.fullmatch(HOME + r"(.+)", link))]
+    assert len(found) > 12
     for path in found:
         assert (README.parent / path).is_file(), path

@@ -947,47 +947,25 @@ class LinearDiffusion(BaseEstimator):
                 model.feature_names_in_ = np.array(embedding["names"], dtype=object)
         return model._adopt(Learned(statistics, parameters))
 
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        private: bool = False,
-        token: str | None = None,
-        commit_message: str = "Upload a lineardiffusion model",
-        license: str = "mit",
-        precision: str = "full",
-    ) -> str:
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Upload the model and its card to the Hugging Face Hub (``pip install "linear-diffusion[hub]"``).
 
         Parameters
         ----------
         repo_id : str
             ``"owner/name"`` of the repository, which is made if need be.
-        private : bool, default=False
-            Whether a repository that is made is private.
-        token : str, default=None
-            Access token; None for the one of ``hf auth login``.
-        commit_message : str, default="Upload a lineardiffusion model"
-            Message of the commit.
-        license : str, default="mit"
-            Name, on the Hub, of the license of the model.
-        precision : {"full", "half"}, default="full"
-            As in :meth:`save_pretrained`.
+        **options
+            ``private=False``: whether a repository that is made is private. ``token=None``: access token, by
+            default that of ``hf auth login``. ``commit_message="Upload a lineardiffusion model"``.
+            ``license="mit"``: name, on the Hub, of the model's license. ``precision="full"``: as in
+            :meth:`save_pretrained`.
 
         Returns
         -------
         str
             Address of the commit.
         """
-        return hub.push(
-            self,
-            repo_id,
-            private=private,
-            token=token,
-            commit_message=commit_message,
-            license=license,
-            precision=precision,
-        )
+        return hub.push(self, repo_id, **options)
 
     # ------------------------------------------------------------------ attributes
 

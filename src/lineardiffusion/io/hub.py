@@ -43,11 +43,11 @@ def push(
     model: Any,
     repo_id: str,
     *,
-    private: bool,
-    token: str | None,
-    commit_message: str,
-    license: str,
-    precision: str,
+    private: bool = False,
+    token: str | None = None,
+    commit_message: str = "Upload a lineardiffusion model",
+    license: str = "mit",
+    precision: str = "full",
 ) -> str:
     """Upload a fitted model and its card in one commit; return the address of the commit."""
     if not is_repository(repo_id):
