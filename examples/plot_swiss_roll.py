@@ -1,7 +1,7 @@
 """Fit points of the plane, a swiss roll, in place of images.
 
-An image may have any shape, so points of shape (n, 2) need no other model. One Gaussian has the mean and the
-covariance of the roll and nothing else of it; 40 styles follow its curve. ``python examples/plot_swiss_roll.py`` draws
+An image may have any shape, so points of shape (n, 2) need no other model. One Gaussian keeps the mean and the
+covariance of the roll only; 40 styles follow its curve. ``python examples/plot_swiss_roll.py`` draws
 docs/swiss_roll.png and prints the mean log-likelihood of new points.
 """
 
