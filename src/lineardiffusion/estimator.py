@@ -37,7 +37,6 @@ from lineardiffusion.io.locate import locate
 from lineardiffusion.parameters import Parameters, check_integer
 from lineardiffusion.statistics.batch import Batch
 from lineardiffusion.statistics.dataset import Statistics
-from lineardiffusion.statistics.joint import JointMoments
 from lineardiffusion.statistics.moments import Moments
 from lineardiffusion.training import Learned
 
@@ -355,22 +354,10 @@ class LinearDiffusion(BaseEstimator):
         20
         """
         check_is_fitted(self)
-        statistics, solved = self._learned.statistics, self._learned.parameters
         before = self.get_params(deep=False)
         try:
             self.set_params(**params)
-            parameters = self._parameters()
-            styled = statistics.styles is not None and parameters.n_styles > 1
-            for name in ("n_components", "scale", "image_encoder"):
-                changed = getattr(parameters, name) is not getattr(solved, name) and getattr(
-                    parameters, name
-                ) != getattr(solved, name)
-                if changed and (statistics.encoder is not None or styled or name == "image_encoder"):
-                    raise ValueError(f"{name} is fixed by the moments, which are of latents; fit again")
-            joint = isinstance(statistics.moments, JointMoments) and bool(statistics.prompts)
-            if joint and parameters.text_encoder != solved.text_encoder:
-                raise ValueError("text_encoder is fixed by the moments, which are joint; fit again")
-            learned = training.refit(statistics, parameters)
+            learned = training.refit(self._learned, self._parameters())
         except BaseException:
             self.set_params(**before)
             raise

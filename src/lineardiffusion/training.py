@@ -35,6 +35,7 @@ from lineardiffusion.statistics.joint import JointMoments
 from lineardiffusion.statistics.moments import Moments
 from lineardiffusion.statistics.styles import StyleStatistics
 
+SOLVED_BY = ("n_components", "scale", "image_encoder", "text_encoder", "n_styles", "contrast")
 T = TypeVar("T")
 
 
@@ -100,20 +101,33 @@ def update(before: Statistics | None, batch: Batch, parameters: Parameters) -> L
     return Learned(statistics, parameters)
 
 
-def refit(statistics: Statistics, parameters: Parameters) -> Learned:
-    """Solve statistics with other parameters.
+def refit(before: Learned, parameters: Parameters) -> Learned:
+    """Solve a model's statistics with other parameters; those that only draw leave it solved.
 
     Raises
     ------
     ValueError
         If the statistics do not determine the model of these parameters.
     """
-    styles = statistics.styles
+    statistics, solved = before.statistics, before.parameters
+    old, new = solved.raw(), parameters.raw()
+    changed = {name for name in SOLVED_BY if new[name] is not old[name] and new[name] != old[name]}
+    styles, encoder = statistics.styles, statistics.encoder
+    fixed = {"image_encoder"}
+    if encoder is not None or (styles is not None and parameters.n_styles > 1):
+        fixed |= {"n_components", "scale"}
+    if wrong := sorted(changed & fixed):
+        raise ValueError(f"{wrong[0]} is fixed by the moments, which are of latents; fit again")
+    if "text_encoder" in changed and isinstance(statistics.moments, JointMoments) and statistics.prompts:
+        raise ValueError("text_encoder is fixed by the moments, which are joint; fit again")
     if parameters.n_styles == 1:
         statistics = statistics.without_styles()
     elif styles is None or styles.clusters.requested != parameters.n_styles:
         raise ValueError("n_styles: other styles need the images: fit again, or use partial_fit_styles")
     learned = Learned(statistics, parameters)
+    if not changed:
+        fitted = replace(before.fitted, parameters=parameters, cache=Cache(parameters.cache_memory))
+        learned._once("_fitted", lambda: fitted)
     _ = learned.fitted
     return learned
 
