@@ -43,7 +43,7 @@ class _BlasLimit:
             if not self.users:
                 self.before = [(blas, blas.num_threads) for blas in _blas().lib_controllers]
                 for blas, _ in self.before:
-                    blas.set_num_threads(1)
+                    _set_threads(blas, 1)
             self.users += 1
             return max((threads for _, threads in self.before), default=1)
 
@@ -64,7 +64,18 @@ class _BlasLimit:
     def _lift(self) -> None:
         for blas, threads in self.before:
             if blas.num_threads == 1:
-                blas.set_num_threads(threads)
+                _set_threads(blas, threads)
+
+
+def _set_threads(blas: Any, threads: int) -> None:
+    """Set the number of threads of a BLAS library from any thread.
+
+    Since threadpoolctl 3.8 only one thread can set the number of OpenBLAS, until its control is cleared.
+    """
+    clear = getattr(blas, "clear_controlling_thread", lambda force: None)
+    clear(force=True)
+    blas.set_num_threads(threads)
+    clear(force=True)
 
 
 _limit = _BlasLimit()

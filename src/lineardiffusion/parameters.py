@@ -46,11 +46,11 @@ class Parameters:
             check_integer(getattr(self, name), name)
         check_scalar(self.max_memory, "max_memory", numbers.Real, min_val=0, include_boundaries="neither")
         check_scalar(self.cache_memory, "cache_memory", numbers.Real, min_val=0)
-        if self.image_encoder is not None and not (
-            hasattr(self.image_encoder, "encode") and hasattr(self.image_encoder, "decode")
-        ):
+        encoder = self.image_encoder
+        has_both = hasattr(encoder, "encode") and hasattr(encoder, "decode")
+        if encoder is not None and (isinstance(encoder, type) or not has_both):
             raise TypeError(
-                f"image_encoder must have encode and decode, got {self.image_encoder!r}; for a basis use "
+                f"image_encoder must be an object with encode and decode, got {encoder!r}; for a basis use "
                 "ImageEncoder.from_basis"
             )
         check_text_encoder(self.text_encoder)

@@ -1,14 +1,14 @@
-"""A model as one file: ``model.safetensors``, with its configuration in the metadata.
+"""A model as one file: ``model.safetensors``, with its configuration as JSON in the metadata.
 
-What is stored is the statistics and the parameters, from which everything else follows; so a loaded model draws
-the same pixels and goes on learning. Nothing is pickled: a file is numbers and names and cannot run code, so
+The file stores the statistics and the parameters. Everything else follows from them, so a loaded model draws the
+same pixels and continues to learn. Nothing is pickled: a file is numbers and names and cannot run code, so
 functions and transformers cannot be stored.
 
-With p prompts, n pixels (or latents, where the moments are of latents), d latents, g styles, embeddings of k
-entries and N = (k + 1) (n + 1), the arrays are
+With p prompts, n pixels (or latents, where the moments are of latents), D pixels, d latents, g styles, embeddings
+of k entries and N = (k + 1) (n + 1), the arrays are
 
-    moments.weight (p,), moments.mean (p, n), moments.scatter (p, n (n + 1) / 2)        of strings
-    moments.matrix (N (N + 1) / 2,), moments.origin (n,)                                joint
+    moments.weight (p,), moments.mean (p, n), moments.scatter (p, n (n + 1) / 2)        for strings
+    moments.matrix (N (N + 1) / 2,), moments.origin (n,)                                joint with embeddings
     encoder.mean (D,), .components (d, D), .variance (d,), .pixel_scale (D,)            with latents
     styles.centres, .mean (g, d), .prompt, .weight, .squares (g,), .scatter (g, d (d + 1) / 2)
     histogram.values, .weight (v,)
@@ -30,7 +30,6 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +38,13 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from lineardiffusion.diffusion.samplers import SAMPLERS, Sampler
-from lineardiffusion.diffusion.schedules import SCHEDULES, Schedule
+from lineardiffusion.diffusion.samplers import SAMPLERS
+from lineardiffusion.diffusion.schedules import SCHEDULES
 from lineardiffusion.encoders.clusters import StyleClusters
-from lineardiffusion.encoders.image import Encoder, ImageEncoder
+from lineardiffusion.encoders.image import ImageEncoder
+from lineardiffusion.encoders.text import vocabulary
 from lineardiffusion.io.compact import compress, expand, pack, triangle, unpack
-from lineardiffusion.parameters import Parameters
+from lineardiffusion.parameters import CONTRASTS, Parameters
 from lineardiffusion.statistics.dataset import Statistics
 from lineardiffusion.statistics.histogram import Histogram
 from lineardiffusion.statistics.joint import JointMoments
@@ -55,17 +55,128 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 KEY = "lineardiffusion"  # of the metadata; a single one, for safetensors writes several in random order
 FORMAT = 2
 PRECISIONS = ("full", "half")
-PIXELS = (
-    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-    "float16", "float32", "float64", "float128",
-)  # fmt: skip
-STEPS_MAX = 10**7  # of a stored sampler: its times are an array
-SIZE_MAX = 2**40  # of anything that is counted
-LOSSLESS = ("matrix", "origin", "weight", "mean", "squares", "values")  # stored whole at any precision
-SCHEDULE_CLASSES = {one.__name__: one for one in SCHEDULES.values()}
 
 Arrays = dict[str, NDArray[Any]]
 Json = dict[str, Any]
+
+# ---------------------------------------------------------------------- the configuration
+
+COUNT, STEPS = range(1, 2**40), range(1, 10**7 + 1)  # fewer steps, for a sampler allocates its times
+CLASSES: dict[str, Mapping[str, type]] = {
+    "schedule": {one.__name__: one for one in SCHEDULES.values()},
+    "sampler": SAMPLERS,
+}
+CLASS_NAMES = {one: name for known in CLASSES.values() for name, one in known.items()}
+
+
+def _objects(known: Mapping[str, type]) -> tuple[Any, ...]:
+    """Return the kinds of a schedule or a sampler: a name, or a class with its settings."""
+    settings = {
+        name: {one.name: STEPS if one.name == "num_steps" else float for one in fields(kind)}  # type: ignore[arg-type]
+        for name, kind in known.items()
+    }
+    return (str, *({"class": {name}, **kinds} for name, kinds in settings.items()))
+
+
+# The kind of every field, see _fits.
+FIELDS: Json = {
+    "model_type": {KEY},
+    "format_version": range(FORMAT, FORMAT + 1),
+    "library_version": str,
+    "precision": {*PRECISIONS},
+    "parameters": {
+        "n_components": COUNT,
+        "scale": bool,
+        "image_encoder": bool,  # whether the encoder of the latents is a parameter
+        "text_encoder": (None, str),
+        "n_styles": COUNT,
+        "contrast": (None, {*CONTRASTS} - {None}),
+        "schedule": _objects(CLASSES["schedule"]),
+        "sampler": _objects(CLASSES["sampler"]),
+        "num_steps": STEPS,
+        "guidance_scale": float,
+        "max_memory": (float, {"inf"}),  # JSON has no infinity
+        "cache_memory": (float, {"inf"}),
+        "random_state": (None, range(2**64)),
+    },
+    "embedding": (None, {"size": COUNT, "names": (None, [str])}),
+    "image_shape": [COUNT],
+    "pixel_range": [float],
+    "pixel_dtype": {
+        "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+        "float16", "float32", "float64", "float128",
+    },
+    "prompts": [str],
+    "latents": bool,  # whether the moments are of latents
+    "encoder": (
+        None,
+        {
+            "residual_variance": float, "pixel_variance": float, "scaling_factor": float,
+            "dtype": {"float32", "float64"},
+        },
+    ),
+    "styles": (None, {"requested": COUNT, "shared": bool}),
+}  # fmt: skip
+
+ADVICE = {
+    "text_encoder": 'fit with text_encoder="words" or "positions", or on your own embeddings',
+    "image_encoder": "fit on its latents: LinearDiffusion().fit(prompts, encoder.encode(images))",
+    "random_state": "refit(random_state=...) with an int of 0 or more, or None",
+} | {
+    name: f"refit({name}=...) with one of {', '.join(known)} before you save, and with your own after you load"
+    for name, known in CLASSES.items()
+}
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Return whether a JSON value is of a kind.
+
+    A kind is None, a type (float: any finite number), a range of whole numbers, a set of strings, a list with the
+    kind of every entry, a dict with the kind of every field, or a tuple of alternatives.
+    """
+    if isinstance(kind, tuple):
+        return any(_fits(value, one) for one in kind)
+    if isinstance(kind, dict):
+        same = type(value) is dict and value.keys() == kind.keys()
+        return same and all(_fits(value[key], one) for key, one in kind.items())
+    if isinstance(kind, list):
+        return type(value) is list and all(_fits(one, kind[0]) for one in value)
+    if isinstance(kind, range | set):
+        return type(value) is (int if isinstance(kind, range) else str) and value in kind
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return value is kind or type(value) is kind
+
+
+def _words(kind: Any) -> str:
+    """Describe a kind in words."""
+    if isinstance(kind, tuple):
+        return ", or ".join(map(_words, kind))
+    if isinstance(kind, dict):
+        return f"an object of {', '.join(kind)}"
+    if isinstance(kind, list):
+        return f"a list, each entry {_words(kind[0])}"
+    if isinstance(kind, range):
+        return f"a whole number from {kind[0]} to {kind[-1]}"
+    if isinstance(kind, set):
+        return " or ".join(map(repr, sorted(kind)))
+    return {None: "null", str: "a string", bool: "true or false", float: "a finite number"}[kind]
+
+
+def _check(config: Any, kinds: Json, name: str) -> None:
+    """Raise an error that names the first field that is missing, unknown or of the wrong kind."""
+    if type(config) is not dict:
+        raise ValueError(f"{name} must be an object, got {config!r:.40}")
+    for key in sorted(kinds.keys() | config.keys()):
+        if key not in config or key not in kinds:
+            raise ValueError(f"{name} {'lacks' if key in kinds else 'has an unknown field'} {key!r:.40}")
+        if isinstance(kinds[key], dict):
+            _check(config[key], kinds[key], key)
+        elif not _fits(config[key], kinds[key]):
+            raise ValueError(f"{key!r} must be {_words(kinds[key])}; got {config[key]!r:.40}")
+
+
+# ---------------------------------------------------------------------- writing and reading
 
 
 def save(
@@ -94,7 +205,7 @@ def save(
     Raises
     ------
     ValueError
-        For a parameter that only a pickle could hold.
+        For a parameter that cannot be stored.
     """
     if precision not in PRECISIONS:
         raise ValueError(f'precision must be "full" or "half", got {precision!r}')
@@ -103,7 +214,7 @@ def save(
         "format_version": FORMAT,
         "library_version": version,
         "precision": precision,
-        "parameters": _describe_parameters(parameters),
+        "parameters": _describe_parameters(parameters, statistics.encoder),
         "embedding": embedding,
         **_describe_statistics(statistics),
     }
@@ -133,33 +244,41 @@ def load(path: Path) -> tuple[Statistics, Parameters, Json | None]:
     ValueError
         If the file was truncated or altered, or is not one of this library; the message names the file.
     """
-    config = read_configuration(path)
-    with _naming(path):
-        arrays = _Arrays(safetensors.numpy.load_file(path))
+    with _opened(path) as (config, file):
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
         statistics = _restore_statistics(config, arrays)
-        parameters = _restore_parameters(_section(config, "parameters"), statistics.encoder)
-        return statistics, parameters, _restore_embedding(config, statistics, parameters)
+        return statistics, _restore_parameters(config["parameters"], statistics), config["embedding"]
 
 
 def read_configuration(path: Path) -> Json:
     """Read the configuration of a model file; errors as for :func:`load`."""
+    with _opened(path) as (config, _):
+        return config
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Json, Any]]:
+    """Yield the configuration and the open file; errors about the content become a ValueError that names it."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; a model is a folder with {WEIGHTS}")
-    with _naming(path):
+    try:
         with safe_open(path, framework="np") as file:
-            text = (file.metadata() or {}).get(KEY)
-        if text is None:
-            raise ValueError("it is not a model of this library: its metadata has no configuration")
-        config = json.loads(text, parse_constant=_refuse_constant)
-        version = _whole(config, "format_version") if isinstance(config, dict) else 0
-        if version > FORMAT:
-            raise ValueError(
-                f"its format is {version}, and this version of the library reads format {FORMAT}; "
-                "pip install --upgrade linear-diffusion"
-            )
-        if version != FORMAT:
-            raise ValueError("its configuration is not that of a model of this library")
-        return config  # type: ignore[no-any-return]
+            config = json.loads((file.metadata() or {}).get(KEY, "null"))
+            version = config.get("format_version") if isinstance(config, dict) else None
+            if isinstance(version, int) and version > FORMAT:
+                raise ValueError(
+                    f"its format is {version}, and this version of the library reads format {FORMAT}; "
+                    "pip install --upgrade linear-diffusion"
+                )
+            if version != FORMAT:
+                raise ValueError("it is not a model of this library: its metadata has no such configuration")
+            _check(config, FIELDS, "the configuration")
+            yield config, file
+    except (
+        ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, SafetensorError, TypeError,
+        ValueError,
+    ) as error:  # fmt: skip
+        raise ValueError(f"cannot load {path}: {str(error) or type(error).__name__}") from error
 
 
 @contextmanager
@@ -178,131 +297,61 @@ def _replacing(path: Path) -> Iterator[Path]:
         new.unlink(missing_ok=True)
 
 
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Turn every error about the content of a file into a ValueError that names it."""
-    try:
-        yield
-    except (
-        ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, SafetensorError, TypeError,
-        ValueError,
-    ) as error:  # fmt: skip
-        raise ValueError(f"cannot load {path}: {str(error) or type(error).__name__}") from error
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a number")
-
-
 # ---------------------------------------------------------------------- parameters
 
 
-def _describe_parameters(parameters: Parameters) -> Json:
-    """Return the constructor's parameters as JSON; a ValueError for one that cannot be described."""
+def _describe_parameters(parameters: Parameters, encoder: Any) -> Json:
+    """Return the constructor's parameters as JSON; a ValueError for one that cannot be stored."""
     raw = parameters.raw()
-    text_encoder, seed, encoder = raw["text_encoder"], raw["random_state"], raw["image_encoder"]
-    if not (text_encoder is None or isinstance(text_encoder, str)):
-        raise ValueError(
-            f"text_encoder={text_encoder!r} cannot be stored without pickle, which would run any code on "
-            'loading; fit with text_encoder="words" or "positions", or on your own embeddings'
-        )
-    if not isinstance(seed, int | np.integer | None):
-        raise ValueError(
-            f"random_state={seed!r} cannot be stored; refit(random_state=...) with an int or None"
-        )
-    if not isinstance(encoder, ImageEncoder | None):
-        raise ValueError(
-            f"image_encoder={encoder!r} cannot be stored without pickle; fit on its latents instead: "
-            "LinearDiffusion().fit(prompts, encoder.encode(images))"
-        )
-    described = {
-        name: value.item() if isinstance(value, np.generic) else value for name, value in raw.items()
-    }
+    for one in (raw["image_encoder"], encoder):
+        if not isinstance(one, ImageEncoder | None):
+            raise _not_storable("image_encoder", one)
+    described = {name: _describe(value) for name, value in raw.items()}
     described["scale"] = bool(raw["scale"])
-    described["image_encoder"] = encoder is not None
-    described["schedule"] = _describe("schedule", raw["schedule"], SCHEDULE_CLASSES, Schedule)
-    described["sampler"] = _describe("sampler", raw["sampler"], SAMPLERS, Sampler)
-    for name in ("max_memory", "cache_memory"):
-        described[name] = "inf" if raw[name] == math.inf else described[name]  # JSON has no infinity
-    if parameters.num_steps > STEPS_MAX or parameters.trajectory.sampler.num_steps > STEPS_MAX:
-        raise ValueError(f"num_steps must be {STEPS_MAX} at most to be stored")
+    described["image_encoder"] = raw["image_encoder"] is not None and encoder is not None
+    for name, kind in FIELDS["parameters"].items():
+        if not _fits(described[name], kind):
+            raise _not_storable(name, raw[name])
     return described
 
 
-def _describe(name: str, value: Any, known: Mapping[str, type], base: type) -> Any:
-    """Return a name, or the name and the settings of one of the library's own objects."""
-    if isinstance(value, str):
-        return value
-    for class_name, one in known.items():
-        if type(value) is one:
-            settings = {each.name: getattr(value, each.name) for each in fields(value)}  # type: ignore[arg-type]
-            return {"class": class_name} | {
-                key: each.item() if isinstance(each, np.generic) else each for key, each in settings.items()
-            }
-    raise ValueError(
-        f"{name}={value!r} cannot be stored without pickle; refit({name}=...) with one of "
-        f"{', '.join(known)} before you save, and with your own after you load"
+def _describe(value: Any) -> Any:
+    """Return a value as JSON: a class of the library with its settings, or a number as Python's own."""
+    if type(value) in CLASS_NAMES:
+        settings = {one.name: _describe(getattr(value, one.name)) for one in fields(value)}
+        return {"class": CLASS_NAMES[type(value)], **settings}
+    if isinstance(value, np.generic):
+        value = value.item()
+    return "inf" if isinstance(value, float) and value == math.inf else value
+
+
+def _not_storable(name: str, value: Any) -> ValueError:
+    advice = ADVICE.get(name) or f"it must be {_words(FIELDS['parameters'][name])}"
+    return ValueError(
+        f"{name}={value!r} cannot be stored: a model file holds numbers and names, not code; {advice}"
     )
 
 
-def _restore_parameters(stored: Json, encoder: Encoder | None) -> Parameters:
-    names = {one.name for one in fields(Parameters)}
-    if strange := sorted(names ^ set(stored)):
-        raise ValueError(
-            f"the parameters {'lack' if strange[0] in names else 'have a superfluous'} {strange[0]!r}"
-        )
+def _restore_parameters(stored: Json, statistics: Statistics) -> Parameters:
     raw = dict(stored)
-    for name in ("n_components", "num_steps", "n_styles"):
-        _whole(raw, name)
-    for name in ("scale", "image_encoder"):
-        _typed(raw, name, bool)
+    for name, known in CLASSES.items():
+        if isinstance(raw[name], dict):
+            settings = dict(raw[name])
+            raw[name] = known[settings.pop("class")](**settings)
     for name in ("max_memory", "cache_memory"):
-        raw[name] = math.inf if raw[name] == "inf" else _number(raw, name)
-    _number(raw, "guidance_scale")
-    if raw["random_state"] is not None:
-        _whole(raw, "random_state", 0)
-    for name in ("text_encoder", "contrast"):
-        if raw[name] is not None:
-            _typed(raw, name, str)
-    raw["schedule"] = _restore_object(raw, "schedule", SCHEDULE_CLASSES)
-    raw["sampler"] = _restore_object(raw, "sampler", SAMPLERS)
-    steps = raw["sampler"].num_steps if isinstance(raw["sampler"], Sampler) else raw["num_steps"]
-    if max(steps, raw["num_steps"]) > STEPS_MAX:
-        raise ValueError(f"num_steps must be {STEPS_MAX} at most, got {steps}")
-    raw["image_encoder"] = encoder if raw["image_encoder"] else None
-    if stored["image_encoder"] and encoder is None:
+        raw[name] = math.inf if raw[name] == "inf" else raw[name]
+    if raw["image_encoder"] and statistics.encoder is None:
         raise ValueError("the image encoder is missing")
+    raw["image_encoder"] = statistics.encoder if raw["image_encoder"] else None
     return Parameters(**raw)
 
 
-def _restore_object(raw: Json, name: str, known: Mapping[str, type]) -> Any:
-    if isinstance(raw[name], str):
-        return raw[name]
-    settings = dict(_section(raw, name))
-    class_name = settings.pop("class", None)
-    if class_name not in known:
-        raise ValueError(f"{name} must be a name or one of {', '.join(known)}, got {class_name!r:.40}")
-    for key in settings:
-        _number(settings, key)
-    return known[class_name](**settings)
-
-
-def _restore_embedding(config: Json, statistics: Statistics, parameters: Parameters) -> Json | None:
-    """Return the description of the embeddings; its size must be that of the moments."""
-    if (config.get("embedding") is None) != bool(statistics.prompts):
-        raise ValueError("there must be either prompts or the size of an embedding")
-    if statistics.prompts:
-        return None
-    embedding = _section(config, "embedding")
-    size, names = _whole(embedding, "size"), embedding.get("names")
-    if names is not None and len(_strings(embedding, "names")) != size:
-        raise ValueError(f"an embedding of {size} entries needs as many names")
-    if size != len(statistics.moments.matrix) - 1:  # type: ignore[union-attr]
-        raise ValueError(f"the moments are not joint with embeddings of {size} entries")
-    return embedding
-
-
 # ---------------------------------------------------------------------- statistics
+
+DTYPES = {"prompt": ("int64",), "root": ("float16",)}  # by the last part of the name; others are floating
+NOT_NEGATIVE = ("weight", "spread", "squares", "variance", "pixel_scale")
+LOSSLESS = ("matrix", "origin", "weight", "mean", "squares", "values")  # stored whole at any precision
+RELATIVE_TO_LARGEST = ("components", "centres")
 
 
 def _describe_statistics(statistics: Statistics) -> Json:
@@ -325,7 +374,7 @@ def _describe_statistics(statistics: Statistics) -> Json:
 
 
 def _stored_encoder(statistics: Statistics) -> ImageEncoder | None:
-    """Return the encoder of the latents, of which moments or styles are."""
+    """Return the encoder of the latents that the moments or the styles are of."""
     encoder = statistics.encoder if statistics.styles is None else statistics.styles.encoder
     assert encoder is None or isinstance(encoder, ImageEncoder)
     return encoder
@@ -334,8 +383,7 @@ def _stored_encoder(statistics: Statistics) -> ImageEncoder | None:
 def _flatten(statistics: Statistics, half: bool) -> Arrays:
     """Return the arrays of statistics as they are stored."""
     arrays: Arrays = {}
-    moments = statistics.moments
-    if isinstance(moments, Moments):
+    if isinstance(moments := statistics.moments, Moments):
         arrays |= _flatten_moments(moments, "moments", half)
     else:
         size = math.prod(moments.matrix.shape[:2])
@@ -350,9 +398,7 @@ def _flatten(statistics: Statistics, half: bool) -> Arrays:
         arrays["styles.prompt"] = styles.clusters.prompt.astype(np.int64)
     if (histogram := statistics.histogram) is not None:
         arrays |= {"histogram.values": histogram.values, "histogram.weight": histogram.weight}
-    if half:
-        arrays |= {name: _single(name, one) for name, one in arrays.items() if not name.endswith(LOSSLESS)}
-    return {name: _smallest(one) for name, one in arrays.items()}
+    return {name: _smallest(name, one, half) for name, one in arrays.items()}
 
 
 def _flatten_moments(moments: Moments, name: str, half: bool) -> Arrays:
@@ -363,194 +409,128 @@ def _flatten_moments(moments: Moments, name: str, half: bool) -> Arrays:
     return {**arrays, f"{name}.spread": spread, f"{name}.root": root}
 
 
-def _single(name: str, array: NDArray[Any]) -> NDArray[Any]:
-    """Return a float32 array where it keeps six digits of every entry, or of the largest entry of a vector."""
-    if array.dtype != np.float64:
-        return array
-    with np.errstate(over="ignore", under="ignore"):
-        single = array.astype(np.float32)
-    unit = np.abs(array) if name not in ("encoder.components", "styles.centres") else np.abs(array).max()
-    return single if (np.abs(single - array) <= 1e-6 * unit).all() else array
+def _smallest(name: str, array: NDArray[Any], half: bool = False) -> NDArray[Any]:
+    """Return a float32 array where nothing is lost by it.
 
-
-def _smallest(array: NDArray[Any]) -> NDArray[Any]:
-    """Return a float32 array where nothing is lost by it."""
+    In half precision six digits suffice, of every entry or of the largest one, unless the array is lossless.
+    """
     if array.dtype == np.float64:
         with np.errstate(over="ignore", under="ignore"):
             single = array.astype(np.float32)
-        if np.array_equal(single, array):
-            return np.ascontiguousarray(single)
+        allowed: Any = 0.0
+        if half and not name.endswith(LOSSLESS):
+            size = np.abs(array)
+            allowed = 1e-6 * (size.max() if name.endswith(RELATIVE_TO_LARGEST) else size)
+        if (np.abs(single - array) <= allowed).all():
+            array = single
     return np.ascontiguousarray(array)
 
 
-class _Arrays:
-    """The arrays of a file; each is checked when it is taken."""
-
-    def __init__(self, arrays: Arrays) -> None:
-        self._arrays = arrays
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._arrays
-
-    def take(self, name: str, *shape: int | None, dtypes: tuple[str, ...] = ("float32", "float64")) -> Any:
-        """Return an array of this shape, where None stands for any length, as float64 if it is floating."""
-        if name not in self._arrays:
-            raise ValueError(f"it lacks the array {name}")
-        array = self._arrays.pop(name)
-        fits = array.ndim == len(shape) and all(
-            n == m or (m is None and n > 0) for n, m in zip(array.shape, shape, strict=False)
-        )
-        if not fits:
-            raise ValueError(f"the array {name} must have the shape {shape}, got {array.shape}")
-        if array.dtype.name not in dtypes:
-            raise ValueError(f"the array {name} must be of {' or '.join(dtypes)}, got {array.dtype}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"the array {name} holds NaN or infinity")
-        return array.astype(np.float64) if dtypes[-1] == "float64" else array
-
-    def finish(self) -> None:
-        """Raise an error if an array was not taken."""
-        if self._arrays:
-            raise ValueError(f"it has a superfluous array {min(self._arrays)!r:.40}")
+def _take(arrays: Arrays, name: str, *shape: int | str) -> Any:
+    """Remove an array, check it and return it, as float64 if it is floating; a str is any length."""
+    if name not in arrays:
+        raise ValueError(f"the array {name} is missing")
+    array, last = arrays.pop(name), name.rpartition(".")[2]
+    free = tuple(n if isinstance(m, str) else m for n, m in zip(array.shape, shape, strict=False))
+    if array.shape != free or len(free) != len(shape) or not array.size:
+        raise ValueError(f"the array {name} must have the shape {shape}, got {array.shape}")
+    if array.dtype.name not in DTYPES.get(last, ("float32", "float64")):
+        raise ValueError(f"the array {name} has the dtype {array.dtype}, which is not one that is stored")
+    if not np.isfinite(array).all():
+        raise ValueError(f"the array {name} holds NaN or infinity")
+    if last in NOT_NEGATIVE and (array < 0).any():
+        raise ValueError(f"the array {name} must not be negative")
+    return array if last in DTYPES else array.astype(np.float64)
 
 
-def _restore_statistics(config: Json, arrays: _Arrays) -> Statistics:
-    shape = tuple(_whole({"image_shape": one}, "image_shape") for one in _typed(config, "image_shape", list))
-    D, known = math.prod(shape), _strings(config, "prompts")
-    if any(a >= b for a, b in pairwise(known)):
+def _restore_statistics(config: Json, arrays: Arrays) -> Statistics:
+    shape, prompts, bounds = tuple(config["image_shape"]), tuple(config["prompts"]), config["pixel_range"]
+    half, latents, embedding = config["precision"] == "half", config["latents"], config["embedding"]
+    if prompts != vocabulary(prompts):
         raise ValueError("'prompts' must be sorted, and each there once")
-    bounds = _typed(config, "pixel_range", list)
-    low, high = (_number({"pixel_range": bound}, "pixel_range") for bound in bounds)
-    if low > high:
-        raise ValueError(f"'pixel_range' must rise, got {bounds}")
-    if (dtype := _typed(config, "pixel_dtype", str)) not in PIXELS:
-        raise ValueError(f"'pixel_dtype' must be one of {', '.join(PIXELS)}, got {dtype!r:.40}")
-    encoder, latents = _restore_encoder(config, arrays, shape), _typed(config, "latents", bool)
+    if len(bounds) != 2 or bounds[0] > bounds[1]:
+        raise ValueError(f"'pixel_range' must be two rising numbers, got {bounds!r:.40}")
+    if bool(prompts) != (embedding is None):
+        raise ValueError("there must be either prompts or the size of an embedding")
+    encoder = None if config["encoder"] is None else _restore_encoder(config["encoder"], arrays, shape)
     if encoder is None and (latents or config["styles"] is not None):
         raise ValueError("the encoder of the latents is missing")
-    n = len(encoder.components) if latents and encoder is not None else D
+    n = len(encoder.components) if latents and encoder is not None else math.prod(shape)
     moments: Moments | JointMoments
-    if "moments.matrix" in arrays:
-        origin, packed = arrays.take("moments.origin", n), arrays.take("moments.matrix", None)
-        size = math.isqrt(2 * len(packed))
-        if size % (n + 1) or triangle(size) != len(packed):
-            raise ValueError(f"the array moments.matrix is not that of images of {n} entries")
-        k = size // (n + 1)
-        moments = JointMoments(unpack(packed[None], size).reshape(k, n + 1, k, n + 1), origin)
-        if moments.matrix[0, 0, 0, 0] <= 0:
-            raise ValueError("the weight of all images, moments.matrix[0], must be above 0")
-    elif known:
-        moments = _restore_moments(arrays, "moments", len(known), n)
+    if embedding is not None or "moments.matrix" in arrays:
+        moments = _restore_joint(arrays, n)
+        size = len(moments.matrix) - 1
+        if embedding is not None and {embedding["size"], len(embedding["names"] or [()] * size)} != {size}:
+            raise ValueError(f"'embedding' must have the size and the names of {size} entries")
     else:
-        raise ValueError("there are neither prompts nor embeddings")
-    styles = None
+        moments = _restore_moments(arrays, "moments", len(prompts), n, half)
+    styles, histogram = None, None
     if config["styles"] is not None:
         assert encoder is not None
-        styles = _restore_styles(_section(config, "styles"), arrays, encoder, len(known))
-    histogram = None
+        styles = _restore_styles(config["styles"], arrays, encoder, len(prompts), half)
     if "histogram.values" in arrays:
-        values = arrays.take("histogram.values", None)
-        histogram = Histogram(values, arrays.take("histogram.weight", len(values)))
-        if (np.diff(values) <= 0).any() or (histogram.weight <= 0).any():
+        values = _take(arrays, "histogram.values", "v")
+        histogram = Histogram(values, _take(arrays, "histogram.weight", len(values)))
+        if (np.diff(values) <= 0).any() or not histogram.weight.all():
             raise ValueError("the histogram's values must rise, and their weights be above 0")
-    arrays.finish()
-    return Statistics(
-        moments, known, shape, (low, high), np.dtype(dtype), encoder if latents else None, styles, histogram
-    )
+    if arrays:
+        raise ValueError(f"the array {min(arrays)!r:.40} is superfluous")
+    dtype, encoder = np.dtype(config["pixel_dtype"]), encoder if latents else None
+    return Statistics(moments, prompts, shape, (bounds[0], bounds[1]), dtype, encoder, styles, histogram)
 
 
-def _restore_moments(arrays: _Arrays, name: str, g: int, d: int) -> Moments:
-    weight = arrays.take(f"{name}.weight", g)
-    if (weight < 0).any() or not weight.any():
-        raise ValueError(f"{name}.weight must be 0 or more, and not all 0")
-    mean = arrays.take(f"{name}.mean", g, d)
-    if f"{name}.root" not in arrays:
-        return Moments(weight, mean, unpack(arrays.take(f"{name}.scatter", g, triangle(d)), d))
-    spread = arrays.take(f"{name}.spread", g, d)
-    if (spread < 0).any():
-        raise ValueError(f"{name}.spread must be 0 or more")
-    scatter = expand(spread, arrays.take(f"{name}.root", g, triangle(d), dtypes=("float16",)))
+def _restore_moments(arrays: Arrays, name: str, g: int, d: int, half: bool) -> Moments:
+    weight, mean = _take(arrays, f"{name}.weight", g), _take(arrays, f"{name}.mean", g, d)
+    if not weight.any():
+        raise ValueError(f"{name}.weight must not be 0 everywhere")
+    if not half:
+        return Moments(weight, mean, unpack(_take(arrays, f"{name}.scatter", g, triangle(d)), d))
+    scatter = expand(_take(arrays, f"{name}.spread", g, d), _take(arrays, f"{name}.root", g, triangle(d)))
     if not np.isfinite(scatter).all():
         raise ValueError(f"{name}.spread holds numbers whose squares overflow")
     return Moments(weight, mean, scatter)
 
 
-def _restore_encoder(config: Json, arrays: _Arrays, shape: tuple[int, ...]) -> ImageEncoder | None:
-    if config["encoder"] is None:
-        return None
-    stored, D = _section(config, "encoder"), math.prod(shape)
-    components = arrays.take("encoder.components", None, D)
-    if len(components) > D:
-        raise ValueError(f"images of {D} pixels cannot have {len(components)} components")
-    if (dtype := _typed(stored, "dtype", str)) not in ("float32", "float64"):
-        raise ValueError(f"'dtype' of the encoder must be float32 or float64, got {dtype!r:.40}")
+def _restore_joint(arrays: Arrays, n: int) -> JointMoments:
+    packed = _take(arrays, "moments.matrix", "N (N + 1) / 2")
+    size = math.isqrt(2 * len(packed))
+    k = size // (n + 1)
+    if size % (n + 1) or triangle(size) != len(packed) or packed[0] <= 0:
+        raise ValueError(f"moments.matrix must be that of images of {n} entries, and its weight above 0")
+    matrix = unpack(packed[None], size).reshape(k, n + 1, k, n + 1)
+    return JointMoments(matrix, _take(arrays, "moments.origin", n))
+
+
+def _restore_encoder(stored: Json, arrays: Arrays, shape: tuple[int, ...]) -> ImageEncoder:
+    D = math.prod(shape)
+    components = _take(arrays, "encoder.components", "d", D)
+    d = len(components)
+    sizes = {"mean": D, "variance": d, "pixel_scale": D}
+    numbers = {name: stored[name] for name in ("residual_variance", "pixel_variance", "scaling_factor")}
     encoder = ImageEncoder(
-        mean=arrays.take("encoder.mean", D),
         components=components,
-        variance=arrays.take("encoder.variance", len(components)),
-        pixel_scale=arrays.take("encoder.pixel_scale", D),
-        residual_variance=_number(stored, "residual_variance", 0.0),
-        pixel_variance=_number(stored, "pixel_variance", 0.0),
-        scaling_factor=_number(stored, "scaling_factor", 0.0),
         image_shape=shape,
-        dtype=np.dtype(dtype),
+        dtype=np.dtype(stored["dtype"]),
+        **numbers,
+        **{name: _take(arrays, f"encoder.{name}", size) for name, size in sizes.items()},
     )
-    if not encoder.scaling_factor or (encoder.pixel_scale <= 0).any() or (encoder.variance < 0).any():
-        raise ValueError("the encoder's scales must be above 0, and its variances 0 or more")
+    if d > D or min(numbers.values()) < 0 or not encoder.scaling_factor or not encoder.pixel_scale.all():
+        raise ValueError(f"the encoder needs {D} components at most, variances of 0 or more, and scales above 0")
     return encoder
 
 
-def _restore_styles(stored: Json, arrays: _Arrays, encoder: ImageEncoder, prompts: int) -> StyleStatistics:
-    requested, shared = _whole(stored, "requested"), _typed(stored, "shared", bool)
-    d = len(encoder.components)
-    owner = arrays.take("styles.prompt", None, dtypes=("int64",)).astype(np.intp)
-    if owner[0] != 0 or owner[-1] != prompts - 1 or not np.isin(np.diff(owner), (0, 1)).all():
-        raise ValueError("styles.prompt must go through the prompts, one after the other")
-    counts, g = np.bincount(owner), len(owner)
-    if counts.max() > requested or (shared and counts.min() != counts.max()):
+def _restore_styles(stored: Json, arrays: Arrays, encoder: ImageEncoder, p: int, half: bool) -> StyleStatistics:
+    owner = _take(arrays, "styles.prompt", "g").astype(np.intp)
+    if owner[0] != 0 or owner[-1] != p - 1 or not np.isin(np.diff(owner), (0, 1)).all():
+        raise ValueError("styles.prompt must name the prompts in order, each at least once")
+    counts, g, d = np.bincount(owner), len(owner), len(encoder.components)
+    if counts.max() > stored["requested"] or (stored["shared"] and counts.min() != counts.max()):
         raise ValueError(
-            f"the prompts have {counts.min()} to {counts.max()} styles, {requested} were requested"
+            f"prompts have {counts.min()} to {counts.max()} styles, {stored['requested']} were requested"
         )
-    moments, squares = _restore_moments(arrays, "styles", g, d), arrays.take("styles.squares", g)
-    if (squares < 0).any() or ((squares == 0) & (moments.weight > 0)).any():
+    moments = _restore_moments(arrays, "styles", g, d, half)
+    squares = _take(arrays, "styles.squares", g)
+    if ((squares == 0) & (moments.weight > 0)).any():
         raise ValueError("styles.squares must be above 0 where a style has images")
-    clusters = StyleClusters(arrays.take("styles.centres", g, d), owner, requested, shared)
+    clusters = StyleClusters(_take(arrays, "styles.centres", g, d), owner, **stored)
     return StyleStatistics(clusters, moments, squares, encoder)
-
-
-# ---------------------------------------------------------------------- fields of JSON objects
-
-
-def _typed(config: Json, name: str, kind: type) -> Any:
-    """Return a field of this type."""
-    value = config.get(name)
-    if type(value) is not kind:
-        raise ValueError(f"{name!r} must be a {kind.__name__}, got {value!r:.40}")
-    return value
-
-
-def _section(config: Json, name: str) -> Json:
-    return _typed(config, name, dict)  # type: ignore[no-any-return]
-
-
-def _whole(config: Json, name: str, low: int = 1) -> int:
-    """Return an int of `low` or more."""
-    value = _typed(config, name, int)
-    if not low <= value <= SIZE_MAX:
-        raise ValueError(f"{name!r} must be an int from {low} to {SIZE_MAX}, got {value!r:.40}")
-    return int(value)
-
-
-def _number(config: Json, name: str, low: float = -math.inf) -> float:
-    """Return a finite number of `low` or more."""
-    value = config.get(name)
-    if type(value) not in (int, float) or not math.isfinite(value) or value < low:
-        raise ValueError(f"{name!r} must be a finite number of {low} or more, got {value!r:.40}")
-    return value  # type: ignore[return-value]
-
-
-def _strings(config: Json, name: str) -> tuple[str, ...]:
-    values = _typed(config, name, list)
-    if not all(type(value) is str for value in values):
-        raise ValueError(f"{name!r} must be a list of strings")
-    return tuple(values)
