@@ -1,16 +1,39 @@
-"""A cache of composed maps and laws, bounded in bytes.
+"""Values that are computed once: attributes of a frozen object, and a cache that is bounded in bytes.
 
-Keys are frozen values (a condition and a trajectory), so an entry can never be out of date. The entry that was
-used least recently leaves first. One lock guards the bookkeeping; values are computed outside of it, so two
-threads that miss the same key at once both compute it, and agree.
+Keys of the cache are frozen values (a condition and a trajectory), so an entry is never out of date. The entry
+that was used least recently leaves first. One lock guards the bookkeeping; values are computed outside of it, so
+two threads that miss the same key at once both compute it, and agree.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, TypeVar, overload
+
+T = TypeVar("T")
+
+
+class computed_once(Generic[T]):
+    """An attribute that is computed when it is first read, as ``functools.cached_property`` of Python 3.12.
+
+    In Python 3.11 the latter has one lock for all objects of a class, and models would wait for each other.
+    """
+
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        self._function = function
+        self.__doc__ = function.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> computed_once[T]: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return self if instance is None else vars(instance).setdefault(self._name, self._function(instance))
 
 
 class Cache:

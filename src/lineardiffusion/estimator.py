@@ -4,7 +4,7 @@
 
 It checks what a user gives and calls the modules below. It holds two immutable values, the statistics of the data
 and the model that follows from them, and replaces them whole: bad input or an interrupt leaves the model as it
-was, and looking at it changes nothing.
+was, and reading it changes nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from lineardiffusion.contrast import Contrast
 from lineardiffusion.distributions.gaussian import Gaussian
 from lineardiffusion.distributions.mixture import Mixture
 from lineardiffusion.encoders.image import ImageEncoder
-from lineardiffusion.fitted import FittedDiffusion, Question, Sampling, Task
+from lineardiffusion.fitted import Drawing, FittedDiffusion, Resolved, SamplerSettings
 from lineardiffusion.inverse.measurement import Measurement, check_operator
 from lineardiffusion.io import hub, model_file
 from lineardiffusion.io.locate import locate
@@ -375,7 +375,7 @@ class LinearDiffusion(BaseEstimator):
         strength: float = 0.8,
         output_type: str = "np",
         return_trajectory: bool = False,
-        **sampling: Unpack[Sampling],
+        **sampling: Unpack[SamplerSettings],
     ) -> Any:
         """Draw one image a prompt.
 
@@ -434,9 +434,9 @@ class LinearDiffusion(BaseEstimator):
         if output_type not in ("np", "pil"):
             raise ValueError(f'output_type must be "np" or "pil", got {output_type!r}')
         fitted = self.fitted_
-        task = self._task(fitted, prompts, seed, latents, start, strength, return_trajectory, sampling)
-        trajectory = np.stack(list(fitted.simulate(task))) if return_trajectory else None
-        images: Any = fitted.encoder.decode(fitted.draw(task) if trajectory is None else trajectory[-1])
+        drawing = self._drawing(fitted, prompts, seed, latents, start, strength, return_trajectory, sampling)
+        trajectory = np.stack(list(fitted.simulate(drawing))) if return_trajectory else None
+        images: Any = fitted.encoder.decode(fitted.draw(drawing) if trajectory is None else trajectory[-1])
         if fitted.contrast is not None:
             images = fitted.contrast(images)
         if output_type == "pil":
@@ -451,7 +451,7 @@ class LinearDiffusion(BaseEstimator):
         latents: Any = None,
         start: Any = None,
         strength: float = 0.8,
-        **sampling: Unpack[Sampling],
+        **sampling: Unpack[SamplerSettings],
     ) -> Iterator[Images]:
         """Yield the images at every step of the sampler, from the noise on.
 
@@ -466,8 +466,8 @@ class LinearDiffusion(BaseEstimator):
             The noisy images after 0, 1, ..., num_steps steps, without contrast.
         """
         fitted = self.fitted_
-        task = self._task(fitted, prompts, seed, latents, start, strength, True, sampling)
-        return (fitted.encoder.decode(x) for x in fitted.simulate(task))
+        drawing = self._drawing(fitted, prompts, seed, latents, start, strength, True, sampling)
+        return (fitted.encoder.decode(x) for x in fitted.simulate(drawing))
 
     def sample(self, n_samples: int = 1, seed: Seed = None) -> tuple[Images, list[str]]:
         """Draw prompts by their frequency in training, and one image of each.
@@ -512,12 +512,12 @@ class LinearDiffusion(BaseEstimator):
         ndarray of shape (n, \\*image_shape_)
         """
         fitted = self.fitted_
-        request, _ = self._ask(fitted, prompts, {"guidance_scale": 1.0})
+        request = self._resolve(fitted, prompts, {"guidance_scale": 1.0}).request
         if not np.isfinite(sigma) or sigma <= 0:
             raise ValueError(f"sigma must be positive and finite, in pixel units; got {sigma!r}")
         return fitted.denoise(request, check_images(images, len(request), self.image_shape_), float(sigma))
 
-    def affine(self, prompt: Any, **sampling: Unpack[Sampling]) -> tuple[Array, Array]:
+    def affine(self, prompt: Any, **sampling: Unpack[SamplerSettings]) -> tuple[Array, Array]:
         """Return the whole sampler as one map: ``latent = matrix @ noise + offset``.
 
         Parameters
@@ -535,12 +535,12 @@ class LinearDiffusion(BaseEstimator):
             stochastic sampler adds (see :meth:`law`).
         """
         fitted = self.fitted_
-        (x, *others), _ = fitted.maps(self._ask_one(fitted, prompt, sampling))
+        (x, *others), _ = fitted.maps(self._resolve_one(fitted, prompt, sampling))
         if others:
             raise ValueError(f"{prompt!r} has {1 + len(others)} styles, each a map; name one, as in '7~0'")
         return x.matrix[0].T.copy(), x.offset[0].copy()
 
-    def law(self, prompt: Any, **sampling: Unpack[Sampling]) -> Gaussian | Mixture:
+    def law(self, prompt: Any, **sampling: Unpack[SamplerSettings]) -> Gaussian | Mixture:
         """Return the law of the latents that the sampler draws for this prompt.
 
         Parameters
@@ -553,7 +553,7 @@ class LinearDiffusion(BaseEstimator):
         Gaussian, or Mixture of the prompt's styles
         """
         fitted = self.fitted_
-        return fitted.law(self._ask_one(fitted, prompt, sampling))
+        return fitted.law(self._resolve_one(fitted, prompt, sampling))
 
     def encode(self, images: Any) -> Array:
         """Return latents of shape (n, n_components_) of images of shape (n, \\*image_shape_)."""
@@ -568,7 +568,7 @@ class LinearDiffusion(BaseEstimator):
 
     # ------------------------------------------------------------------ likelihood and classes
 
-    def score_samples(self, images: Any, prompts: Prompts = None, **sampling: Unpack[Sampling]) -> Array:
+    def score_samples(self, images: Any, prompts: Prompts = None, **sampling: Unpack[SamplerSettings]) -> Array:
         """Return the log-density of each image, in pixel units.
 
         Parameters
@@ -599,10 +599,10 @@ class LinearDiffusion(BaseEstimator):
         """
         fitted = self.fitted_
         rows, missing = self._check_rows(images)
-        asked = self._ask_about(fitted, len(rows), prompts, sampling)
-        return inference.score(fitted, rows, missing, asked)
+        resolved = self._resolve_images(fitted, len(rows), prompts, sampling)
+        return inference.score(fitted, rows, missing, resolved)
 
-    def bits_per_dim(self, images: Any, prompts: Prompts = None, **sampling: Unpack[Sampling]) -> Array:
+    def bits_per_dim(self, images: Any, prompts: Prompts = None, **sampling: Unpack[SamplerSettings]) -> Array:
         """Return the bits a number of each image, rounded to 256 levels of the data's range: -log2 p(x) / D.
 
         Parameters
@@ -640,7 +640,7 @@ class LinearDiffusion(BaseEstimator):
         """
         return float(self.score_samples(y, X).mean())
 
-    def classify_proba(self, images: Any, **sampling: Unpack[Sampling]) -> Array:
+    def classify_proba(self, images: Any, **sampling: Unpack[SamplerSettings]) -> Array:
         """Return the probability of each known prompt, by Bayes' rule.
 
         Parameters
@@ -657,10 +657,10 @@ class LinearDiffusion(BaseEstimator):
         """
         fitted = self.fitted_
         rows, missing = self._check_rows(images)
-        asked = self._ask_about(fitted, len(rows), None, sampling)
-        return inference.classify(fitted, rows, missing, asked)
+        resolved = self._resolve_images(fitted, len(rows), None, sampling)
+        return inference.classify(fitted, rows, missing, resolved)
 
-    def classify(self, images: Any, **sampling: Unpack[Sampling]) -> NDArray[np.str_]:
+    def classify(self, images: Any, **sampling: Unpack[SamplerSettings]) -> NDArray[np.str_]:
         """Return the most probable prompt of each image.
 
         Parameters
@@ -694,7 +694,7 @@ class LinearDiffusion(BaseEstimator):
         n_samples: int | None = None,
         *,
         return_prompts: bool = False,
-        **sampling: Unpack[Sampling],
+        **sampling: Unpack[SamplerSettings],
     ) -> Any:
         """Draw the missing pixels of images from the exact posterior, given the other pixels.
 
@@ -740,9 +740,9 @@ class LinearDiffusion(BaseEstimator):
         if mask is not None:
             missing = missing | check_mask(mask, len(rows), self.image_shape_)
         draws = self._check_n_samples(n_samples)
-        asked = self._ask_about(fitted, len(rows), prompts, sampling)
+        resolved = self._resolve_images(fitted, len(rows), prompts, sampling)
         reduced = inference.reduce_pixels(fitted, rows, missing)
-        found, read = inference.posterior(fitted, reduced, len(rows), asked, seed, draws)
+        found, read = inference.posterior(fitted, reduced, len(rows), resolved, seed, draws)
         known = np.where(missing, 0.0, rows.astype(found.dtype))
         found = np.where(missing[:, None], found, known[:, None])
         return self._restored(found, read, prompts, n_samples, return_prompts)
@@ -757,7 +757,7 @@ class LinearDiffusion(BaseEstimator):
         n_samples: int | None = None,
         *,
         return_prompts: bool = False,
-        **sampling: Unpack[Sampling],
+        **sampling: Unpack[SamplerSettings],
     ) -> Any:
         """Draw images from the exact posterior given linear measurements ``operator @ image + noise``.
 
@@ -806,14 +806,14 @@ class LinearDiffusion(BaseEstimator):
         if y.dtype.kind not in "buif" or not np.isfinite(y).all():
             raise ValueError("measurements must be finite real numbers; leave out rows that were not measured")
         draws = self._check_n_samples(n_samples)
-        asked = self._ask_about(fitted, len(y), prompts, sampling)
+        resolved = self._resolve_images(fitted, len(y), prompts, sampling)
         measurement = Measurement.of(pixel_model, A, float(noise_std))
         values = measurement.reduce(y.reshape(len(y), -1).astype(np.float64))
         reduced = [(np.arange(len(y)), measurement, values)]
-        found, read = inference.posterior(fitted, reduced, len(y), asked, seed, draws)
+        found, read = inference.posterior(fitted, reduced, len(y), resolved, seed, draws)
         return self._restored(found, read, prompts, n_samples, return_prompts)
 
-    def invert(self, prompts: Prompts, images: Any, **sampling: Unpack[Sampling]) -> Array:
+    def invert(self, prompts: Prompts, images: Any, **sampling: Unpack[SamplerSettings]) -> Array:
         """Return the starting noise that the sampler maps to these images' latents.
 
         Under another prompt that noise draws another image by the same hand:
@@ -841,8 +841,8 @@ class LinearDiffusion(BaseEstimator):
         """
         fitted = self.fitted_
         latents = fitted.encoder.encode(check_images(images, _num_samples(prompts), self.image_shape_))
-        question, _ = self._ask_about(fitted, len(latents), prompts, sampling)
-        return inference.invert(fitted, latents, question)
+        resolved = self._resolve_images(fitted, len(latents), prompts, sampling)
+        return inference.invert(fitted, latents, resolved)
 
     # ------------------------------------------------------------------ saving
 
@@ -1082,29 +1082,31 @@ class LinearDiffusion(BaseEstimator):
             X = validate_data(self, X, dtype=np.float64, reset=False)
         return check_array(X, dtype=np.float64)
 
-    def _ask(
+    def _resolve(
         self,
         fitted: FittedDiffusion,
         prompts: Prompts,
-        sampling: Sampling,
+        sampling: SamplerSettings,
         every_step: bool = False,
         strength: float = 1.0,
-    ) -> Question:
-        return fitted.ask(self._check_prompts(prompts), sampling, every_step, strength)
+    ) -> Resolved:
+        return fitted.resolve(self._check_prompts(prompts), sampling, every_step, strength)
 
-    def _ask_one(self, fitted: FittedDiffusion, prompt: Any, sampling: Sampling) -> Question:
-        """Ask about one prompt: a string, weights of prompts or an embedding."""
+    def _resolve_one(self, fitted: FittedDiffusion, prompt: Any, sampling: SamplerSettings) -> Resolved:
+        """Resolve one prompt: a string, weights of prompts or an embedding."""
         if isinstance(prompt, str | dict):
-            return self._ask(fitted, [prompt], sampling)
+            return self._resolve(fitted, [prompt], sampling)
         embedding = np.asarray(prompt)
         if embedding.ndim != 1 or embedding.dtype.kind not in "biuf":
             raise TypeError(f"expected one prompt, a string, weights or an embedding; got {prompt!r}")
-        return self._ask(fitted, embedding[None], sampling)
+        return self._resolve(fitted, embedding[None], sampling)
 
-    def _ask_about(self, fitted: FittedDiffusion, n: int, prompts: Prompts, sampling: Sampling) -> inference.Asked:
-        """Ask about n images, whose prompts are told or not."""
+    def _resolve_images(
+        self, fitted: FittedDiffusion, n: int, prompts: Prompts, sampling: SamplerSettings
+    ) -> Resolved:
+        """Resolve the prompts of n images, or all known prompts where they are None."""
         checked = None if prompts is None else self._check_prompts(prompts)
-        return inference.ask(fitted, n, checked, sampling)
+        return inference.resolve(fitted, n, checked, sampling)
 
     @staticmethod
     def _check_kind(strings: bool, statistics: Statistics) -> None:
@@ -1112,7 +1114,7 @@ class LinearDiffusion(BaseEstimator):
             has, got = ("strings", "numbers") if statistics.prompts else ("embeddings", "strings")
             raise ValueError(f"this model was fitted on prompts that are {has}, got {got}")
 
-    def _task(
+    def _drawing(
         self,
         fitted: FittedDiffusion,
         prompts: Prompts,
@@ -1121,11 +1123,11 @@ class LinearDiffusion(BaseEstimator):
         start: Any,
         strength: float,
         every_step: bool,
-        sampling: Sampling,
-    ) -> Task:
-        """Check everything that a drawing depends on."""
-        question = self._ask(fitted, prompts, sampling, every_step, 1.0 if start is None else strength)
-        n, d = len(question.request), fitted.d
+        sampling: SamplerSettings,
+    ) -> Drawing:
+        """Check the inputs of a drawing."""
+        resolved = self._resolve(fitted, prompts, sampling, every_step, 1.0 if start is None else strength)
+        n, d = len(resolved.request), fitted.d
         if latents is not None:
             latents = np.asarray(latents, dtype=np.float64)
             if latents.shape != (n, d):
@@ -1133,7 +1135,7 @@ class LinearDiffusion(BaseEstimator):
             if not np.isfinite(latents).all():
                 raise ValueError("latents must be finite, but some are NaN or infinite")
         images = None if start is None else check_images(start, n, self.image_shape_)
-        return fitted.task(question, seed, latents, images)
+        return fitted.drawing(resolved, seed, latents, images)
 
     def _check_rows(self, images: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Return images as rows (n, D), and which of their pixels are NaN."""

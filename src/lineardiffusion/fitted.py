@@ -47,7 +47,7 @@ SIMULATED_BYTES = 2**27  # of matrices, one an embedding, at a time
 FARTHEST = 1e30  # pixels beyond which single precision ends
 
 
-class Sampling(TypedDict, total=False):
+class SamplerSettings(TypedDict, total=False):
     """Settings of the sampler; the model's parameters stand for those that are left out or None."""
 
     sampler: Any
@@ -56,15 +56,19 @@ class Sampling(TypedDict, total=False):
     negative_prompt: Any
 
 
-class Question(NamedTuple):
-    """Conditions of n images, and the trajectory by which they are drawn."""
+class Resolved(NamedTuple):
+    """Conditions, and the trajectory that draws under them.
+
+    With `per_image`, one condition belongs to each image; otherwise each image may have any of the conditions.
+    """
 
     request: Request
     trajectory: Trajectory
+    per_image: bool = True
 
 
-class Task(NamedTuple):
-    """Images to draw: conditions, trajectory, starting noise (n, d), and the seeds of further noise."""
+class Drawing(NamedTuple):
+    """Inputs of a drawing: conditions, trajectory, starting noise (n, d), and the seeds of further noise."""
 
     request: Request
     trajectory: Trajectory
@@ -116,14 +120,18 @@ class FittedDiffusion:
         """Number of entries of a latent."""
         return int(self.unconditional.mean.shape[1])
 
-    # ------------------------------------------------------------------ questions
+    # ------------------------------------------------------------------ inputs
 
-    def ask(
-        self, prompts: Sequence[Any] | Array, sampling: Sampling, every_step: bool = False, strength: float = 1.0
-    ) -> Question:
-        """Return the conditions and the trajectory of checked prompts and of settings of the sampler."""
-        if unknown := sorted(set(sampling) - set(Sampling.__annotations__)):
-            known = ", ".join(Sampling.__annotations__)
+    def resolve(
+        self,
+        prompts: Sequence[Any] | Array,
+        sampling: SamplerSettings,
+        every_step: bool = False,
+        strength: float = 1.0,
+    ) -> Resolved:
+        """Return the conditions and the trajectory of checked prompts and settings of the sampler."""
+        if unknown := sorted(set(sampling) - set(SamplerSettings.__annotations__)):
+            known = ", ".join(SamplerSettings.__annotations__)
             raise TypeError(f"unknown setting {unknown[0]!r}; the settings of the sampler are {known}")
         trajectory = self._trajectory(sampling.get("sampler"), sampling.get("num_steps"), every_step, strength)
         scale, negative = sampling.get("guidance_scale"), sampling.get("negative_prompt")
@@ -131,7 +139,7 @@ class FittedDiffusion:
             scale = self.parameters.guidance_scale
         if sampling:
             scale = check_guidance(scale, negative)
-        return Question(self.conditioner.request(prompts, scale, negative), trajectory)
+        return Resolved(self.conditioner.request(prompts, scale, negative), trajectory)
 
     def _trajectory(self, sampler: Any, num_steps: int | None, every_step: bool, strength: float) -> Trajectory:
         found = self.parameters.trajectory
@@ -152,18 +160,18 @@ class FittedDiffusion:
             )
         return found
 
-    def task(
-        self, question: Question, seed: _noise.Seed, latents: Array | None, images: NDArray[Any] | None
-    ) -> Task:
-        """Add noise to a question: from its seed, from given latents, or from noised images."""
-        request, trajectory = question
-        n, d = len(request), self.d
+    def drawing(
+        self, resolved: Resolved, seed: _noise.Seed, latents: Array | None, images: NDArray[Any] | None
+    ) -> Drawing:
+        """Return the inputs of a drawing, whose noise comes from the seed, given latents, or noised images."""
+        request, trajectory = resolved[:2]
+        n, d = len(request.place), self.d
         seeds = _noise.check_seed(seed, n, self.parameters.random_state)
         start = _noise.draw(seeds, n, d) if latents is None else latents
         if images is not None:  # alpha z + sigma n = sigma (n + alpha z / sigma)
             alpha, sigma = trajectory.start
             start = start + (alpha / sigma) * self.encoder.encode(images)
-        return Task(self.conditioner.choose_styles(request, seeds), trajectory, start, seeds)
+        return Drawing(self.conditioner.choose_styles(request, seeds), trajectory, start, seeds)
 
     # ------------------------------------------------------------------ denoisers, maps and laws
 
@@ -186,18 +194,18 @@ class FittedDiffusion:
             clean[members] = denoiser(x[members].reshape(shape), 1.0, level).reshape(len(members), -1)
         return self.encoder.decode(clean)
 
-    def maps(self, question: Question) -> tuple[list[Affine], list[float]]:
+    def maps(self, resolved: Resolved) -> tuple[list[Affine], list[float]]:
         """Return the composed map of one prompt, or the maps of its styles, and their probabilities."""
-        request, trajectory = question
+        request, trajectory = resolved[:2]
         if request.embeddings is None:
             conditions, weights = zip(*alternatives(request.conditions[0]), strict=True)
             return self.compose(conditions, trajectory), list(weights)
         ((_, _, denoiser),) = self._groups(request)
         return [compose(denoiser, 1, self.d, trajectory)], [1.0]
 
-    def law(self, question: Question) -> Gaussian | Mixture:
+    def law(self, resolved: Resolved) -> Gaussian | Mixture:
         """Return the law of the latents of one prompt."""
-        maps, weights = self.maps(question)
+        maps, weights = self.maps(resolved)
         laws = [Gaussian(x.offset[0].copy(), x.covariance[0]) for x in maps]
         return laws[0] if len(laws) == 1 else Mixture(weights, laws)
 
@@ -265,13 +273,13 @@ class FittedDiffusion:
 
     # ------------------------------------------------------------------ drawing
 
-    def draw(self, task: Task) -> Array:
+    def draw(self, drawing: Drawing) -> Array:
         """Return latents (n, d)."""
-        request, trajectory, start, seeds = task
+        request, trajectory, start, seeds = drawing
         if request.embeddings is not None:
             gathered = request.gathered()
             if not trajectory.sampler.stochastic and len(gathered.conditions) * (self.d + 1) > len(request):
-                *_, latents = self.simulate(task)
+                *_, latents = self.simulate(drawing)
                 return latents
             request = gathered
         latents, composed = np.empty_like(start), []
@@ -279,7 +287,7 @@ class FittedDiffusion:
             members = np.flatnonzero(request.place == i)
             if self._costs_less_simulated(condition, len(members), trajectory):
                 few = Request(np.zeros(len(members), np.intp), [condition])
-                *_, latents[members] = self.simulate(Task(few, trajectory, start[members], 0))
+                *_, latents[members] = self.simulate(Drawing(few, trajectory, start[members], 0))
             else:
                 composed.append((members, condition))
         maps = self.compose([condition for _, condition in composed], trajectory)
@@ -297,9 +305,9 @@ class FittedDiffusion:
             return False
         return self.cache.get((condition, trajectory.key)) is None
 
-    def simulate(self, task: Task) -> Iterator[Array]:
+    def simulate(self, drawing: Drawing) -> Iterator[Array]:
         """Yield latents (n, d) at every step."""
-        request, trajectory, start, seeds = task
+        request, trajectory, start, seeds = drawing
         fresh = _noise.generators(seeds, len(start))
         groups = list(self._groups(request))
         runs = [

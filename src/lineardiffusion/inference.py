@@ -32,7 +32,7 @@ from scipy.special import logsumexp, softmax
 from lineardiffusion import _noise
 from lineardiffusion._arrays import ROWS, Array, Images
 from lineardiffusion.encoders.conditioning import Condition, alternatives
-from lineardiffusion.fitted import FittedDiffusion, Question, Sampling
+from lineardiffusion.fitted import FittedDiffusion, Resolved, SamplerSettings
 from lineardiffusion.inverse.measurement import Measurement, PixelModel, ReducedMeasurement
 from lineardiffusion.inverse.posterior import (
     LatentLaws,
@@ -43,7 +43,6 @@ from lineardiffusion.inverse.posterior import (
 )
 from lineardiffusion.statistics.moments import Moments
 
-Asked = tuple[Question, bool]
 Reduced = tuple[NDArray[np.intp], Measurement, ReducedMeasurement]  # images, and their reduced measurements
 
 
@@ -69,42 +68,34 @@ class Candidates:
     first: NDArray[np.intp]
 
 
-def ask(fitted: FittedDiffusion, n: int, prompts: Any, sampling: Sampling) -> tuple[Question, bool]:
-    """Ask about n images: with checked prompts one an image, or with None any of the known prompts.
-
-    Returns
-    -------
-    question : Question
-        Conditions of the n images, or of every known prompt.
-    told : bool
-        Whether the prompts of the images are told.
-    """
+def resolve(fitted: FittedDiffusion, n: int, prompts: Any, sampling: SamplerSettings) -> Resolved:
+    """Return the conditions of n images: of their checked prompts, or with None of all known prompts."""
     if prompts is not None:
-        question = fitted.ask(prompts, sampling)
-        if len(question.request) != n:
-            raise ValueError(f"{len(question.request)} prompts for {n} images; pass one prompt an image")
-        return Question(question.request.gathered(), question.trajectory), True
+        request, trajectory, _ = fitted.resolve(prompts, sampling)
+        if len(request) != n:
+            raise ValueError(f"{len(request)} prompts for {n} images; pass one prompt an image")
+        return Resolved(request.gathered(), trajectory)
     known = fitted.statistics.prompts
     if not known or not isinstance(fitted.statistics.moments, Moments):
         raise ValueError(
             "this model knows no frequency of prompts, neither of embeddings nor of prompts too many to keep "
             "one block each; pass the prompts of the images"
         )
-    return fitted.ask(list(known), sampling), False
+    return fitted.resolve(list(known), sampling)._replace(per_image=False)
 
 
-def score(fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_], asked: Asked) -> Array:
+def score(fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_], resolved: Resolved) -> Array:
     """Return the log-density (n,) of images (n, D) in pixel units, without their missing pixels."""
     found = np.empty(len(rows))
-    for members, _, log_prob in _log_joint(fitted, rows, missing, asked):
+    for members, _, log_prob in _log_joint(fitted, rows, missing, resolved):
         found[members] = logsumexp(log_prob, axis=1)
     return found
 
 
-def classify(fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_], asked: Asked) -> Array:
+def classify(fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_], resolved: Resolved) -> Array:
     """Return the probability (n, p) of each known prompt."""
     found = np.empty((len(rows), len(fitted.statistics.prompts)))
-    for members, candidates, log_prob in _log_joint(fitted, rows, missing, asked):
+    for members, candidates, log_prob in _log_joint(fitted, rows, missing, resolved):
         found[members] = softmax(np.logaddexp.reduceat(log_prob, candidates.first, axis=1), axis=1)
     return found
 
@@ -116,7 +107,12 @@ def reduce_pixels(fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_]
 
 
 def posterior(
-    fitted: FittedDiffusion, reduced: Iterable[Reduced], n: int, asked: Asked, seed: _noise.Seed, n_samples: int
+    fitted: FittedDiffusion,
+    reduced: Iterable[Reduced],
+    n: int,
+    resolved: Resolved,
+    seed: _noise.Seed,
+    n_samples: int,
 ) -> tuple[Images, NDArray[np.intp]]:
     """Draw from the posterior of images: (n, n_samples, D) in pixel units, and the places of their prompts.
 
@@ -126,7 +122,7 @@ def posterior(
     m = n_samples
     seeds = _noise.check_seed(seed, n, fitted.parameters.random_state)
     fresh = [_fresh(seeds, n, encoder.components.shape, j) for j in range(m)]
-    every = list(_candidates(fitted, n, asked))
+    every = list(_candidates(fitted, n, resolved))
     found = np.empty((n, max(m, 1), len(pixel_model.scale)), encoder.dtype)
     read = np.zeros((n, max(m, 1)), np.intp)
     for group, measurement, of_group in reduced:
@@ -156,9 +152,9 @@ def posterior(
     return found, read
 
 
-def invert(fitted: FittedDiffusion, latents: Array, question: Question) -> Array:
+def invert(fitted: FittedDiffusion, latents: Array, resolved: Resolved) -> Array:
     """Return the starting noise (n, d) that the sampler maps to these latents (n, d)."""
-    request, trajectory = question
+    request, trajectory, _ = resolved
     start = np.empty_like(latents)
     for i, x in enumerate(fitted.compose(request.conditions, trajectory)):
         if x.n_noises:
@@ -180,10 +176,10 @@ def invert(fitted: FittedDiffusion, latents: Array, question: Question) -> Array
 # ---------------------------------------------------------------------- laws, and images that share a mask
 
 
-def _candidates(fitted: FittedDiffusion, n: int, asked: Asked) -> Iterator[Candidates]:
+def _candidates(fitted: FittedDiffusion, n: int, resolved: Resolved) -> Iterator[Candidates]:
     """Yield the laws of each prompt with the images that show it, or the laws of all prompts for all images."""
-    (request, trajectory), told = asked
-    if told:
+    request, trajectory, per_image = resolved
+    if per_image:
         for i, condition in enumerate(request.conditions):
             found, probabilities = zip(*alternatives(condition), strict=True)
             laws = fitted.latent_laws(found, trajectory)
@@ -204,10 +200,10 @@ def _candidates(fitted: FittedDiffusion, n: int, asked: Asked) -> Iterator[Candi
 
 
 def _log_joint(
-    fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_], asked: Asked
+    fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_], resolved: Resolved
 ) -> Iterator[tuple[NDArray[np.intp], Candidates, Array]]:
     """Yield images, the laws that they may come from, and the log-density (n, K) of both."""
-    every = list(_candidates(fitted, len(rows), asked))
+    every = list(_candidates(fitted, len(rows), resolved))
     for group, measurement in _measurements(fitted.require_pixel_model(), missing):
         for candidates in every:
             own = np.intersect1d(candidates.members, group, assume_unique=True)

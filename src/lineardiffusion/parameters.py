@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import numbers
 from dataclasses import dataclass, fields
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_scalar
 
+from lineardiffusion._cache import computed_once
 from lineardiffusion.diffusion.samplers import Sampler, get_sampler
 from lineardiffusion.diffusion.schedules import get_schedule
 from lineardiffusion.diffusion.trajectory import Trajectory
@@ -59,7 +59,7 @@ class Parameters:
         check_guidance(self.guidance_scale)
         _ = self.trajectory.levels
 
-    @cached_property
+    @computed_once
     def trajectory(self) -> Trajectory:
         """The sampler and the schedule of the model."""
         steps = None if isinstance(self.sampler, Sampler) else self.num_steps

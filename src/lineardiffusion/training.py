@@ -10,15 +10,13 @@ The statistics add up, so a stream costs one ``solve``, which runs when the mode
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lineardiffusion._arrays import ROWS
-from lineardiffusion._cache import Cache
+from lineardiffusion._cache import Cache, computed_once
 from lineardiffusion.contrast import AffineContrast, Contrast, HistogramContrast
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
 from lineardiffusion.diffusion.regression import RegressionDenoiser
@@ -36,7 +34,6 @@ from lineardiffusion.statistics.moments import Moments
 from lineardiffusion.statistics.styles import StyleStatistics
 
 SOLVED_BY = ("n_components", "scale", "image_encoder", "text_encoder", "n_styles", "contrast")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,28 +41,20 @@ class Learned:
     """Statistics with the parameters to solve them by.
 
     Both are immutable, so it makes no difference when the model is solved, nor how often.
-    (``functools.cached_property`` would make models wait for each other on Python 3.11.)
     """
 
     statistics: Statistics
     parameters: Parameters
 
-    @property
+    @computed_once
     def encoder(self) -> Encoder:
         """The image encoder; it needs no styles."""
-        return self._once("_encoder", lambda: image_encoder(self.statistics, self.parameters))
+        return image_encoder(self.statistics, self.parameters)
 
-    @property
+    @computed_once
     def fitted(self) -> FittedDiffusion:
         """The solved model."""
-        return self._once("_fitted", lambda: solve(self.statistics, self.parameters, self.encoder))
-
-    def _once(self, name: str, compute: Callable[[], T]) -> T:
-        """Compute a value once. Threads do not wait for each other: those that come first all compute it."""
-        if name not in vars(self):
-            self.__dict__.setdefault(name, compute())
-        found: T = vars(self)[name]
-        return found
+        return solve(self.statistics, self.parameters, self.encoder)
 
 
 # ---------------------------------------------------------------------- from a batch to statistics
@@ -127,7 +116,7 @@ def refit(before: Learned, parameters: Parameters) -> Learned:
     learned = Learned(statistics, parameters)
     if not changed:
         fitted = replace(before.fitted, parameters=parameters, cache=Cache(parameters.cache_memory))
-        learned._once("_fitted", lambda: fitted)
+        vars(learned)["fitted"] = fitted
     _ = learned.fitted
     return learned
 

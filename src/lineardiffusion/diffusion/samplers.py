@@ -254,7 +254,7 @@ class FunctionSampler(Sampler):
 
     @property
     def stochastic(self) -> bool:
-        return True  # as far as one can tell
+        return True  # it may be, and only a run would show
 
     def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
         assert self.function is not None

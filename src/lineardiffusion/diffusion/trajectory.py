@@ -14,13 +14,13 @@ import math
 import numbers
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_scalar
 
 from lineardiffusion._arrays import Array
+from lineardiffusion._cache import computed_once
 from lineardiffusion.diffusion.affine import Affine
 from lineardiffusion.diffusion.denoisers import Denoiser, GaussianDenoiser
 from lineardiffusion.diffusion.samplers import Sampler
@@ -47,12 +47,12 @@ class Trajectory:
     every_step: bool = False
     strength: float = 1.0
 
-    @cached_property
+    @computed_once
     def own_schedule(self) -> Schedule:
         """The sampler's schedule if it has one, or the model's."""
         return self.sampler.own_schedule or self.schedule
 
-    @cached_property
+    @computed_once
     def times(self) -> Array:
         """Falling times (num_steps + 1,), from noise to none."""
         check_scalar(self.strength, "strength", numbers.Real, min_val=0, max_val=1, include_boundaries="right")
@@ -65,7 +65,7 @@ class Trajectory:
         times = times[n - kept :]
         return times[[0, -1]] if self.sampler.solves_flow and not self.every_step else times
 
-    @cached_property
+    @computed_once
     def levels(self) -> tuple[Array, Array]:
         """alpha and sigma at the times, checked to lead from noise to the latent itself."""
         schedule, times = self.own_schedule, self.times
@@ -91,17 +91,17 @@ class Trajectory:
             )
         return alpha, sigma
 
-    @cached_property
+    @computed_once
     def start(self) -> tuple[float, float]:
         """alpha and sigma at the first time."""
         alpha, sigma = self.levels
         return float(alpha[0]), float(sigma[0])
 
-    @cached_property
+    @computed_once
     def key(self) -> Hashable:
         """A hashable value that is equal for equal trajectories only.
 
-        An object that is not frozen is told by its identity, and its noise levels are part of the key.
+        An object that is not frozen is compared by its identity, and its noise levels are part of the key.
         """
         sampler, schedule = _frozen(self.sampler), _frozen(self.schedule)
         if schedule is self.schedule and not isinstance(schedule, FunctionSchedule):

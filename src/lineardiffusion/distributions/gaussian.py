@@ -13,13 +13,13 @@ rule and the tolerance that defines a plane are in bayes.py, mixtures in mixture
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lineardiffusion._arrays import Array
+from lineardiffusion._cache import computed_once
 from lineardiffusion.distributions.bayes import (
     IMPOSSIBLE,
     TOLERANCE,
@@ -69,11 +69,11 @@ class Gaussian(Law):
         """d, the number of coordinates."""
         return len(self.mean)
 
-    @cached_property
+    @computed_once
     def _eigen(self) -> tuple[Array, Array]:
         return spectrum(self.covariance)
 
-    @cached_property
+    @computed_once
     def rank(self) -> int:
         """Number of directions in which the law has variance, to rounding."""
         return int(np.count_nonzero(self._eigen[0]))

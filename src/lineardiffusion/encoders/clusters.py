@@ -41,7 +41,7 @@ class StyleClusters:
     prompt : ndarray of int, shape (g,)
         The prompt of each style, in rising order.
     requested : int
-        Number of styles that was asked for each prompt.
+        Requested number of styles of each prompt.
     shared : bool
         Whether style k of one prompt is style k of all.
     """

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,6 +33,7 @@ import scipy.sparse.linalg
 from numpy.typing import ArrayLike, NDArray
 
 from lineardiffusion._arrays import BLOCK, Array, Images, freeze, working_dtype
+from lineardiffusion._cache import computed_once
 
 LANCZOS_FROM = 4096  # pixels from which Lanczos finds a few eigenvectors faster than a full decomposition
 
@@ -259,12 +259,12 @@ class ImageEncoder:
             dtype=working_dtype(pixel_dtype),
         )
 
-    @cached_property
+    @computed_once
     def analysis(self) -> Array:
         """Matrix (D, d) from centred pixels to latents."""
         return (self.components / (self.pixel_scale * self.scaling_factor)).T.copy()
 
-    @cached_property
+    @computed_once
     def synthesis(self) -> Array:
         """Matrix (d, D) from latents to centred pixels."""
         return self.components * (self.pixel_scale * self.scaling_factor)

@@ -27,7 +27,7 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -44,7 +44,7 @@ from lineardiffusion.encoders.clusters import StyleClusters
 from lineardiffusion.encoders.image import ImageEncoder
 from lineardiffusion.encoders.text import vocabulary
 from lineardiffusion.io.compact import compress, expand, pack, triangle, unpack
-from lineardiffusion.parameters import CONTRASTS, Parameters
+from lineardiffusion.parameters import Parameters
 from lineardiffusion.statistics.dataset import Statistics
 from lineardiffusion.statistics.histogram import Histogram
 from lineardiffusion.statistics.joint import JointMoments
@@ -54,127 +54,39 @@ from lineardiffusion.statistics.styles import StyleStatistics
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 KEY = "lineardiffusion"  # of the metadata; a single one, for safetensors writes several in random order
 FORMAT = 2
-PRECISIONS = ("full", "half")
+LARGEST = 2**40  # number of anything that is counted
+STEPS = 10**7  # at most, because a sampler allocates its times
 
 Arrays = dict[str, NDArray[Any]]
 Json = dict[str, Any]
 
-# ---------------------------------------------------------------------- the configuration
-
-COUNT, STEPS = range(1, 2**40), range(1, 10**7 + 1)  # fewer steps, for a sampler allocates its times
-CLASSES: dict[str, Mapping[str, type]] = {
+CLASSES: dict[str, dict[str, type]] = {
     "schedule": {one.__name__: one for one in SCHEDULES.values()},
-    "sampler": SAMPLERS,
+    "sampler": {**SAMPLERS},
 }
 CLASS_NAMES = {one: name for known in CLASSES.values() for name, one in known.items()}
+PIXELS = {np.dtype(code).name for code in f"?{np.typecodes['AllInteger']}{np.typecodes['Float']}"}
+NUMBERS = ("residual_variance", "pixel_variance", "scaling_factor")  # of an encoder
+DTYPES = {"prompt": ("int64",), "root": ("float16",)}  # by the last part of an array's name; others are floating
+NOT_NEGATIVE = ("weight", "spread", "squares", "variance", "pixel_scale")
+LOSSLESS = ("matrix", "origin", "weight", "mean", "squares", "values")  # stored whole at any precision
 
-
-def _objects(known: Mapping[str, type]) -> tuple[Any, ...]:
-    """Return the kinds of a schedule or a sampler: a name, or a class with its settings."""
-    settings = {
-        name: {one.name: STEPS if one.name == "num_steps" else float for one in fields(kind)}  # type: ignore[arg-type]
-        for name, kind in known.items()
-    }
-    return (str, *({"class": {name}, **kinds} for name, kinds in settings.items()))
-
-
-# The kind of every field, see _fits.
+# The kind of every field of the configuration, see _check; Parameters checks its own
 FIELDS: Json = {
     "model_type": {KEY},
-    "format_version": range(FORMAT, FORMAT + 1),
+    "format_version": int,
     "library_version": str,
-    "precision": {*PRECISIONS},
-    "parameters": {
-        "n_components": COUNT,
-        "scale": bool,
-        "image_encoder": bool,  # whether the encoder of the latents is a parameter
-        "text_encoder": (None, str),
-        "n_styles": COUNT,
-        "contrast": (None, {*CONTRASTS} - {None}),
-        "schedule": _objects(CLASSES["schedule"]),
-        "sampler": _objects(CLASSES["sampler"]),
-        "num_steps": STEPS,
-        "guidance_scale": float,
-        "max_memory": (float, {"inf"}),  # JSON has no infinity
-        "cache_memory": (float, {"inf"}),
-        "random_state": (None, range(2**64)),
-    },
-    "embedding": (None, {"size": COUNT, "names": (None, [str])}),
-    "image_shape": [COUNT],
+    "precision": {"full", "half"},
+    "parameters": {one.name: object for one in fields(Parameters)},
+    "embedding": (None, {"size": int, "names": (None, [str])}),
+    "image_shape": [int],
     "pixel_range": [float],
-    "pixel_dtype": {
-        "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-        "float16", "float32", "float64", "float128",
-    },
+    "pixel_dtype": PIXELS,
     "prompts": [str],
     "latents": bool,  # whether the moments are of latents
-    "encoder": (
-        None,
-        {
-            "residual_variance": float, "pixel_variance": float, "scaling_factor": float,
-            "dtype": {"float32", "float64"},
-        },
-    ),
-    "styles": (None, {"requested": COUNT, "shared": bool}),
-}  # fmt: skip
-
-ADVICE = {
-    "text_encoder": 'fit with text_encoder="words" or "positions", or on your own embeddings',
-    "image_encoder": "fit on its latents: LinearDiffusion().fit(prompts, encoder.encode(images))",
-    "random_state": "refit(random_state=...) with an int of 0 or more, or None",
-} | {
-    name: f"refit({name}=...) with one of {', '.join(known)} before you save, and with your own after you load"
-    for name, known in CLASSES.items()
+    "encoder": (None, {"dtype": {"float32", "float64"}, **dict.fromkeys(NUMBERS, float)}),
+    "styles": (None, {"requested": int, "shared": bool}),
 }
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Return whether a JSON value is of a kind.
-
-    A kind is None, a type (float: any finite number), a range of whole numbers, a set of strings, a list with the
-    kind of every entry, a dict with the kind of every field, or a tuple of alternatives.
-    """
-    if isinstance(kind, tuple):
-        return any(_fits(value, one) for one in kind)
-    if isinstance(kind, dict):
-        same = type(value) is dict and value.keys() == kind.keys()
-        return same and all(_fits(value[key], one) for key, one in kind.items())
-    if isinstance(kind, list):
-        return type(value) is list and all(_fits(one, kind[0]) for one in value)
-    if isinstance(kind, range | set):
-        return type(value) is (int if isinstance(kind, range) else str) and value in kind
-    if kind is float:
-        return type(value) in (int, float) and math.isfinite(value)
-    return value is kind or type(value) is kind
-
-
-def _words(kind: Any) -> str:
-    """Describe a kind in words."""
-    if isinstance(kind, tuple):
-        return ", or ".join(map(_words, kind))
-    if isinstance(kind, dict):
-        return f"an object of {', '.join(kind)}"
-    if isinstance(kind, list):
-        return f"a list, each entry {_words(kind[0])}"
-    if isinstance(kind, range):
-        return f"a whole number from {kind[0]} to {kind[-1]}"
-    if isinstance(kind, set):
-        return " or ".join(map(repr, sorted(kind)))
-    return {None: "null", str: "a string", bool: "true or false", float: "a finite number"}[kind]
-
-
-def _check(config: Any, kinds: Json, name: str) -> None:
-    """Raise an error that names the first field that is missing, unknown or of the wrong kind."""
-    if type(config) is not dict:
-        raise ValueError(f"{name} must be an object, got {config!r:.40}")
-    for key in sorted(kinds.keys() | config.keys()):
-        if key not in config or key not in kinds:
-            raise ValueError(f"{name} {'lacks' if key in kinds else 'has an unknown field'} {key!r:.40}")
-        if isinstance(kinds[key], dict):
-            _check(config[key], kinds[key], key)
-        elif not _fits(config[key], kinds[key]):
-            raise ValueError(f"{key!r} must be {_words(kinds[key])}; got {config[key]!r:.40}")
-
 
 # ---------------------------------------------------------------------- writing and reading
 
@@ -189,32 +101,17 @@ def save(
 ) -> None:
     """Write a model to a folder, which is made if need be.
 
-    Parameters
-    ----------
-    folder : Path
-        Folder of the model.
-    statistics, parameters : Statistics, Parameters
-        The model.
-    embedding : dict or None
-        ``size`` and ``names`` (or None) of the embeddings, if prompts are embeddings.
-    precision : {"full", "half"}
-        As in :meth:`lineardiffusion.LinearDiffusion.save_pretrained`.
-    version : str
-        Version of the library.
-
-    Raises
-    ------
-    ValueError
-        For a parameter that cannot be stored.
+    `embedding` holds the ``size`` and the ``names`` (or None) of embeddings, or is None for prompts that are
+    strings. A parameter that cannot be stored is a ValueError.
     """
-    if precision not in PRECISIONS:
+    if precision not in ("full", "half"):
         raise ValueError(f'precision must be "full" or "half", got {precision!r}')
     config = {
         "model_type": KEY,
         "format_version": FORMAT,
         "library_version": version,
         "precision": precision,
-        "parameters": _describe_parameters(parameters, statistics.encoder),
+        "parameters": _describe_parameters(parameters, statistics),
         "embedding": embedding,
         **_describe_statistics(statistics),
     }
@@ -229,20 +126,9 @@ def save(
 
 
 def load(path: Path) -> tuple[Statistics, Parameters, Json | None]:
-    """Read a model from its file.
+    """Read statistics, parameters and the description of embeddings from a model file.
 
-    Returns
-    -------
-    statistics, parameters : Statistics, Parameters
-    embedding : dict or None
-        As for :func:`save`.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file was truncated or altered, or is not one of this library; the message names the file.
+    A file that was truncated or altered, or is not one of this library, is a ValueError that names the file.
     """
     with _opened(path) as (config, file):
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
@@ -258,14 +144,15 @@ def read_configuration(path: Path) -> Json:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Json, Any]]:
-    """Yield the configuration and the open file; errors about the content become a ValueError that names it."""
+    """Yield the configuration and the open file; an error about the content names the file."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; a model is a folder with {WEIGHTS}")
     try:
         with safe_open(path, framework="np") as file:
-            config = json.loads((file.metadata() or {}).get(KEY, "null"))
-            version = config.get("format_version") if isinstance(config, dict) else None
-            if isinstance(version, int) and version > FORMAT:
+            text = (file.metadata() or {}).get(KEY, "{}")
+            config = json.loads(text, parse_float=_finite, parse_constant=_finite)
+            version = config.get("format_version")
+            if type(version) is int and version > FORMAT:
                 raise ValueError(
                     f"its format is {version}, and this version of the library reads format {FORMAT}; "
                     "pip install --upgrade linear-diffusion"
@@ -279,6 +166,35 @@ def _opened(path: Path) -> Iterator[tuple[Json, Any]]:
         ValueError,
     ) as error:  # fmt: skip
         raise ValueError(f"cannot load {path}: {str(error) or type(error).__name__}") from error
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text:.40} is not a finite number")
+    return number
+
+
+def _check(value: Any, kind: Any, name: str) -> None:
+    """Raise an error unless a JSON value is of a kind.
+
+    A kind is a type (int: 1 to LARGEST; object: any), a set of strings, (None, kind), [kind of every entry] or {field: kind}.
+    """
+    if isinstance(kind, tuple) and value is not None:
+        kind = kind[1]
+    if isinstance(kind, list) and isinstance(value, list):
+        for one in value:
+            _check(one, kind[0], name)
+    elif isinstance(kind, dict) and isinstance(value, dict):
+        if odd := sorted(kind.keys() ^ value.keys()):
+            raise ValueError(f"{name} {'lacks' if odd[0] in kind else 'has an unknown field'} {odd[0]!r:.40}")
+        for key, one in kind.items():
+            _check(value[key], one, key)
+    elif not (
+        (isinstance(kind, tuple) and value is None)
+        or (isinstance(kind, set) and type(value) is str and value in kind)
+        or (kind in (object, type(value)) and (kind is not int or 1 <= value <= LARGEST))
+    ):
+        raise ValueError(f"{name!r} cannot be {value!r:.40}")
 
 
 @contextmanager
@@ -299,47 +215,63 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 # ---------------------------------------------------------------------- parameters
 
+ADVICE = {
+    "text_encoder": 'fit with text_encoder="words" or "positions", or on your own embeddings',
+    "image_encoder": "fit on its latents: LinearDiffusion().fit(prompts, encoder.encode(images))",
+    "random_state": "refit(random_state=...) with an int of 0 or more, or None",
+} | {
+    name: f"refit({name}=...) with one of {', '.join(known)} before you save, and with your own after you load"
+    for name, known in CLASSES.items()
+}
 
-def _describe_parameters(parameters: Parameters, encoder: Any) -> Json:
+
+def _describe_parameters(parameters: Parameters, statistics: Statistics) -> Json:
     """Return the constructor's parameters as JSON; a ValueError for one that cannot be stored."""
     raw = parameters.raw()
-    for one in (raw["image_encoder"], encoder):
-        if not isinstance(one, ImageEncoder | None):
-            raise _not_storable("image_encoder", one)
     described = {name: _describe(value) for name, value in raw.items()}
     described["scale"] = bool(raw["scale"])
-    described["image_encoder"] = raw["image_encoder"] is not None and encoder is not None
-    for name, kind in FIELDS["parameters"].items():
-        if not _fits(described[name], kind):
-            raise _not_storable(name, raw[name])
+    encoders = raw["image_encoder"], statistics.encoder
+    if all(isinstance(one, ImageEncoder | None) for one in encoders):
+        described["image_encoder"] = None not in encoders
+    for name, value in described.items():
+        if not _storable(name, value):
+            advice = ADVICE.get(name, "use a plain number, string, True, False or None")
+            raise ValueError(f"{name}={raw[name]!r} cannot be stored without pickle; {advice}")
     return described
 
 
 def _describe(value: Any) -> Any:
-    """Return a value as JSON: a class of the library with its settings, or a number as Python's own."""
+    """Return a number as Python's own, and an object of CLASSES as its name and settings."""
     if type(value) in CLASS_NAMES:
         settings = {one.name: _describe(getattr(value, one.name)) for one in fields(value)}
         return {"class": CLASS_NAMES[type(value)], **settings}
-    if isinstance(value, np.generic):
-        value = value.item()
-    return "inf" if isinstance(value, float) and value == math.inf else value
+    plain = value.item() if isinstance(value, np.generic) else value
+    return "inf" if isinstance(plain, float) and plain == math.inf else plain  # JSON has no infinity
 
 
-def _not_storable(name: str, value: Any) -> ValueError:
-    advice = ADVICE.get(name) or f"it must be {_words(FIELDS['parameters'][name])}"
-    return ValueError(
-        f"{name}={value!r} cannot be stored: a model file holds numbers and names, not code; {advice}"
-    )
+def _storable(name: str, value: Any) -> bool:
+    """Return whether a parameter or a setting, described as JSON, may be stored."""
+    if name in CLASSES and type(value) is dict:
+        settings = {key: one for key, one in value.items() if key != "class"}
+        numbers = all(type(one) in (int, float) and _storable(key, one) for key, one in settings.items())
+        return numbers and value.get("class") in CLASSES[name]
+    if name in ("scale", "image_encoder"):
+        return type(value) is bool
+    if name in ("num_steps", "random_state"):
+        return value is None or (type(value) is int and 0 <= value <= (STEPS if name == "num_steps" else value))
+    return value is None or type(value) in (int, float, str)
 
 
 def _restore_parameters(stored: Json, statistics: Statistics) -> Parameters:
     raw = dict(stored)
-    for name, known in CLASSES.items():
-        if isinstance(raw[name], dict):
-            settings = dict(raw[name])
-            raw[name] = known[settings.pop("class")](**settings)
-    for name in ("max_memory", "cache_memory"):
-        raw[name] = math.inf if raw[name] == "inf" else raw[name]
+    for name, value in stored.items():
+        if not _storable(name, value):
+            raise ValueError(f"{name!r} cannot be {value!r:.40}")
+        if isinstance(value, dict):
+            settings = {key: one for key, one in value.items() if key != "class"}
+            raw[name] = CLASSES[name][value["class"]](**settings)
+        elif value == "inf":
+            raw[name] = math.inf
     if raw["image_encoder"] and statistics.encoder is None:
         raise ValueError("the image encoder is missing")
     raw["image_encoder"] = statistics.encoder if raw["image_encoder"] else None
@@ -348,10 +280,10 @@ def _restore_parameters(stored: Json, statistics: Statistics) -> Parameters:
 
 # ---------------------------------------------------------------------- statistics
 
-DTYPES = {"prompt": ("int64",), "root": ("float16",)}  # by the last part of the name; others are floating
-NOT_NEGATIVE = ("weight", "spread", "squares", "variance", "pixel_scale")
-LOSSLESS = ("matrix", "origin", "weight", "mean", "squares", "values")  # stored whole at any precision
-RELATIVE_TO_LARGEST = ("components", "centres")
+
+def _stored_encoder(statistics: Statistics) -> Any:
+    """Return the encoder of the latents that the moments or the styles are of; its parameter is storable."""
+    return statistics.encoder or (statistics.styles and statistics.styles.encoder)
 
 
 def _describe_statistics(statistics: Statistics) -> Json:
@@ -363,21 +295,9 @@ def _describe_statistics(statistics: Statistics) -> Json:
         "prompts": list(statistics.prompts),
         "latents": statistics.encoder is not None,
         "encoder": encoder
-        and {
-            "residual_variance": float(encoder.residual_variance),
-            "pixel_variance": float(encoder.pixel_variance),
-            "scaling_factor": float(encoder.scaling_factor),
-            "dtype": encoder.dtype.name,
-        },
+        and {"dtype": encoder.dtype.name, **{name: float(getattr(encoder, name)) for name in NUMBERS}},
         "styles": styles and {"requested": int(styles.clusters.requested), "shared": styles.clusters.shared},
     }
-
-
-def _stored_encoder(statistics: Statistics) -> ImageEncoder | None:
-    """Return the encoder of the latents that the moments or the styles are of."""
-    encoder = statistics.encoder if statistics.styles is None else statistics.styles.encoder
-    assert encoder is None or isinstance(encoder, ImageEncoder)
-    return encoder
 
 
 def _flatten(statistics: Statistics, half: bool) -> Arrays:
@@ -410,17 +330,14 @@ def _flatten_moments(moments: Moments, name: str, half: bool) -> Arrays:
 
 
 def _smallest(name: str, array: NDArray[Any], half: bool = False) -> NDArray[Any]:
-    """Return a float32 array where nothing is lost by it.
-
-    In half precision six digits suffice, of every entry or of the largest one, unless the array is lossless.
-    """
+    """Return a float32 array where nothing is lost by it; in half precision six digits may suffice."""
     if array.dtype == np.float64:
         with np.errstate(over="ignore", under="ignore"):
             single = array.astype(np.float32)
         allowed: Any = 0.0
         if half and not name.endswith(LOSSLESS):
-            size = np.abs(array)
-            allowed = 1e-6 * (size.max() if name.endswith(RELATIVE_TO_LARGEST) else size)
+            largest = np.abs(array).max() if name.endswith(("components", "centres")) else np.abs(array)
+            allowed = 1e-6 * largest
         if (np.abs(single - array) <= allowed).all():
             array = single
     return np.ascontiguousarray(array)
@@ -504,18 +421,14 @@ def _restore_joint(arrays: Arrays, n: int) -> JointMoments:
 def _restore_encoder(stored: Json, arrays: Arrays, shape: tuple[int, ...]) -> ImageEncoder:
     D = math.prod(shape)
     components = _take(arrays, "encoder.components", "d", D)
-    d = len(components)
-    sizes = {"mean": D, "variance": d, "pixel_scale": D}
-    numbers = {name: stored[name] for name in ("residual_variance", "pixel_variance", "scaling_factor")}
-    encoder = ImageEncoder(
-        components=components,
-        image_shape=shape,
-        dtype=np.dtype(stored["dtype"]),
-        **numbers,
-        **{name: _take(arrays, f"encoder.{name}", size) for name, size in sizes.items()},
-    )
-    if d > D or min(numbers.values()) < 0 or not encoder.scaling_factor or not encoder.pixel_scale.all():
-        raise ValueError(f"the encoder needs {D} components at most, variances of 0 or more, and scales above 0")
+    sizes = {"mean": D, "variance": len(components), "pixel_scale": D}
+    vectors = {name: _take(arrays, f"encoder.{name}", size) for name, size in sizes.items()}
+    settings = {**stored, "dtype": np.dtype(stored["dtype"])}
+    encoder = ImageEncoder(components=components, image_shape=shape, **settings, **vectors)
+    if len(components) > D or min(stored[name] for name in NUMBERS) < 0:
+        raise ValueError(f"the encoder must have {D} components at most, and variances of 0 or more")
+    if not encoder.scaling_factor or not encoder.pixel_scale.all():
+        raise ValueError("the encoder's scales must be above 0")
     return encoder
 
 
