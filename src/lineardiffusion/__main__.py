@@ -1,6 +1,6 @@
-"""The command ``lineardiffusion`` as ``python -m lineardiffusion``."""
+"""Run the command line as ``python -m lineardiffusion``."""
 
 from lineardiffusion.cli import main
 
 if __name__ == "__main__":
-    main(prog_name="lineardiffusion")
+    main()

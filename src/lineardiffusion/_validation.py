@@ -6,7 +6,10 @@ wrong, what was expected and what to do.
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import _check_sample_weight
 
 from lineardiffusion._arrays import ROWS, Array
+
+_PACKAGE = str(Path(__file__).parent)
 
 
 def check_prompts(X: object, weights: bool = False) -> list[Any] | None:
@@ -116,6 +121,14 @@ def check_images(
         if array.itemsize < 8 and not 1e-15 < peak < 1e15:
             array = array.astype(np.float64)  # whose squares float32 would not hold
     return array
+
+
+def warn(message: str) -> None:
+    """Warn the user, naming the first line outside of this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level + 1)
 
 
 def check_sample_weight(sample_weight: ArrayLike, rows: Any) -> Array:

@@ -7,7 +7,6 @@ solved numerically is not worth a map for a few images; both are simulated inste
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypedDict
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from lineardiffusion import _noise
 from lineardiffusion._arrays import Array, Images
 from lineardiffusion._cache import Cache
+from lineardiffusion._validation import warn
 from lineardiffusion.contrast import Contrast
 from lineardiffusion.diffusion.affine import Affine
 from lineardiffusion.diffusion.denoisers import Denoiser, GaussianDenoiser, MixtureDenoiser
@@ -152,11 +152,10 @@ class FittedDiffusion:
         alpha, sigma = found.start
         ratio = float(self.unconditional.variance.max()) * (alpha / sigma) ** 2
         if ratio > TERMINAL_SNR and strength == 1.0 and not found.sampler.keeps_signal:
-            warnings.warn(
+            warn(
                 f"the schedule's first level, alpha={alpha:.3g} and sigma={sigma:.3g}, still holds signal "
                 f"(ratio {ratio:.2g} in the strongest direction), but sampling starts from noise alone: images "
-                "will be too similar; use a schedule that ends in noise",
-                stacklevel=4,
+                "will be too similar; use a schedule that ends in noise"
             )
         return found
 

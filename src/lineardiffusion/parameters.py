@@ -44,8 +44,10 @@ class Parameters:
     def __post_init__(self) -> None:
         for name in ("n_components", "n_styles", "num_steps"):
             check_integer(getattr(self, name), name)
-        check_scalar(self.max_memory, "max_memory", numbers.Real, min_val=0, include_boundaries="neither")
-        check_scalar(self.cache_memory, "cache_memory", numbers.Real, min_val=0)
+        for name in ("max_memory", "cache_memory"):
+            check_scalar(bytes_ := getattr(self, name), name, numbers.Real, min_val=0)
+            if np.isnan(bytes_):
+                raise ValueError(f"{name} must be a number of bytes, got {bytes_!r}")
         encoder = self.image_encoder
         has_both = hasattr(encoder, "encode") and hasattr(encoder, "decode")
         if encoder is not None and (isinstance(encoder, type) or not has_both):

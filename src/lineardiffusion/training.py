@@ -9,7 +9,6 @@ The statistics add up, so a stream costs one ``solve``, which runs when the mode
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from lineardiffusion._arrays import ROWS
 from lineardiffusion._cache import Cache, computed_once
+from lineardiffusion._validation import warn
 from lineardiffusion.contrast import AffineContrast, Contrast, HistogramContrast
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
 from lineardiffusion.diffusion.regression import RegressionDenoiser
@@ -214,10 +214,9 @@ def _find_clusters(
         latents, places[few], weight, parameters.n_styles, parameters.seed_of_styles, means
     )
     if (small := clusters.small()).size:
-        warnings.warn(
+        warn(
             f"{known[small[0]]!r} has fewer distinct images than n_styles={parameters.n_styles}, and so fewer "
-            f"styles (prompts with fewer styles: {len(small)})",
-            stacklevel=5,
+            f"styles (prompts with fewer styles: {len(small)})"
         )
     return clusters
 

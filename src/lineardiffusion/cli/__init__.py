@@ -1,23 +1,16 @@
-"""The command ``lineardiffusion``: the library at a prompt of the shell.
+"""Use the library from a shell, with the command ``lineardiffusion``.
 
-    lineardiffusion fit DATA -o MODEL           learn a model, and save it
-    lineardiffusion sample MODEL PROMPT...      draw pictures
-    lineardiffusion classify MODEL IMAGE...     say what pictures show
-    lineardiffusion inpaint MODEL IMAGE         complete a picture
-    lineardiffusion evaluate MODEL DATA         measure a model on data it has not seen
-    lineardiffusion info MODEL                  say what a model is
+    lineardiffusion fit DATA -o MODEL                 fit a model and save it
+    lineardiffusion sample MODEL PROMPT... -o PATH    draw images from prompts
+    lineardiffusion classify MODEL IMAGE...           predict the prompt of images
+    lineardiffusion inpaint MODEL IMAGE -o PATH       fill in the missing pixels of an image
+    lineardiffusion evaluate MODEL DATA               measure a model on test data
+    lineardiffusion info MODEL                        describe a model
 
-Answers go to the standard output, progress and notes to the standard error. Whatever the library objects to
-is one line and exit status 1, a wrong use of the command exit status 2, an interrupt 130.
+Results go to standard output, progress and notes to standard error. A failed command prints one line that
+begins with ``Error:`` and exits with status 1; wrong usage exits with status 2.
 """
 
-from lineardiffusion.cli.draw import inpaint, sample
-from lineardiffusion.cli.evaluate import evaluate
-from lineardiffusion.cli.fit import fit
 from lineardiffusion.cli.program import main
-from lineardiffusion.cli.read import classify, info
 
 __all__ = ["main"]
-
-for _command in (fit, sample, classify, inpaint, evaluate, info):
-    main.add_command(_command)

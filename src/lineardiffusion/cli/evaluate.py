@@ -1,87 +1,73 @@
-"""``evaluate``: a model against images that it has not seen.
+"""Measure a model on images that it was not fitted to: the command ``evaluate``.
 
-What the law says is exact: the log-likelihood of the images under their prompts, and the error of Bayes'
-rule. What pictures look like is judged by drawing one a test image, under its prompt. A classifier of real
-images reads the prompts back, and both sets are compared in the principal components of real pixels; see
-:mod:`lineardiffusion.metrics`. Classifier and components come from the training part, or of data without
-parts from all of it.
+Two measures are exact: the log-likelihood of the test images given their prompts, and the error of
+classification by Bayes' rule. The quality of generated images is measured on samples, one per test image and
+with its prompt: a classifier of real images predicts their prompts (fidelity), and the Frechet distance and
+the coverage compare generated with real images in principal components of real pixels; see
+:mod:`lineardiffusion.metrics`. The classifier and the components are fitted to the training part of the data,
+or to all of it if the data has no parts.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from typing import Any
 
 import click
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 
-from lineardiffusion import metrics
-from lineardiffusion.cli.program import answer, as_json, load, note, progress, quiet
+import lineardiffusion
+from lineardiffusion.cli.console import json_option, note, print_result, progress, quiet_option
 from lineardiffusion.cli.source import open_source
-from lineardiffusion._arrays import Array
 
-_JUDGED_BY = 10_000  # real images that the classifier and the components are made from
+_REFERENCE_SIZE = 10_000  # real images to which the classifier and the components are fitted
 _COMPONENTS = 64
 
 
-class Judge:
-    """Features of images, and a reader of prompts, both from real images."""
-
-    def __init__(self, prompts: list[str], images: NDArray[Any]) -> None:
-        rows = _rows(images)
-        self._pca = PCA(min(_COMPONENTS, *rows.shape), random_state=0).fit(rows)
-        self._reader = metrics.fit_classifier(prompts, images)
-
-    def features(self, images: NDArray[Any]) -> Array:
-        """(n, k) of images (n, ...), in pixel units."""
-        return np.asarray(self._pca.transform(_rows(images)), np.float64)
-
-    def right(self, images: NDArray[Any], prompts: list[str]) -> float:
-        """How many of the images have their prompt read right."""
-        return metrics.prompt_fidelity(self._reader, prompts, images) * len(prompts)
-
-
-def _rows(images: NDArray[Any]) -> NDArray[np.float32]:
-    return images.reshape(len(images), -1).astype(np.float32)
-
-
-@click.command(short_help="Measure a model on data it has not seen.")
+@click.command()
 @click.argument("model")
 @click.argument("data")
-@click.option("-n", "count", type=click.IntRange(6), help="Images to compare; else all of the test part.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the first picture.")
-@quiet
-@as_json
-def evaluate(model: str, data: str, count: int | None, seed: int, quiet: bool, json_: bool) -> None:
-    """Measure MODEL on the test part of DATA: its likelihood, its reading, and its pictures."""
-    ld = load(model)
+@click.option(
+    "-n", "count", type=click.IntRange(6), help="Number of test images to use (default: the whole test part)."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, help="Seed of the first sample.")
+@quiet_option
+@json_option
+def evaluate(model: str, data: str, count: int | None, seed: int, quiet: bool, as_json: bool) -> None:
+    """Measure MODEL on the test part of DATA: likelihood, classification and quality of its samples."""
+    from sklearn.decomposition import PCA  # imported here, so that --help does not wait for scikit-learn
+
+    from lineardiffusion import metrics
+
+    ld = lineardiffusion.LinearDiffusion.from_pretrained(model)
     test, train = open_source(data, "test"), open_source(data, "train")
     if not test.has_parts:
-        note(f"'{data}' has no test part: all of it is measured, whether the model has seen it or not")
-    judge = Judge(*train.some(min(_JUDGED_BY, len(train))))
+        note(f"'{data}' has no test part: using all of it, which may include training images")
     n = min(count or len(test), len(test))
+    reference_prompts, reference = train.take(min(_REFERENCE_SIZE, len(train)))
+    classifier = metrics.fit_classifier(reference_prompts, reference)
+    rows = _flatten(reference)
+    pca = PCA(min(_COMPONENTS, *rows.shape), random_state=0).fit(rows)
 
     total: dict[str, float] = defaultdict(float)
-    real, drawn = [], []
-    seen = 0
-    with progress(n, "evaluating") as bar:
-        for prompts, images in test.batches():
-            prompts, images = prompts[: n - seen], images[: n - seen]
-            pictures = ld.predict(prompts, seed=[seed + seen + i for i in range(len(prompts))])
+    real: list[NDArray[Any]] = []
+    generated: list[NDArray[Any]] = []
+    seeds = itertools.count(seed)
+    with progress(n, "evaluating") as advance:
+        for prompts, images in test.batches(n):
+            size = len(prompts)
+            samples = ld.predict(prompts, seed=list(itertools.islice(seeds, size)))
             total["log_likelihood"] += ld.score_samples(images, prompts).sum()
             total["bits_per_dim"] += ld.bits_per_dim(images, prompts).sum()
             total["classification_error"] += np.sum(ld.classify(images) != np.array(prompts))
-            total["fidelity"] += judge.right(pictures, prompts)
-            total["fidelity_of_real"] += judge.right(images, prompts)
-            real.append(judge.features(images))
-            drawn.append(judge.features(pictures))
-            seen += len(prompts)
-            bar.update(len(prompts))
-            if seen == n:
-                break
-    features = np.concatenate(real), np.concatenate(drawn)
+            total["fidelity"] += size * metrics.prompt_fidelity(classifier, prompts, samples)
+            total["fidelity_of_real"] += size * metrics.prompt_fidelity(classifier, prompts, images)
+            real.append(pca.transform(_flatten(images)))
+            generated.append(pca.transform(_flatten(samples)))
+            advance(size)
+    features = np.concatenate(real), np.concatenate(generated)
     value = {
         "images": n,
         **{name: float(figure) / n for name, figure in total.items()},
@@ -89,12 +75,16 @@ def evaluate(model: str, data: str, count: int | None, seed: int, quiet: bool, j
         **metrics.precision_recall_density_coverage(*features)._asdict(),
     }
     text = [
-        f"images                {n:,} real, as many drawn",
-        f"log-likelihood        {value['log_likelihood']:.1f} nats an image",
-        f"bits a dimension      {value['bits_per_dim']:.3f}",
+        f"images                {n:,} real and as many generated",
+        f"log-likelihood        {value['log_likelihood']:.1f} nats per image",
+        f"bits per dimension    {value['bits_per_dim']:.3f}",
         f"classification error  {value['classification_error']:.4f}",
         f"prompt fidelity       {value['fidelity']:.4f} (real images: {value['fidelity_of_real']:.4f})",
         f"Frechet distance      {value['frechet']:.4g} (squared, pixel units)",
         f"coverage              {value['coverage']:.4f}",
     ]
-    answer(json_, value, "\n".join(text))
+    print_result(value, "\n".join(text), as_json)
+
+
+def _flatten(images: NDArray[Any]) -> NDArray[np.float32]:
+    return images.reshape(len(images), -1).astype(np.float32)

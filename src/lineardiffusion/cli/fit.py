@@ -1,9 +1,9 @@
-"""``fit``: from DATA to MODEL.
+"""Fit a model to DATA and save it: the command ``fit``.
 
-Arrays that are in memory anyway go to ``fit``. Image files are a stream: ``partial_fit`` sees each once, and
-with styles ``partial_fit_styles`` once more; the model is the same. Only where the moments of every prompt in
-pixel space are too large for a stream are the files read into memory and given to ``fit``, which has a way
-around that.
+Arrays that are in memory go to ``fit``. Image files are streamed: ``partial_fit`` reads each file once, and
+``partial_fit_styles`` once more if there are styles; the model is the same. If the pixel-space moments of all
+prompts exceed ``--max-memory``, all files are read into memory, so that ``fit`` can compute the principal
+components first and then only moments of latents.
 """
 
 from __future__ import annotations
@@ -14,120 +14,80 @@ from typing import Any
 
 import click
 
-from lineardiffusion import LinearDiffusion
-from lineardiffusion.cli.program import (
-    answer,
-    as_json,
-    check_writable,
-    counted,
-    note,
-    output_option,
-    progress,
-    quiet,
-)
+import lineardiffusion
+from lineardiffusion.cli.console import counted, json_option, note, print_result, progress, quiet_option
+from lineardiffusion.cli.options import check_writable, output_option
 from lineardiffusion.cli.source import SPLITS, Source, open_source
 from lineardiffusion.statistics.moments import Moments
 
 
-@click.command(context_settings={"show_default": True}, short_help="Learn a model, and save it.")
+@click.command()
 @click.argument("data")
 @output_option("Folder for the model.")
-@click.option("--split", type=click.Choice(SPLITS), default="train", help="Of data that comes in parts.")
-@click.option("--n-components", type=click.IntRange(1), default=144, help="Entries of a latent at most.")
-@click.option("--n-styles", type=click.IntRange(1), default=1, help="Styles a prompt.")
+@click.option("--split", type=click.Choice(SPLITS), default="train", help="Part of DATA, if it has parts.")
+@click.option("--n-components", type=click.IntRange(1), default=144, help="Maximum number of components.")
+@click.option("--n-styles", type=click.IntRange(1), default=1, help="Number of styles (clusters) per prompt.")
 @click.option(
     "--contrast",
-    type=click.Choice(["none", "affine", "histogram"]),
-    default="none",
-    help="Ends the picture: gives its pixels the data's mean and variance, or histogram.",
+    type=click.Choice(["affine", "histogram"]),
+    help="Correction of pixels to the mean and variance, or to the histogram, of the data (default: none).",
 )
 @click.option("--scale", is_flag=True, help="Standardise each pixel before the PCA.")
 @click.option(
     "--text-encoder",
     type=click.Choice(["onehot", "words", "positions"]),
-    default="onehot",
-    help="A prompt is a symbol, a bag of words, or words in places.",
+    help="Embedding of a prompt: one symbol (the default), a bag of words, or words with their positions.",
 )
+@click.option("--schedule", metavar="NAME", default="cosine", help="Noise schedule, such as cosine or karras.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Random seed of the clustering into styles.")
 @click.option(
-    "--schedule",
-    type=click.Choice(["cosine", "vp", "karras", "flow"]),
-    default="cosine",
-    help="Of signal and noise.",
+    "--max-memory",
+    type=float,
+    default=1.5e9,
+    show_default=False,
+    help="Maximum size of the moments in bytes (default: 1.5e9).",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of the k-means that finds the styles.")
-@click.option(
-    "--max-memory", type=click.FloatRange(0, min_open=True), default=1.5e9, help="Bytes of moments."
-)
-@quiet
-@as_json
-def fit(
-    data: str,
-    output: Path,
-    split: str,
-    n_components: int,
-    n_styles: int,
-    contrast: str,
-    scale: bool,
-    text_encoder: str,
-    schedule: str,
-    seed: int,
-    max_memory: float,
-    quiet: bool,
-    json_: bool,
-) -> None:
-    """Learn a model from DATA, and save it to a folder.
+@quiet_option
+@json_option
+def fit(data: str, output: Path, split: str, seed: int, quiet: bool, as_json: bool, **parameters: Any) -> None:
+    """Fit a model to DATA and save it to a folder.
 
-    DATA is a folder of IDX files, a folder with one folder of images a prompt, an .npz file with the arrays
-    images and prompts (or labels), or one of the names digits, mnist and fashion-mnist.
+    DATA is a folder of IDX files, a folder with one subfolder of images per prompt, an .npz file with the
+    arrays "images" and "prompts" (or "labels"), or one of the names digits, mnist and fashion-mnist.
     """
-    if output.exists() and not output.is_dir():
-        raise NotADirectoryError(f"'{output}' is a file; -o takes the folder that the model goes to")
-    if not max_memory < float("inf"):
-        raise click.UsageError("--max-memory must be a number of bytes")
     check_writable(output)
     started = time.perf_counter()
-    model = LinearDiffusion(
-        n_components,
-        n_styles=n_styles,
-        contrast=None if contrast == "none" else contrast,
-        scale=scale,
-        text_encoder=None if text_encoder == "onehot" else text_encoder,
-        schedule=schedule,
-        max_memory=max_memory,
-    )
+    model = lineardiffusion.LinearDiffusion(**parameters, random_state=seed)
     source = open_source(data, split)
-    learn(model, source, seed)
+    _fit_source(model, source)
+    model.refit(random_state=None)  # the seed is that of the styles, not the default seed of images
     model.save_pretrained(output)
     seconds = time.perf_counter() - started
-    n, size = len(source), " x ".join(map(str, model.image_shape_))
-    value: dict[str, Any] = {
+    value = {
         "model": str(output),
-        "images": n,
+        "images": len(source),
         "image_shape": list(model.image_shape_),
         "prompts": model.prompts_.tolist(),
         "seconds": round(seconds, 3),
     }
-    under = counted(len(model.prompts_), "prompt")
-    text = f"{output}: {counted(n, 'image')} of {size} under {under}, fitted in {seconds:.1f} s"
-    answer(json_, value, "" if quiet else text)
+    shape, prompts = " x ".join(map(str, model.image_shape_)), counted(len(model.prompts_), "prompt")
+    summary = f"{output}: {counted(len(source), 'image')} of {shape}, {prompts}, fitted in {seconds:.1f} s"
+    print_result(value, "" if quiet else summary, as_json)
 
 
-def learn(model: LinearDiffusion, source: Source, seed: int) -> None:
-    """Fit the model; `seed` is that of the styles, and not kept as the seed of pictures."""
-    model.set_params(random_state=seed)
-    first = source.read(source.order()[:1])
-    streams = source.streams and Moments.nbytes(len(source.words), first[0].size) <= model.max_memory
+def _fit_source(model: lineardiffusion.LinearDiffusion, source: Source) -> None:
+    """Fit `model` in one pass over the images, or in two for the styles of a stream."""
+    pixels = source.read(source.order()[:1])[0].size
+    streams = source.streams and Moments.nbytes(len(source.classes), pixels) <= model.max_memory
     if source.streams and not streams:
-        note("these images are too large for a stream: reading all of them into memory")
+        note("the moments of these images exceed --max-memory: reading all images into memory instead")
     passes = 2 if model.n_styles > 1 and streams else 1
-    with progress(passes * len(source), "fitting") as bar:
+    with progress(passes * len(source), "fitting") as advance:
         if streams:
             for add in (model.partial_fit, model.partial_fit_styles)[:passes]:
                 for prompts, images in source.batches():
                     add(prompts, images)
-                    bar.update(len(prompts))
+                    advance(len(prompts))
         else:
-            model.fit(*source.some())
-            bar.update(len(source))
-    model.set_params(random_state=None)
-    _ = model.n_components_  # solved, so that what cannot be solved is not saved
+            model.fit(*source.take())
+            advance(len(source))

@@ -1,10 +1,11 @@
-"""Pictures: image files in and out.
+"""Read and write image files.
 
-A file's numbers are the pixels, in the units of the training images, as ``fit`` took them. Two kinds of files
-say otherwise. A PNG that this program wrote has stretched the model's range to 0..255, and says so in its
-text chunk ``pixel_range``; reading it undoes that. And a model of float images has units that no file has: to
-it 0..255 is the range of its pixels. Grey of 16 bits is brought to 8, but for a model of whole numbers wider
-than a byte.
+The pixel values of a file are used unchanged, in the units of the training images, with three exceptions:
+
+- A PNG file written by this command has the model's pixel range stretched to 0..255 and records the range in
+  its text chunk ``pixel_range``; reading the file reverses this.
+- A model of float images has units that no ordinary file has; for it, 0..255 is the model's pixel range.
+- 16-bit grey is reduced to 8 bits, except for a model of integers wider than 8 bits.
 """
 
 from __future__ import annotations
@@ -16,78 +17,83 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from lineardiffusion import LinearDiffusion, __version__
+import lineardiffusion
+from lineardiffusion.cli.options import check_writable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
-_PLAIN = {"1": "L", "LA": "RGBA", "PA": "RGBA", "La": "RGBA", "RGBa": "RGBA"}  # else RGB
-_AS_THEY_ARE = ("L", "RGB", "RGBA", "I", "F")
-_MODES: dict[tuple[int, ...], str] = {(): "L", (1,): "L", (3,): "RGB", (4,): "RGBA"}
-_GAP = 2  # pixels between the pictures of a sheet
+_KEPT_MODES = ("L", "RGB", "RGBA", "I", "F")
+_CONVERTED_MODES = {"1": "L", "LA": "RGBA", "PA": "RGBA", "La": "RGBA", "RGBa": "RGBA"}  # others: RGB
+_MODE_OF_CHANNELS: dict[tuple[int, ...], str] = {(): "L", (1,): "L", (3,): "RGB", (4,): "RGBA"}
+_GAP = 2  # pixels between the images of a grid
 
 
 def open_picture(path: Path) -> Image.Image:
-    """The picture, decoded to the end.
+    """Open and decode an image file.
 
     Raises
     ------
     ValueError
-        If the file is no picture or a broken one.
+        If the file is not an image, or is damaged.
     OSError
-        If it cannot be opened.
+        If the file cannot be opened.
     """
-    with path.open("rb") as file:  # whose errors are those of the file system, and say so
+    with path.open("rb") as file:  # outside the try block: file system errors already name the file
         try:
             picture = Image.open(file)
             picture.load()
         except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-            reason = "no known format" if isinstance(error, UnidentifiedImageError) else error
-            raise ValueError(f"cannot read '{path}' as a picture: {reason}") from error
+            reason = "unknown image format" if isinstance(error, UnidentifiedImageError) else error
+            raise ValueError(f"cannot read '{path}' as an image: {reason}") from error
     return picture
 
 
-def read_picture(path: Path) -> NDArray[Any]:
-    """The pixels (h, w) or (h, w, c) as they are in the file, c 3 or 4."""
+def read_pixels(path: Path) -> NDArray[Any]:
+    """Return the pixels (h, w) or (h, w, c) of an image file, c 3 or 4, in the file's own units."""
     picture = open_picture(path)
-    if picture.mode not in _AS_THEY_ARE and not picture.mode.startswith("I;16"):
-        picture = picture.convert(_PLAIN.get(picture.mode, "RGB"))
+    if picture.mode not in _KEPT_MODES and not picture.mode.startswith("I;16"):
+        picture = picture.convert(_CONVERTED_MODES.get(picture.mode, "RGB"))
     return np.asarray(picture)
 
 
-def fit_picture(picture: Image.Image, path: Path, model: LinearDiffusion, resize: bool) -> NDArray[Any]:
-    """The pixels of a picture in the shape and the units of a model's images.
+def pixels_for_model(path: Path, model: lineardiffusion.LinearDiffusion, resize: bool) -> NDArray[Any]:
+    """Return the pixels of an image file in the shape and units of a model's images.
 
     Raises
     ------
     ValueError
-        If it has another size and is not to be resized, or the model's images are no pictures.
+        If the size or the kind of pixels differs and cannot be converted, or `resize` is False.
     """
     shape = model.image_shape_
-    if len(shape) not in (2, 3) or shape[2:] not in _MODES:
-        raise ValueError(f"this model's images have the shape {shape}, which is not that of a picture")
-    picture = at_size(picture, path, model, resize)
-    low, high = model.pixel_range_
-    stated = _stated_range(picture)
-    dtype, mode = np.dtype(model.pixel_dtype_), _MODES[shape[2:]]
-    fractions, wide = picture.mode == "F", picture.mode[0] == "I"
-    as_it_is = (fractions and dtype.kind == "f") or (wide and dtype.kind in "iu" and dtype.itemsize > 1)
-    if mode == "L" and as_it_is:
+    if len(shape) not in (2, 3) or shape[2:] not in _MODE_OF_CHANNELS:
+        raise ValueError(f"this model's images have shape {shape}; expected (h, w) or (h, w, c), c 1, 3 or 4")
+    picture = at_model_size(open_picture(path), path, model, resize)
+    recorded_range = _recorded_range(picture)
+    dtype, mode = np.dtype(model.pixel_dtype_), _MODE_OF_CHANNELS[shape[2:]]
+    is_float, is_wide = picture.mode == "F", picture.mode[0] == "I"
+    same_units = (is_float and dtype.kind == "f") or (is_wide and dtype.kind in "iu" and dtype.itemsize > 1)
+    if mode == "L" and same_units:
         return np.asarray(picture).reshape(shape)
-    if fractions:
-        raise ValueError(f"'{path}' holds fractions, the model's pixels are {dtype}: convert it")
-    pixels = np.asarray((grey(picture) if wide else picture).convert(mode))
-    if stated is None and dtype.kind == "f":
-        stated = low, high
-    if stated is not None:
-        pixels = stated[0] + pixels * ((stated[1] - stated[0]) / 255)
+    if is_float:
+        raise ValueError(f"'{path}' has float pixels, but the model's are {dtype}; convert the file first")
+    pixels = np.asarray((to_grey(picture) if is_wide else picture).convert(mode))
+    if recorded_range is None and dtype.kind == "f":
+        recorded_range = model.pixel_range_
+    if recorded_range is not None:
+        low, high = recorded_range
+        pixels = low + pixels * ((high - low) / 255)
     return pixels.reshape(shape)
 
 
-def grey(picture: Image.Image) -> Image.Image:
-    """The picture in grey of 8 bits; of fractions, 1 is white, and of 32 bits what is above 255 says 16."""
+def to_grey(picture: Image.Image) -> Image.Image:
+    """Convert a picture to 8-bit grey.
+
+    White is 1 in float pixels. 32-bit pixels are taken as 16-bit if one of them exceeds 255.
+    """
     if picture.mode == "F":
         picture = Image.fromarray((np.asarray(picture).clip(0, 1) * 255).astype(np.uint8))
     if picture.mode.startswith("I;16") or (picture.mode == "I" and np.asarray(picture).max(initial=0) > 255):
@@ -95,24 +101,26 @@ def grey(picture: Image.Image) -> Image.Image:
     return picture.convert("L")
 
 
-def at_size(picture: Image.Image, path: Path, model: LinearDiffusion, resize: bool) -> Image.Image:
-    """The picture in the size of a model's images; resized, if at all, without overshooting its range."""
+def at_model_size(
+    picture: Image.Image, path: Path, model: lineardiffusion.LinearDiffusion, resize: bool
+) -> Image.Image:
+    """Resize a picture to the size of a model's images, with a filter that keeps its range of values."""
     height, width = model.image_shape_[:2]
     if picture.size == (width, height):
         return picture
     if not resize:
         raise ValueError(
-            f"'{path}' is {picture.width} x {picture.height} pixels, but the model's images are "
-            f"{width} x {height}; resize it, or use --resize"
+            f"'{path}' has {picture.width} x {picture.height} pixels, but the model's images have "
+            f"{width} x {height}; give --resize, or resize the file first"
         )
     if picture.mode in ("1", "P"):
         picture = picture.convert("L" if picture.mode == "1" else "RGB")
-    smaller = width <= picture.width and height <= picture.height
-    return picture.resize((width, height), Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR)
+    shrinks = width <= picture.width and height <= picture.height
+    return picture.resize((width, height), Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR)
 
 
-def _stated_range(picture: Image.Image) -> tuple[float, float] | None:
-    """What a PNG of this program says of its 0 and its 255; None for other files."""
+def _recorded_range(picture: Image.Image) -> tuple[float, float] | None:
+    """Return the pixel range that :func:`write_png` recorded in a file; None for other files."""
     with contextlib.suppress(ValueError, AttributeError):
         low, high = map(float, picture.info.get("pixel_range", "").split())
         if np.isfinite([low, high]).all():
@@ -120,37 +128,52 @@ def _stated_range(picture: Image.Image) -> tuple[float, float] | None:
     return None
 
 
-def sheet(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
-    """Pictures of one size in rows, white between them; a single one is itself."""
-    if len(rows) == 1 and len(rows[0]) == 1:
-        return rows[0][0]
-    width, height = rows[0][0].size
-    across, down = width + _GAP, height + _GAP
-    white = "white" if rows[0][0].mode != "L" else 255
-    size = (across * max(map(len, rows)) - _GAP, down * len(rows) - _GAP)
-    paper = Image.new(rows[0][0].mode, size, white)
-    for i, row in enumerate(rows):
-        for j, picture in enumerate(row):
-            paper.paste(picture, (j * across, i * down))
-    return paper
+def is_grid_file(output: Path) -> bool:
+    """Return whether `output` is a PNG file rather than a folder; raise an error if it cannot be written."""
+    suffix = output.suffix.lower()
+    if output.is_dir() or suffix not in SUFFIXES:
+        check_writable(output)
+        return False
+    if suffix != ".png":
+        raise click.UsageError(f"cannot write '{output}': give a name that ends in .png, or a folder")
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"cannot write '{output}': its folder does not exist")
+    check_writable(output.parent)
+    return True
+
+
+def make_grid(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Arrange pictures of one size in rows, with white gaps."""
+    width, height = pictures[0].width + _GAP, pictures[0].height + _GAP
+    mode = pictures[0].mode
+    size = (width * columns - _GAP, height * (len(pictures) // columns) - _GAP)
+    grid = Image.new(mode, size, "white")
+    for i, picture in enumerate(pictures):
+        grid.paste(picture, (i % columns * width, i // columns * height))
+    return grid
 
 
 def write_png(
-    path: Path, picture: Image.Image, model: LinearDiffusion, text: Mapping[str, object], zoom: int
+    path: Path,
+    picture: Image.Image,
+    model: lineardiffusion.LinearDiffusion,
+    text: Mapping[str, object],
+    zoom: int,
 ) -> None:
-    """Write a PNG whole or not at all, with `text`, the version and the range of the pixels in its chunks."""
+    """Write a PNG file in one step, with `text`, the version and the pixel range in its text chunks."""
     if zoom > 1:
         picture = picture.resize((zoom * picture.width, zoom * picture.height), Image.Resampling.NEAREST)
     chunks = PngImagePlugin.PngInfo()
     low, high = model.pixel_range_
-    about = {**text, "version": f"lineardiffusion {__version__}", "pixel_range": f"{low!r} {high!r}"}
-    for key, value in about.items():
+    version = f"lineardiffusion {lineardiffusion.__version__}"
+    for key, value in {**text, "version": version, "pixel_range": f"{low!r} {high!r}"}.items():
         chunks.add_text(key, str(value))
-    unfinished = path.with_name(f".{secrets.token_hex(8)}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        picture.save(unfinished, format="PNG", pnginfo=chunks)
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error  # not of the .part
+        picture.save(partial, format="PNG", pnginfo=chunks)
+        os.replace(partial, path)
+    except OSError as error:  # name the file that the user asked for, not the partial one
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)

@@ -1,23 +1,23 @@
-"""DATA: where images and their prompts come from, whatever the form on the disk.
+"""Read DATA: images and their prompts, from any of these forms.
 
-==========================  =========================================  ==========================
-form                        prompts                                    parts
-==========================  =========================================  ==========================
-folder of IDX files         the labels as numbers: ``"0"``, ``"1"``    t10k-... is ``test``
-folder of class folders     the names of the folders                   ``train/`` and ``test/``
-.npz file                   its array ``prompts`` or ``labels``        none
-digits                      ``"0"`` to ``"9"``                         none
-mnist, fashion-mnist        those of :mod:`lineardiffusion.datasets`   as published
-==========================  =========================================  ==========================
+==========================  ===========================================  ==========================
+form                        prompts                                      parts
+==========================  ===========================================  ==========================
+folder of IDX files         the labels as numbers: ``"0"``, ``"1"``      ``t10k-...`` is ``test``
+folder of subfolders        the names of the subfolders                  ``train/`` and ``test/``
+.npz file                   its array ``prompts`` or ``labels``          none
+digits                      ``"0"`` to ``"9"``                           none
+mnist, fashion-mnist        those of :mod:`lineardiffusion.datasets`     as published
+==========================  ===========================================  ==========================
 
-A source is read piece by piece, at any places: image files are opened only when their turn comes, so memory
-does not grow with their number (but for their names). The order of the pieces mixes the prompts evenly: of
-every share of the images, each prompt has its share, and the first has some of all. That is what the choice
-of styles asks of a first batch.
+Image files are opened only when their batch is read, so memory does not grow with their number. Batches mix
+the prompts evenly: every prompt has about the same share of each batch, and the first batch has all prompts,
+as ``partial_fit_styles`` requires.
 """
 
 from __future__ import annotations
 
+import glob
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -29,38 +29,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineardiffusion import datasets
-from lineardiffusion.cli.pictures import SUFFIXES, read_picture
+from lineardiffusion.cli.pictures import SUFFIXES, read_pixels
 from lineardiffusion.datasets import read_idx
 
 BATCH = 4096  # images read at a time
 SPLITS = ("train", "test", "all")
-_NAMES = "digits, mnist, fashion-mnist"
 _FORMS = (
-    "expected a folder of IDX files, a folder with one folder of images a prompt, an .npz file, or one of "
-    f"{_NAMES}"
+    "expected a folder of IDX files, a folder with one subfolder of images per prompt, an .npz file, or one "
+    "of digits, mnist, fashion-mnist"
 )
 _LOADERS = {"mnist": datasets.load_mnist, "fashion-mnist": datasets.load_fashion_mnist}
 
 
 @dataclass(frozen=True)
 class Source:
-    """Images with their prompts.
+    """Images with their prompts, read on demand.
 
     Attributes
     ----------
-    words : tuple of str
-        The distinct prompts.
+    classes : tuple of str
+        Distinct prompts.
     labels : ndarray of int, shape (n,)
-        The place of each image's prompt in `words`.
+        Index of each image's prompt in `classes`.
     read : callable
-        From places (m,) to images (m, ...).
+        Function from indices (m,) to images (m, ...).
     streams : bool
-        Whether reading opens files, so that the images should not all be held at once.
+        Whether `read` opens files, so that not all images should be held in memory.
     has_parts : bool
         Whether there is a training part and a test part.
     """
 
-    words: tuple[str, ...]
+    classes: tuple[str, ...]
     labels: NDArray[np.intp]
     read: Callable[[NDArray[np.intp]], NDArray[Any]]
     streams: bool = False
@@ -69,188 +68,161 @@ class Source:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def prompts(self, places: NDArray[np.intp]) -> list[str]:
-        """The prompts of these images."""
-        return [self.words[u] for u in self.labels[places]]
+    def prompts(self, indices: NDArray[np.intp]) -> list[str]:
+        """Return the prompts of the images with these indices."""
+        return [self.classes[label] for label in self.labels[indices]]
 
     def order(self) -> NDArray[np.intp]:
-        """All places, well mixed: the r-th of a prompt's m images, in a fixed random order, at r / m."""
+        """Return a fixed random order of all images that mixes the prompts evenly.
+
+        The images are sorted by r / m, where r is the random rank of an image among the m of its prompt.
+        """
         shuffled = np.random.default_rng(0).permutation(len(self))
         by_prompt = shuffled[np.argsort(self.labels[shuffled], kind="stable")]
-        count = np.bincount(self.labels, minlength=len(self.words))
+        count = np.bincount(self.labels, minlength=len(self.classes))
         rank = np.arange(len(self)) - np.repeat(np.cumsum(count) - count, count)
         return by_prompt[np.argsort(rank / np.repeat(count, count), kind="stable")]
 
-    def batches(self, size: int = BATCH) -> Iterator[tuple[list[str], NDArray[Any]]]:
-        """Prompts and images, `size` at a time."""
-        order = self.order()
-        for start in range(0, len(order), size):
-            places = order[start : start + size]
-            yield self.prompts(places), self.read(places)
+    def batches(self, n: int | None = None) -> Iterator[tuple[list[str], NDArray[Any]]]:
+        """Yield prompts and images in batches: the first `n` of the mixed order, or all."""
+        order = self.order()[:n]
+        for start in range(0, len(order), BATCH):
+            indices = order[start : start + BATCH]
+            yield self.prompts(indices), self.read(indices)
 
-    def some(self, n: int | None = None) -> tuple[list[str], NDArray[Any]]:
-        """The first `n` in this order, or all of them in their own."""
-        places = np.arange(len(self)) if n is None else self.order()[:n]
-        return self.prompts(places), self.read(places)
+    def take(self, n: int | None = None) -> tuple[list[str], NDArray[Any]]:
+        """Return prompts and images: the first `n` of the mixed order, or all."""
+        indices = self.order()[:n]
+        return self.prompts(indices), self.read(indices)
 
 
 def open_source(data: str, split: str) -> Source:
-    """The part `split` of DATA; of data without parts, all of it.
+    """Open the part `split` of DATA, or all of it if it has no parts.
 
     Raises
     ------
     ValueError, FileNotFoundError
-        Where there is no such data, or it is damaged; the message names the file.
+        If there is no such data or it is damaged; the message names the file.
     """
     path = Path(data)
     if data == "digits":
-        return _of_arrays(*datasets.load_digits())
-    if data in _LOADERS:  # before a folder of this name; ./mnist is the folder
-        return _of_arrays(*_LOADERS[data](split), has_parts=True)
+        return _from_arrays(*datasets.load_digits())
+    if data in _LOADERS:  # takes precedence over a folder of this name, which ./mnist selects
+        return _from_arrays(*_LOADERS[data](split), has_parts=True)
     if path.is_dir():
-        inside = sorted(path.iterdir())
-        if any("-idx" in one.name for one in inside if one.is_file()):
-            return _of_idx(path, inside, split)
-        return _of_folders(path, inside, split)
+        has_idx = any(entry.is_file() for entry in path.glob("*-idx*"))
+        return _from_idx(path, split) if has_idx else _from_folders(path, split)
     if not path.exists():
-        raise FileNotFoundError(f"there is no data '{data}'; {_FORMS}")
+        raise FileNotFoundError(f"'{data}' does not exist; {_FORMS}")
     if path.suffix == ".npz":
-        return _of_npz(path)
-    raise ValueError(f"'{data}' is no data that can be read; {_FORMS}")
+        return _from_npz(path)
+    raise ValueError(f"'{data}' has an unknown form; {_FORMS}")
 
 
-def _of_arrays(
-    prompts: Sequence[str] | NDArray[Any], images: NDArray[Any], has_parts: bool = False
-) -> Source:
-    words, labels = np.unique(np.asarray(prompts), return_inverse=True)
-    return Source(tuple(map(str, words)), labels.astype(np.intp), lambda i: images[i], has_parts=has_parts)
+def _from_arrays(prompts: Sequence[str] | NDArray[Any], images: NDArray[Any], has_parts: bool = False) -> Source:
+    classes, labels = np.unique(np.asarray(prompts), return_inverse=True)
+    return Source(tuple(map(str, classes)), labels.astype(np.intp), images.__getitem__, has_parts=has_parts)
 
 
-def _of_idx(folder: Path, inside: list[Path], split: str) -> Source:
-    """Files in pairs, such as train-images-idx3-ubyte and train-labels-idx1-ubyte, as .gz or unpacked."""
-    pairs = {}
-    for path in inside:
-        part, found, _ = path.name.partition("-images-idx")
-        if found and (part not in pairs or path.suffix != ".gz"):  # unpacked is quicker
-            pairs[part] = path
-    has_parts = "t10k" in pairs and len(pairs) > 1
+def _from_idx(folder: Path, split: str) -> Source:
+    """Read pairs such as train-images-idx3-ubyte and train-labels-idx1-ubyte, with or without .gz."""
+    parts = {}
+    for path in sorted(folder.glob("*-images-idx*"), reverse=True):  # unpacked replaces .gz: faster to read
+        parts[path.name.partition("-images-idx")[0]] = path
+    has_parts = "t10k" in parts and len(parts) > 1
     if has_parts and split != "all":
-        pairs = {part: path for part, path in pairs.items() if (part == "t10k") == (split == "test")}
-    if not pairs:
-        raise FileNotFoundError(f"'{folder}' has IDX files, but none called ...-images-idx3-ubyte")
-    every_image: list[NDArray[Any]] = []
-    every_label: list[NDArray[Any]] = []
-    for part, path in pairs.items():
-        mates = [one for one in inside if one.name.startswith(f"{part}-labels-idx1")]
-        if not mates:
-            raise FileNotFoundError(f"'{path}' has no labels: expected {part}-labels-idx1-ubyte beside it")
-        images, labels = read_idx(path), read_idx(mates[0])
-        if labels.ndim != 1 or labels.dtype.kind not in "iu" or images.ndim < 2 or len(images) != len(labels):
-            raise ValueError(
-                f"'{mates[0]}' holds {labels.dtype} of shape {labels.shape}, '{path}' shape {images.shape}; "
-                "expected one whole number an image"
-            )
-        if every_image and images.shape[1:] != every_image[0].shape[1:]:
-            raise ValueError(
-                f"'{path}' holds images of {images.shape[1:]}, others {every_image[0].shape[1:]}"
-            )
-        every_image.append(images)
-        every_label.append(labels)
-    found_images = every_image[0] if len(every_image) == 1 else np.concatenate(every_image)
-    if not len(found_images):
-        raise ValueError(f"'{folder}' holds IDX files without any image")
-    return _of_arrays(np.concatenate(every_label), found_images, has_parts)
+        parts = {part: path for part, path in parts.items() if (part == "t10k") == (split == "test")}
+    if not parts:
+        raise FileNotFoundError(f"'{folder}' has IDX files, but none named ...-images-idx3-ubyte")
+    pairs = [_read_idx_pair(path, part) for part, path in sorted(parts.items())]
+    shapes = {images.shape[1:] for images, _ in pairs}
+    if len(shapes) > 1:
+        raise ValueError(f"the IDX files in '{folder}' have images of different shapes: {sorted(shapes)}")
+    images = pairs[0][0] if len(pairs) == 1 else np.concatenate([images for images, _ in pairs])
+    return _from_arrays(np.concatenate([labels for _, labels in pairs]), images, has_parts)
 
 
-def _of_npz(path: Path) -> Source:
+def _read_idx_pair(path: Path, part: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    labels_path = next(path.parent.glob(f"{glob.escape(part)}-labels-idx1*"), None)
+    if labels_path is None:
+        raise FileNotFoundError(f"'{path}' has no labels; expected {part}-labels-idx1-ubyte beside it")
+    images, labels = read_idx(path), read_idx(labels_path)
+    _check_pair(images, labels, f"'{path}' and '{labels_path}'")
+    return images, labels
+
+
+def _from_npz(path: Path) -> Source:
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"cannot read '{path}': it is no .npz file, or it was truncated")
+        raise ValueError(f"cannot read '{path}': it is not an .npz file, or it was truncated")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             names = list(arrays.files)
-            key = next((one for one in ("prompts", "labels") if one in names), None)
-            if key is None or "images" not in names:
-                raise ValueError(
-                    f"it holds {', '.join(names) or 'nothing'}; expected the arrays images and prompts "
-                    "(or labels)"
-                )
+            key = "prompts" if "prompts" in names else "labels"
+            if not {key, "images"} <= set(names):
+                found = ", ".join(names) or "no arrays"
+                raise ValueError(f"it contains {found}; expected the arrays images and prompts (or labels)")
             images, prompts = arrays["images"], arrays[key]
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
-        if "pickle" in str(error):
-            error = ValueError(
-                "it holds Python objects, which are never loaded; save the prompts as an array of strings, "
-                "np.array(prompts, dtype=str)"
-            )
-        raise ValueError(f"cannot read '{path}': {error}") from error
-    if prompts.ndim != 1 or prompts.dtype.kind not in "Uiu" or images.ndim < 2 or len(images) != len(prompts):
+        reason = str(error)
+        if "pickle" in reason:
+            reason = "it contains pickled objects, which are never loaded; save an array of strings instead"
+        raise ValueError(f"cannot read '{path}': {reason}") from error
+    _check_pair(images, prompts, f"the arrays of '{path}'")
+    return _from_arrays(prompts, images)
+
+
+def _check_pair(images: NDArray[Any], prompts: NDArray[Any], origin: str) -> None:
+    if not (prompts.ndim == 1 and prompts.dtype.kind in "Uiu" and images.shape[:1] == prompts.shape):
         raise ValueError(
-            f"cannot read '{path}': {key} is {prompts.dtype} of shape {prompts.shape} and images of shape "
-            f"{images.shape}; expected one string or whole number an image"
+            f"{origin} have images of shape {images.shape} and prompts of shape {prompts.shape} and type "
+            f"{prompts.dtype}; expected one string or integer per image"
         )
-    if not len(images):
-        raise ValueError(f"cannot read '{path}': it holds no images")
-    return _of_arrays(prompts, images)
+    if images.ndim < 2 or not len(images):
+        raise ValueError(f"{origin} contain no images: their shape is {images.shape}")
 
 
-def _of_folders(folder: Path, inside: list[Path], split: str) -> Source:
-    """A folder of images a prompt; or such folders below train/ and test/."""
-    inside = [one for one in inside if one.is_dir() and not one.name.startswith(".")]
-    has_parts = {one.name for one in inside} == {"train", "test"}
+def _from_folders(folder: Path, split: str) -> Source:
+    """Read one subfolder of images per prompt, either in `folder` or in its parts train/ and test/."""
+    subfolders = _visible_folders(folder)
+    has_parts = {subfolder.name for subfolder in subfolders} == {"train", "test"}
     if has_parts:
-        inside = [
-            inner
-            for part in inside
-            if split in (part.name, "all")
-            for inner in sorted(part.iterdir())
-            if inner.is_dir() and not inner.name.startswith(".")
+        subfolders = [
+            inner for part in subfolders if split in (part.name, "all") for inner in _visible_folders(part)
         ]
-    if not inside:
-        raise ValueError(f"'{folder}' holds no data; {_FORMS}")
-    words = tuple(sorted({one.name for one in inside}))
-    names: list[str] = []
-    place: list[int] = []
-    for i, one in enumerate(inside):
-        if not one.name.isprintable():
-            raise ValueError(
-                f"the name of the folder {one.name!r} is a prompt, but no text in UTF-8; rename it"
-            )
+    if not subfolders:
+        raise ValueError(f"'{folder}' contains no data; {_FORMS}")
+    classes = sorted({subfolder.name for subfolder in subfolders})
+    files: list[str] = []  # a Path takes several times the memory
+    labels: list[int] = []
+    for subfolder in subfolders:
         own = sorted(
-            file.name
-            for file in one.iterdir()
+            str(file)
+            for file in subfolder.iterdir()
             if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
         )
         if not own:
             raise ValueError(
-                f"'{one}' holds no images; expected files such as 1.png, or no such "
-                "folder; parts are two folders train and test, and no other beside them"
+                f"'{subfolder}' contains no images; add some or remove the folder (parts must be two folders "
+                "named train and test, with no other folder beside them)"
             )
-        names += own
-        place += [i] * len(own)
-    places = np.array(place, np.intp)
+        files += own
+        labels += [classes.index(subfolder.name)] * len(own)
+    expected = read_pixels(Path(files[0]))
 
-    def path(i: np.intp) -> Path:
-        return Path(inside[places[i]], names[i])
-
-    first = path(np.intp(0))
-    expected = read_picture(first)
-
-    def read(which: NDArray[np.intp]) -> NDArray[Any]:
-        found = np.empty((len(which), *expected.shape), expected.dtype)
-        for row, i in enumerate(which):
-            picture = read_picture(path(i))
-            if picture.shape != expected.shape or picture.dtype != expected.dtype:
+    def read(indices: NDArray[np.intp]) -> NDArray[Any]:
+        images = np.empty((len(indices), *expected.shape), expected.dtype)
+        for row, index in enumerate(indices):
+            pixels = read_pixels(Path(files[index]))
+            if pixels.shape != expected.shape or pixels.dtype != expected.dtype:
                 raise ValueError(
-                    f"'{path(i)}' is {_describe(picture)}, but '{first}' is {_describe(expected)}; all "
-                    "images must have one size and one mode: convert them first"
+                    f"'{files[index]}' has pixels of shape {pixels.shape} and type {pixels.dtype}, but "
+                    f"'{files[0]}' {expected.shape} and {expected.dtype}; convert all to one size and mode"
                 )
-            found[row] = picture
-        return found
+            images[row] = pixels
+        return images
 
-    labels = np.array([words.index(one.name) for one in inside], np.intp)[places]
-    return Source(words, labels, read, streams=True, has_parts=has_parts)
+    return Source(tuple(classes), np.array(labels, np.intp), read, streams=True, has_parts=has_parts)
 
 
-def _describe(picture: NDArray[Any]) -> str:
-    height, width, *channels = picture.shape
-    colour = {(): "grey", (3,): "colour", (4,): "colour with transparency"}.get(tuple(channels), "odd")
-    return f"{width} x {height} pixels in {colour} ({picture.dtype})"
+def _visible_folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))

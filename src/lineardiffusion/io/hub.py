@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: models to share, each with a model card that is written from it.
+"""The Hugging Face Hub: models to share, each with a model card that is written from its configuration.
 
 A repository holds ``model.safetensors``, ``config.json`` and ``README.md``, the card. A model that is pulled is
 checked like any file. The package ``huggingface_hub`` is an extra, imported only here and only when needed.
@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from lineardiffusion.io.model_file import CONFIG, WEIGHTS
+from lineardiffusion.io.model_file import CONFIG, WEIGHTS, read_configuration
 
 SHOWN = 50  # prompts on a card
 
@@ -28,15 +28,14 @@ def pull(repo_id: str, revision: str | None, token: str | None) -> Path:
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        return Path(
-            hub.snapshot_download(repo_id, revision=revision, token=token, allow_patterns=[CONFIG, WEIGHTS])
-        )
+        folder = hub.snapshot_download(repo_id, revision=revision, token=token, allow_patterns=[CONFIG, WEIGHTS])
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         at = "" if revision is None else f" at {revision!r}"
         raise FileNotFoundError(
             f"there is no model {repo_id!r}{at} on the Hugging Face Hub, or it is private: check the name and "
             "the token"
         ) from error
+    return Path(folder)
 
 
 def push(
@@ -54,57 +53,39 @@ def push(
         raise ValueError(f'repo_id must be "owner/name", got {repo_id!r}')
     hub = _package("pushing a model to the Hugging Face Hub")
     with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder, precision=precision)  # before a repository is made
-        card(model, repo_id, license).save(Path(folder, "README.md"))
+        model.save_pretrained(folder, precision=precision)  # an error here leaves no empty repository
+        card(read_configuration(Path(folder, WEIGHTS)), repo_id, license).save(Path(folder, "README.md"))
         hub.create_repo(repo_id, private=private, token=token, exist_ok=True)
         return str(
-            hub.upload_folder(
-                repo_id=repo_id, folder_path=folder, commit_message=commit_message, token=token,
-                allow_patterns=[CONFIG, WEIGHTS, "README.md"],
-            )
-        )  # fmt: skip
+            hub.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=commit_message, token=token)
+        )
 
 
-def card(model: Any, repo_id: str, license: str = "mit") -> Any:
-    """Write the model card.
-
-    Parameters
-    ----------
-    model : LinearDiffusion
-        A fitted model.
-    repo_id : str
-        ``"owner/name"``.
-    license : str, default="mit"
-        Name of the license on the Hub.
-
-    Returns
-    -------
-    huggingface_hub.ModelCard
-    """
+def card(config: dict[str, Any], repo_id: str, license: str = "mit") -> Any:
+    """Write the model card, a ``huggingface_hub.ModelCard``, from the configuration in the model's file."""
     hub = _package("writing a model card")
-    known = [str(prompt) for prompt in getattr(model, "prompts_", [])]
+    known: list[str] = config["prompts"]
     data = hub.ModelCardData(
         license=license,
         library_name="lineardiffusion",
         pipeline_tag="text-to-image" if known else None,
         tags=["lineardiffusion", "diffusion", "image-generation", "closed-form"],
     )
-    if known:
-        more = f"\n\nand {len(known) - SHOWN} more." if len(known) > SHOWN else ""
-        prompts = f"    {json.dumps(known[:SHOWN], ensure_ascii=False)}{more}"
-        example = json.dumps(known[:2], ensure_ascii=False)
-    else:
-        prompts, example = f"Embeddings: arrays of shape (n, {model.n_features_in_}).", "embeddings"
-    low, high = model.pixel_range_
-    parameters = "\n".join(f"    {name} = {value!r}" for name, value in model.get_params(deep=False).items())
+    prompts, example = f"{len(known)} prompts:\n\n    {_text(known[:SHOWN])}", _text(known[:2])
+    if len(known) > SHOWN:
+        prompts += f"\n\nand {len(known) - SHOWN} more."
+    if not known:
+        prompts, example = f"Embeddings: arrays of shape (n, {config['embedding']['size']}).", "embeddings"
+    low, high = config["pixel_range"]
+    parameters = "\n".join(f"    {name} = {value!r}" for name, value in config["parameters"].items())
     return hub.ModelCard(f"""---
 {data.to_yaml()}
 ---
 
 # {repo_id.split("/")[-1]}
 
-A diffusion model whose every learned part is linear: fitted in closed form, sampled exactly, and the law of
-what it generates is known. It is a scikit-learn estimator.
+A diffusion model whose every learned part is linear: it is fitted in closed form and sampled exactly, and the
+distribution of the generated images is known. It is a scikit-learn estimator.
 
 ## Use
 
@@ -112,7 +93,7 @@ what it generates is known. It is a scikit-learn estimator.
 
     from lineardiffusion import LinearDiffusion
 
-    ld = LinearDiffusion.from_pretrained({json.dumps(repo_id)})
+    ld = LinearDiffusion.from_pretrained({_text(repo_id)})
     images = ld.predict({example}, seed=137)
 
 ## Prompts
@@ -121,15 +102,19 @@ what it generates is known. It is a scikit-learn estimator.
 
 ## Images
 
-Shape {model.image_shape_}, pixels from {low:g} to {high:g}, trained on {model.pixel_dtype_}.
+Shape {tuple(config["image_shape"])}, pixels from {low:g} to {high:g}, trained on {config["pixel_dtype"]}.
 
 ## Parameters
 
 {parameters}
 
-`model.safetensors` holds statistics of the training data (weight, mean and scatter of each prompt), not the
-images. Nothing is pickled.
+`{WEIGHTS}` holds statistics of the training data (weight, mean and scatter of each prompt), not the images.
+Nothing is pickled.
 """)
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _package(purpose: str) -> Any:
@@ -137,7 +122,5 @@ def _package(purpose: str) -> Any:
     try:
         import huggingface_hub
     except ImportError as error:
-        raise ImportError(
-            f'{purpose} needs the package huggingface_hub: pip install "linear-diffusion[hub]"'
-        ) from error
+        raise ImportError(f'{purpose} needs huggingface_hub: pip install "linear-diffusion[hub]"') from error
     return huggingface_hub

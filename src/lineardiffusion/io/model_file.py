@@ -177,7 +177,8 @@ def _finite(text: str) -> float:
 def _check(value: Any, kind: Any, name: str) -> None:
     """Raise an error unless a JSON value is of a kind.
 
-    A kind is a type (int: 1 to LARGEST; object: any), a set of strings, (None, kind), [kind of every entry] or {field: kind}.
+    A kind is a type (int: 1 to LARGEST, object: any), a set of strings, (None, kind), [kind of every entry] or
+    {field: kind}.
     """
     if isinstance(kind, tuple) and value is not None:
         kind = kind[1]
