@@ -288,21 +288,25 @@ def test_sixteen_bit_and_float_images(tmp_path):
 
 
 def test_a_sampler_can_be_imported_from_the_working_directory(saved, tmp_path, monkeypatch):
-    """The library receives the function; the file records its name."""
+    """A copy of ddim draws what ddim draws, and half a ddim does not."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", sys.path.copy())
-    (tmp_path / "my_samplers.py").write_text("def slow(*args): pass\nnumber = 5\n")
-    received = []
-    predict = LinearDiffusion.predict
-
-    def record(self, prompts, *, sampler, **settings):
-        received.append(sampler)
-        return predict(self, prompts, **settings)
-
-    monkeypatch.setattr(LinearDiffusion, "predict", record)
-    run("sample", saved, "7", "-o", "x.png", "--sampler", "my_samplers:slow")
-    assert received == [sys.modules["my_samplers"].slow]
-    assert Image.open("x.png").text["sampler"] == "my_samplers:slow"
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "my_samplers.py").write_text(
+        "from lineardiffusion.samplers import ddim\n"
+        "def same(denoise, x, schedule, times, add_noise):\n"
+        "    yield from ddim()(denoise, x, schedule, times, add_noise)\n"
+        "def half(*args):\n"
+        "    yield from (0.5 * x for x in same(*args))\n"
+        "number = 5\n"
+    )
+    pictures = {}
+    for name in ("ddim", "my_samplers:same", "my_samplers:half"):
+        run("sample", saved, "7", "--seed", 1, "-o", "x.png", "--sampler", name, "--num-steps", 5)
+        picture = Image.open("x.png")
+        assert picture.text["sampler"] == name
+        pictures[name] = np.asarray(picture)
+    assert (pictures["my_samplers:same"] == pictures["ddim"]).all()
+    assert (pictures["my_samplers:half"] != pictures["ddim"]).any()
     for name in ("my_samplers:fast", "my_samplers:number", "nowhere:slow", ":slow"):
         assert name in refusal("sample", saved, "7", "-o", "y.png", "--sampler", name)
     assert [import_if_path(name) for name in (None, "exact", "dpm++2m")] == [None, "exact", "dpm++2m"]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from lineardiffusion._version import __version__
 
 if TYPE_CHECKING:
-    from lineardiffusion import datasets, metrics, operators, plot
-    from lineardiffusion.diffusion import samplers, schedules
+    from lineardiffusion import datasets, metrics, operators, plot, samplers, schedules
+
     from lineardiffusion.distributions.gaussian import Gaussian
     from lineardiffusion.distributions.mixture import Mixture
     from lineardiffusion.encoders.image import ImageEncoder
@@ -49,8 +49,8 @@ _MODULES = {
     "metrics": "metrics",
     "operators": "operators",
     "plot": "plot",
-    "samplers": "diffusion.samplers",
-    "schedules": "diffusion.schedules",
+    "samplers": "samplers",
+    "schedules": "schedules",
 }
 
 
