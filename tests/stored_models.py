@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from lineardiffusion import LinearDiffusion
+from lineardiffusion import ImageEncoder, LinearDiffusion, Statistics
+from lineardiffusion.diffusion.samplers import ddim
 from lineardiffusion.diffusion.schedules import Karras
 
 
@@ -36,6 +37,13 @@ def streamed_embeddings():
     return ld
 
 
+def on_basis(**params):
+    """A model whose encoder is a basis that is not orthonormal."""
+    basis = np.random.default_rng(0).normal(size=(5, 12))
+    encoder = ImageEncoder.from_basis(basis, Statistics.of(pairs(120), images_of(120)))
+    return fitted(image_encoder=encoder, **params)
+
+
 def many_prompts(**params):
     """36 prompts of 3 words, whose joint moments take less than one block each."""
     prompts = ["a " * (i % 6) + "b " * (i // 6 % 6) + "c" for i in range(120)]
@@ -51,7 +59,7 @@ KINDS = {
     "bytes": lambda: fitted(np.uint8, guidance_scale=2.5),
     "float32": lambda: fitted(np.float32, schedule=Karras(sigma_max=50.0), sampler="heun"),
     "words": lambda: fitted(text_encoder="words"),
-    "positions": lambda: fitted(np.uint8, text_encoder="positions", sampler="ddim", num_steps=7, eta=0.5),
+    "positions": lambda: fitted(np.uint8, text_encoder="positions", sampler=ddim(7, eta=0.5)),
     "embeddings": lambda: fitted(embeddings=True),
     "embeddings streamed": streamed_embeddings,
     "two passes": lambda: fitted(**TWO_PASSES),
@@ -59,6 +67,8 @@ KINDS = {
     "styles": lambda: fitted(n_styles=3, contrast="affine"),
     "styles in two passes": lambda: fitted(np.float32, n_styles=2, **TWO_PASSES),
     "styles shared": lambda: fitted(np.uint8, n_styles=2, text_encoder="words", contrast="histogram"),
+    "basis": lambda: on_basis(contrast="affine"),
+    "basis with styles": lambda: on_basis(n_styles=2),
     "histogram": lambda: fitted(contrast="histogram", random_state=7),
     "streamed": lambda: streamed(contrast="histogram"),
     "merged": lambda: fitted(seed=1).merge(fitted(np.uint8, seed=2)),
@@ -67,7 +77,7 @@ KINDS = {
 
 
 def asked(ld):
-    known = ld.statistics_.known
+    known = ld.statistics_.prompts
     return list(known) if known else np.array([[0.3, -1.0], [0.0, 2.0]])
 
 
@@ -83,7 +93,7 @@ def assert_same(a, b, where="state"):
         assert a.shape == b.shape, where
         assert a.strides == b.strides, where
         assert a.tobytes() == b.tobytes(), where
-        assert b.flags.writeable, where
+        assert a.flags.writeable == b.flags.writeable, where
     elif hasattr(a, "__dataclass_fields__"):
         for name in a.__dataclass_fields__:
             assert_same(getattr(a, name), getattr(b, name), f"{where}.{name}")

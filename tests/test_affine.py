@@ -139,7 +139,7 @@ def test_maps_from_before_and_after_noise_do_not_mix(diagonal):
     x = Affine.identity(2, 3, diagonal=diagonal)
     y = x.with_noise(0.5)
     for mix in (lambda: x + y, lambda: y + x, lambda: y - x, lambda: y + y.with_noise(0.1)):
-        with pytest.raises(ValueError, match="add noise last in a step"):
+        with pytest.raises(ValueError, match="noise"):
             mix()
     np.testing.assert_allclose((y + 2.0 * y).covariance, 9 * y.covariance)  # the same noise, thrice
 
@@ -147,10 +147,10 @@ def test_maps_from_before_and_after_noise_do_not_mix(diagonal):
 def test_misuse_is_a_type_error():
     full, diagonal, gain = Affine.identity(1, 2), Affine.identity(1, 2, diagonal=True), np.ones((1, 1, 2))
     for times in (lambda: full * gain, lambda: gain * full):
-        with pytest.raises(TypeError, match="takes a matrix"):
+        with pytest.raises(TypeError, match="matrix"):
             times()
-    with pytest.raises(TypeError, match="takes a gain an entry"):
+    with pytest.raises(TypeError, match="gain"):
         diagonal @ np.eye(2)
     for wrong in (lambda: gain - full, lambda: np.eye(2) @ full, lambda: 1.0 - full, lambda: full / 2.0):
-        with pytest.raises(TypeError, match="unsupported operand"):
+        with pytest.raises(TypeError, match="operand"):
             wrong()

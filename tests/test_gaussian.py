@@ -116,7 +116,7 @@ def test_a_singular_law_has_no_density_until_it_is_made_regular(d, rank, seed, f
     rank = min(rank, d - 1)
     law = random_law(d, seed, rank=rank)
     assert law.rank == rank
-    with pytest.raises(ValueError, match=f"varies in {rank} of its {d} directions"):
+    with pytest.raises(ValueError, match=f"{rank} of its {d}"):
         law.log_prob(law.mean)
     variance, basis = np.linalg.eigh(law.covariance)
     expected = (basis * np.where(variance < floor, floor, variance)) @ basis.T
@@ -228,9 +228,9 @@ def test_a_singular_law_is_conditioned_on_its_plane():
     np.testing.assert_allclose(given.mean, [3.0, 3.0, 2.0], rtol=1e-12)
     np.testing.assert_allclose(given.covariance, np.diag([0.0, 0.0, 1.5]), atol=1e-12)
     assert given.rank == 1
-    with pytest.raises(ValueError, match="cannot give this y"):
+    with pytest.raises(ValueError, match="probability 0"):
         law.condition([3.0, 3.1], [0, 1])
-    with pytest.raises(ValueError, match="cannot give this y"):
+    with pytest.raises(ValueError, match="probability 0"):
         given.condition([3.1], [0])
     between = law.condition([3.0, 3.1], [0, 1], 1e-4 * np.eye(2))
     np.testing.assert_allclose(between.mean[:2], [3.05, 3.05], atol=1e-3)
@@ -310,48 +310,48 @@ def test_kl_on_planes():
 EYE, ZERO = np.eye(2), np.zeros(2)
 LAW = Gaussian(ZERO, EYE)
 BAD = [
-    (lambda: Gaussian(1.0, EYE), ValueError, r"mean must have the shape \(d,\)"),
+    (lambda: Gaussian(1.0, EYE), ValueError, r"\(d,\)"),
     (lambda: Gaussian([], np.zeros((0, 0))), ValueError, "1 or more"),
-    (lambda: Gaussian([np.nan, 0.0], EYE), ValueError, "mean must be finite"),
+    (lambda: Gaussian([np.nan, 0.0], EYE), ValueError, "finite"),
     (
         lambda: Gaussian(np.zeros(3), EYE),
         ValueError,
-        r"covariance must have the shape \(3, 3\), got \(2, 2\)",
+        r"\(3, 3\)",
     ),
-    (lambda: Gaussian(ZERO, [[1.0, np.inf], [np.inf, 1.0]]), ValueError, "covariance must be finite"),
+    (lambda: Gaussian(ZERO, [[1.0, np.inf], [np.inf, 1.0]]), ValueError, "finite"),
     (
         lambda: Gaussian(ZERO, [[1.0, 0.5], [0.4, 1.0]]),
         ValueError,
-        "symmetric, but some entries differ by 0.1",
+        "symmetric",
     ),
-    (lambda: Gaussian(ZERO, [[1.0, 2.0], [2.0, 1.0]]).rank, ValueError, "no eigenvalue below 0, got -1"),
-    (lambda: Gaussian(ZERO, -EYE).draw(1), ValueError, "no eigenvalue below 0"),
+    (lambda: Gaussian(ZERO, [[1.0, 2.0], [2.0, 1.0]]).rank, ValueError, "eigenvalue"),
+    (lambda: Gaussian(ZERO, -EYE).draw(1), ValueError, "eigenvalue"),
     (
         lambda: LAW.log_prob([1.0, 2.0, 3.0]),
         ValueError,
-        r"shape \(..., 2\) for a law of 2 coordinates, got \(3,\)",
+        r"\(3,\)",
     ),
     (lambda: LAW.log_prob(1.0), ValueError, r"got \(\)"),
-    (lambda: LAW.marginal([0, 2]), IndexError, "some of 2 coordinates, from 0 to 1; index 2"),
-    (lambda: LAW.marginal([]), IndexError, "some of 2 coordinates"),
-    (lambda: LAW.marginal([[0]]), IndexError, "in one dimension"),
-    (lambda: LAW.condition([1.0], [5]), IndexError, "from 0 to 1"),
+    (lambda: LAW.marginal([0, 2]), IndexError, "index 2"),
+    (lambda: LAW.marginal([]), IndexError, "coordinates"),
+    (lambda: LAW.marginal([[0]]), IndexError, "dimension"),
+    (lambda: LAW.condition([1.0], [5]), IndexError, "0 to 1"),
     (lambda: LAW.condition([1.0], [0.5, 0.5]), IndexError, "integer"),
     (
         lambda: LAW.condition([1.0], np.ones((1, 3))),
         ValueError,
-        r"\(m, 2\) for a law of 2 coordinates, got \(1, 3\)",
+        r"\(m, 2\)",
     ),
-    (lambda: LAW.condition(1.0, [0]), ValueError, r"1 rows needs y of the shape \(1,\), got \(\)"),
-    (lambda: LAW.condition([np.nan], [0]), ValueError, "finite; leave the rows out"),
-    (lambda: LAW.condition([1.0], [0], 0.1), ValueError, r"noise of standard deviation s it is s\*\*2"),
-    (lambda: LAW.condition([1.0], [0], EYE), ValueError, r"noise_covariance must have the shape \(1, 1\)"),
-    (lambda: LAW.condition([1.0], [0], [[-1.0]]), ValueError, "no eigenvalue below 0"),
-    (lambda: LAW.condition([1.0, 3.0], [[1.0, 1.0], [2.0, 2.0]]), ValueError, "cannot give this y"),
-    (lambda: LAW.wasserstein(random_law(3, 0)), ValueError, "the same d; got 2 and 3"),
-    (lambda: LAW.wasserstein(ZERO), TypeError, "expected a Gaussian or a Mixture, got ndarray"),
+    (lambda: LAW.condition(1.0, [0]), ValueError, r"\(1,\)"),
+    (lambda: LAW.condition([np.nan], [0]), ValueError, "leave"),
+    (lambda: LAW.condition([1.0], [0], 0.1), ValueError, r"s\*\*2"),
+    (lambda: LAW.condition([1.0], [0], EYE), ValueError, r"\(1, 1\)"),
+    (lambda: LAW.condition([1.0], [0], [[-1.0]]), ValueError, "eigenvalue"),
+    (lambda: LAW.condition([1.0, 3.0], [[1.0, 1.0], [2.0, 2.0]]), ValueError, "probability 0"),
+    (lambda: LAW.wasserstein(random_law(3, 0)), ValueError, "same d"),
+    (lambda: LAW.wasserstein(ZERO), TypeError, "ndarray"),
     (lambda: LAW.kl(Mixture([1.0], [LAW])), TypeError, "kl_estimate"),
-    (lambda: LAW.kl(random_law(3, 0)), ValueError, "the same d"),
+    (lambda: LAW.kl(random_law(3, 0)), ValueError, "same d"),
     (lambda: LAW.kl_estimate(LAW, 1), ValueError, "2 or more"),
 ]
 

@@ -53,9 +53,22 @@ def test_histograms_add_in_any_order_and_by_weight():
     assert whole.cumulative()[-1] == 1.0
 
 
+def test_a_part_subtracted_leaves_the_rest():
+    rng = np.random.default_rng(1)
+    rows, weight = rng.gamma(1.0, size=(90, 30)), rng.uniform(0.5, 2.0, 90)
+    rows[:20] += 100.0  # values that only the part has
+    whole, part, rest = (Histogram.of(rows[s], weight[s]) for s in (slice(None), slice(20), slice(20, None)))
+    left = whole - part
+    np.testing.assert_array_equal(left.values, rest.values)
+    np.testing.assert_allclose(left.weight, rest.weight, rtol=1e-12)
+    for never in (Histogram.of(rows[:20] + 500.0), part + part):
+        with pytest.raises(ValueError, match="never"):
+            whole - never
+
+
 def test_blocks_do_not_matter(monkeypatch):
     rows = np.random.default_rng(0).normal(size=(50, 7))
     weight = np.arange(1.0, 51.0)
     whole = Histogram.of(rows, weight)
-    monkeypatch.setattr("lineardiffusion.histogram.PIXELS", 20)
+    monkeypatch.setattr("lineardiffusion.statistics.histogram.PIXELS", 20)
     same(Histogram.of(rows, weight), whole)

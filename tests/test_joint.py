@@ -1,6 +1,7 @@
 """Joint moments against the sum of Kronecker products, written out image by image."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,6 +81,31 @@ def test_parts_add_up_to_the_whole(case, cut):
 
 
 @settings(deadline=None)
+@given(data(), st.integers(1, 24))
+def test_a_part_subtracted_leaves_the_rest(case, cut):
+    embeddings, rows, weight, _ = case
+    cut = min(cut, len(rows) - 1)
+    if weight is not None:
+        weight += 0.1
+    rows[:cut] += 7.0  # the origins differ
+    w = [None, None] if weight is None else [weight[:cut], weight[cut:]]
+    whole = JointMoments.of(embeddings, rows, weight)
+    left = whole - JointMoments.of(embeddings[:cut], rows[:cut], w[0])
+    truth = by_kronecker(embeddings[cut:], rows[cut:], left.origin, w[1])
+    np.testing.assert_allclose(left.matrix, truth, rtol=0, atol=1e-11 * np.abs(whole.matrix).max())
+
+
+def test_what_was_never_added_is_not_subtracted():
+    rng = np.random.default_rng(2)
+    e, x = rng.normal(size=(20, 2)), rng.normal(size=(20, 3))
+    whole, part = JointMoments.of(e, x), JointMoments.of(e[:5], x[:5])
+    whole - part  # the control
+    for never in (part + whole, whole, JointMoments.of(30 * e[:5], x[:5])):
+        with pytest.raises(ValueError, match="never"):
+            whole - never
+
+
+@settings(deadline=None)
 @given(data(), st.integers(1, 6))
 def test_projecting_commutes_with_measuring(case, c):
     embeddings, rows, weight, rng = case
@@ -103,9 +129,10 @@ def test_pooled_is_the_moments_of_the_images(case):
 def test_addition_leaves_both_as_they_were():
     rng = np.random.default_rng(1)
     a, b = (JointMoments.of(rng.normal(size=(5, 2)), rng.normal(size=(5, 3))) for _ in range(2))
-    for part in (a, b):
-        part.matrix.setflags(write=False)
-        part.origin.setflags(write=False)
     total = a + b
+    for part in (a, b, total, total - b):
+        for array in (part.matrix, part.origin):
+            with pytest.raises(ValueError, match="read-only"):
+                array[0] = 1.0
     assert not np.shares_memory(total.matrix, a.matrix)
     a.project(np.zeros(3), np.eye(3)).pooled()

@@ -1,4 +1,4 @@
-"""Measurements and evidence: against scipy's Gaussians in pixel space, their covariances built by hand."""
+"""Measurements and their likelihoods: against scipy's Gaussians in pixel space, their covariances built by hand."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ import scipy.sparse
 from scipy.stats import multivariate_normal
 
 from lineardiffusion import LinearDiffusion
-from lineardiffusion.inverse.posterior import LatentLaws, log_likelihood, posterior_draw, posterior_mean
 from lineardiffusion.inverse.measurement import Measurement, PixelModel
+from lineardiffusion.inverse.posterior import LatentLaws, log_likelihood, posterior_draw, posterior_mean
 
 D = 9
 
@@ -20,10 +20,10 @@ class World:
         self.images = rng.normal(size=(200, D)) @ rng.normal(size=(D, D)) + 5
         ld = LinearDiffusion(d, scale=scale).fit(["a", "b"] * 100, self.images)
         encoder = ld.fitted_.encoder
-        self.canvas = PixelModel.of(encoder, ld.pixel_range_)
+        self.pixel_model = PixelModel.of(encoder, ld.pixel_range_)
         laws = [ld.law(prompt) for prompt in "ab"]
         self.laws = LatentLaws.of(
-            np.stack([law.mean for law in laws]), np.stack([law.covariance for law in laws]), self.canvas
+            np.stack([law.mean for law in laws]), np.stack([law.covariance for law in laws]), self.pixel_model.floor
         )
         r = self.images.std(axis=0) if scale else np.ones(D)
         s, V = encoder.scaling_factor, encoder.components
@@ -40,7 +40,7 @@ class World:
         return A @ mean, of_y, mean + (y - A @ mean) @ gain.T, covariance - gain @ A @ covariance
 
     def pixels(self, xi):
-        return self.canvas.encoder.mean + self.canvas.scale * xi
+        return self.pixel_model.encoder.mean + self.pixel_model.scale * xi
 
 
 @pytest.fixture(scope="module", params=[(4, False), (4, True), (9, False), (9, True)], ids=str)
@@ -74,65 +74,65 @@ def measured(world, name):
     dense = A.toarray() if scipy.sparse.issparse(A) else A
     rng = np.random.default_rng(2)
     y = world.images[:6] @ dense.T + noise_std * rng.normal(size=(6, len(dense)))
-    measurement = Measurement.of(world.canvas, A, noise_std)
-    return measurement, measurement.see(y), world.laws.roots(measurement), dense, noise_std, y
+    measurement = Measurement.of(world.pixel_model, A, noise_std)
+    return measurement, measurement.reduce(y), world.laws.roots(measurement), dense, noise_std, y
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_evidence_is_scipys_density(world, name):
-    measurement, seen, roots, A, noise_std, y = measured(world, name)
-    found = log_likelihood(measurement, seen, world.laws, roots)
+def test_likelihood_is_scipys_density(world, name):
+    measurement, reduced, roots, A, noise_std, y = measured(world, name)
+    found = log_likelihood(measurement, reduced, world.laws, roots)
     for k in range(2):
         mean, covariance, *_ = world.by_hand(k, A, noise_std, y)
         np.testing.assert_allclose(found[:, k], multivariate_normal(mean, covariance).logpdf(y), rtol=1e-9)
 
 
-def test_evidence_of_all_pixels_needs_no_singular_values(world):
-    """The short cut for whole images against the general road."""
-    whole = Measurement.of_pixels(world.canvas, np.ones(D, bool))
-    general, seen, roots, *_ = measured(world, "all pixels")
-    found = log_likelihood(whole, whole.see(world.images[:6]), world.laws, world.laws.roots(whole))
-    np.testing.assert_allclose(found, log_likelihood(general, seen, world.laws, roots), rtol=1e-10)
+def test_likelihood_of_all_pixels_needs_no_singular_values(world):
+    """The short cut for whole images against the general way."""
+    whole = Measurement.of_pixels(world.pixel_model, np.ones(D, bool))
+    general, reduced, roots, *_ = measured(world, "all pixels")
+    found = log_likelihood(whole, whole.reduce(world.images[:6]), world.laws, world.laws.roots(whole))
+    np.testing.assert_allclose(found, log_likelihood(general, reduced, world.laws, roots), rtol=1e-10)
 
 
-def test_evidence_of_repeated_rows_is_that_of_the_rows_once(world):
+def test_likelihood_of_repeated_rows_is_that_of_the_rows_once(world):
     """Differences between laws and images: the unit of the directions that are left may differ."""
     once, again = (measured(world, name) for name in ("dense", "rows that repeat"))
-    a, b = (log_likelihood(m, seen, world.laws, roots) for m, seen, roots, *_ in (once, again))
+    a, b = (log_likelihood(m, reduced, world.laws, roots) for m, reduced, roots, *_ in (once, again))
     np.testing.assert_allclose(a - a[0, 0], b - b[0, 0], atol=1e-8)
 
 
 @pytest.mark.parametrize("name", [*NAMES, *SINGULAR, "nothing"])
 def test_posterior_mean_is_the_textbooks(world, name):
-    measurement, seen, roots, A, noise_std, y = measured(world, name)
+    measurement, reduced, roots, A, noise_std, y = measured(world, name)
     means = []
     for k in range(2):
         share = np.zeros((6, 2))
         share[:, k] = 1.0
-        found = world.pixels(posterior_mean(measurement, seen, world.laws, roots, share))
+        found = world.pixels(posterior_mean(measurement, reduced, world.laws, roots, share))
         means.append(world.by_hand(k, A, noise_std, y)[2])
         np.testing.assert_allclose(found, means[k], atol=1e-8)
         if not noise_std:
             np.testing.assert_allclose(found @ A.T, y, atol=1e-8)
-    half = world.pixels(posterior_mean(measurement, seen, world.laws, roots, np.full((6, 2), 0.5)))
+    half = world.pixels(posterior_mean(measurement, reduced, world.laws, roots, np.full((6, 2), 0.5)))
     np.testing.assert_allclose(half, (means[0] + means[1]) / 2, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", ["some pixels", "noisy", "rows that repeat", "nothing"])
 def test_draws_have_the_textbooks_law(world, name):
     """Every direction's mean within 5 standard errors and variance within 6 %; the other law's are not."""
-    measurement, seen, roots, A, noise_std, y = measured(world, name)
+    measurement, reduced, roots, A, noise_std, y = measured(world, name)
     n, rng = 40_000, np.random.default_rng(3)
     mean, covariance = world.by_hand(1, A, noise_std, y[:1])[2:]
     variance, basis = np.linalg.eigh(covariance)
     left = variance > 1e-9 * variance[-1]
 
     def misses(k):
-        d = len(world.canvas.encoder.components)
+        d = len(world.pixel_model.encoder.components)
         noise = rng.normal(size=(n, d)), rng.normal(size=(n, D)), rng.normal(size=(n, len(A)))
         chosen = np.full(n, k)
         drawn = world.pixels(
-            posterior_draw(measurement, seen[np.zeros(n, np.intp)], world.laws, roots, chosen, *noise)
+            posterior_draw(measurement, reduced[np.zeros(n, np.intp)], world.laws, roots, chosen, *noise)
         )
         z = (drawn - mean) @ basis
         assert np.abs(z[:, ~left]).max(initial=0.0) < 1e-4 * variance[-1] ** 0.5
@@ -145,9 +145,9 @@ def test_draws_have_the_textbooks_law(world, name):
 
 def test_a_measurement_that_contradicts_itself(world):
     A = operator("rows that repeat")[0]
-    measurement = Measurement.of(world.canvas, A)
+    measurement = Measurement.of(world.pixel_model, A)
     y = world.images[:3] @ A.T
     y[1, -1] += 1.0
-    with pytest.raises(ValueError, match="measurement 1 contradicts itself"):
-        measurement.see(y)
-    Measurement.of(world.canvas, A, 0.1).see(y)  # noisy rows may disagree
+    with pytest.raises(ValueError, match="measurement 1"):
+        measurement.reduce(y)
+    Measurement.of(world.pixel_model, A, 0.1).reduce(y)  # noisy rows may disagree

@@ -109,11 +109,11 @@ def test_a_component_of_a_smaller_plane_has_what_lies_on_it():
     little = law.condition([0.0], [1], [[1e-12]])  # the limit of a little noise
     np.testing.assert_allclose(little.weights, law.condition([0.0], [1]).weights, atol=1e-3)
     flat = Mixture([0.5, 0.5], [line, point])
-    with pytest.raises(ValueError, match="cannot give this y"):
+    with pytest.raises(ValueError, match="probability 0"):
         flat.condition([0.3], [1])
-    with pytest.raises(ValueError, match="none of their planes"):
+    with pytest.raises(ValueError, match="plane"):
         flat.responsibilities(x[:1])
-    with pytest.raises(ValueError, match="no density"):
+    with pytest.raises(ValueError, match="density"):
         flat.log_prob(x)
     assert np.isfinite(flat.regular(1e-3).log_prob(x)).all()
 
@@ -200,24 +200,24 @@ def test_kl_of_singular_mixtures_compares_what_is_on_the_same_plane():
 
 LAW, POINT = Gaussian(np.zeros(2), np.eye(2)), Gaussian(np.zeros(1), np.eye(1))
 BAD = [
-    (lambda: Mixture([], []), ValueError, "at least one"),
-    (lambda: Mixture([1.0], [LAW, LAW]), ValueError, "one weight a component"),
-    (lambda: Mixture([0.5, 0.6], [LAW, LAW]), ValueError, "the sum 1.1; divide"),
-    (lambda: Mixture([1.5, -0.5], [LAW, LAW]), ValueError, "the least -0.5"),
-    (lambda: Mixture([np.nan, 1.0], [LAW, LAW]), ValueError, "weights must be"),
-    (lambda: Mixture([0.5, 0.5], [LAW, POINT]), ValueError, "the same d, got 2 and 1 coordinates"),
-    (lambda: Mixture([1.0], [Mixture([1.0], [LAW])]), TypeError, "components must be Gaussians, got Mixture"),
+    (lambda: Mixture([], []), ValueError, "least one"),
+    (lambda: Mixture([1.0], [LAW, LAW]), ValueError, "one weight"),
+    (lambda: Mixture([0.5, 0.6], [LAW, LAW]), ValueError, "1.1"),
+    (lambda: Mixture([1.5, -0.5], [LAW, LAW]), ValueError, "-0.5"),
+    (lambda: Mixture([np.nan, 1.0], [LAW, LAW]), ValueError, "weights"),
+    (lambda: Mixture([0.5, 0.5], [LAW, POINT]), ValueError, "same d"),
+    (lambda: Mixture([1.0], [Mixture([1.0], [LAW])]), TypeError, "Gaussians"),
     (lambda: Mixture([1.0], [LAW]).log_prob([1.0]), ValueError, r"shape \(..., 2\)"),
     (lambda: Mixture([1.0], [LAW]).responsibilities([1.0]), ValueError, r"shape \(..., 2\)"),
     (lambda: Mixture([1.0], [LAW]).marginal(2), IndexError, "from 0 to 1"),
     (lambda: Mixture([1.0], [LAW]).condition([1.0], [[1.0]]), ValueError, r"\(m, 2\)"),
-    (lambda: Mixture([1.0], [LAW]).wasserstein(POINT), ValueError, "the same d"),
+    (lambda: Mixture([1.0], [LAW]).wasserstein(POINT), ValueError, "same d"),
     (
         lambda: Mixture([1.0], [LAW]).wasserstein(3.0),
         TypeError,
-        "expected a Gaussian or a Mixture, got float",
+        "float",
     ),
-    (lambda: Mixture([1.0], [LAW]).kl_estimate(POINT), ValueError, "the same d"),
+    (lambda: Mixture([1.0], [LAW]).kl_estimate(POINT), ValueError, "same d"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Moments, by two roads: one pass in blocks against numpy's own averages and exact integers."""
+"""Moments: one pass in blocks against numpy's own averages and exact integers; sums and differences."""
 
 import numpy as np
 import pytest
@@ -12,14 +12,14 @@ def by_numpy(rows, groups, n_groups, weight=None):
     """The same moments from np.average and np.cov."""
     rows, groups, d = np.asarray(rows, np.float64), np.asarray(groups), rows.shape[1]
     weight = np.ones(len(rows)) if weight is None else weight
-    moments = Moments(np.zeros(n_groups), np.zeros((n_groups, d)), np.zeros((n_groups, d, d)))
+    weights, mean, scatter = np.zeros(n_groups), np.zeros((n_groups, d)), np.zeros((n_groups, d, d))
     for g in set(groups.tolist()):
         x, w = rows[groups == g], weight[groups == g]
         if w.sum() > 0:
-            moments.weight[g] = w.sum()
-            moments.mean[g] = np.average(x, axis=0, weights=w)
-            moments.scatter[g] = w.sum() * np.cov(x, rowvar=False, ddof=0, aweights=w)
-    return moments
+            weights[g] = w.sum()
+            mean[g] = np.average(x, axis=0, weights=w)
+            scatter[g] = w.sum() * np.cov(x, rowvar=False, ddof=0, aweights=w)
+    return Moments(weights, mean, scatter)
 
 
 def assert_same(a, b, rtol, deviation=1.0):
@@ -52,10 +52,12 @@ def test_one_pass_is_numpys_average_and_covariance(case):
 def test_batches_of_any_size_in_any_order_give_the_whole(case, cuts):
     rows, groups, g, weight, rng = case
     order = rng.permutation(len(rows))
-    total = Moments.of(rows[:0], groups[:0], g)
+    total, parts = Moments.zeros(g, rows.shape[1]), []
     for part in np.split(order, sorted(min(cut, len(rows)) for cut in cuts)):
-        total = Moments.of(rows[part], groups[part], g, None if weight is None else weight[part]) + total
+        parts.append(Moments.of(rows[part], groups[part], g, None if weight is None else weight[part]))
+        total = parts[-1] + total
     assert_same(total, by_numpy(rows, groups, g, weight), 1e-12)
+    assert_same(Moments.total(parts), by_numpy(rows, groups, g, weight), 1e-12)
 
 
 def test_many_blocks_with_weights():
@@ -200,6 +202,43 @@ def test_a_group_whose_weights_are_all_zero_is_an_empty_group():
     assert_same(moments, by_numpy(np.ones((3, 2)), [0, 1, 1], 2, np.array([0.0, 1.0, 1.0])), 1e-12)
 
 
+@settings(deadline=None)
+@given(data(), st.integers(0, 60))
+def test_a_part_subtracted_leaves_the_rest(case, cut):
+    """Groups that are wholly in the part are empty afterwards, to the last bit."""
+    rows, groups, g, weight, _ = case
+    cut = min(cut, len(rows))
+    w = [None, None] if weight is None else [weight[:cut], weight[cut:]]
+    whole = Moments.of(rows, groups, g, weight)
+    left = whole - Moments.of(rows[:cut], groups[:cut], g, w[0])
+    assert_same(left, by_numpy(rows[cut:], groups[cut:], g, w[1]), 1e-9)
+    gone = np.setdiff1d(np.arange(g), groups[cut:])
+    assert not left.weight[gone].any()
+    assert not left.mean[gone].any()
+    assert not left.scatter[gone].any()
+
+
+def test_what_was_never_added_is_not_subtracted():
+    rows, groups = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
+    whole, part = Moments.of(rows, groups, 2), Moments.of(rows[:10], groups[:10], 2)
+    whole - part  # the control
+    for never, what in (
+        (part + whole, "weight"),
+        (Moments.of(30 * rows[:10], groups[:10], 2), "variance"),
+        (Moments.of(rows[:10] + 50, groups[:10], 2), "variance"),
+    ):
+        with pytest.raises(ValueError, match=what):
+            whole - never
+
+
+def test_the_arrays_are_read_only():
+    moments = Moments.of(np.ones((3, 2)), [0, 1, 1], 2)
+    for made in (moments, moments + moments, moments.pooled(), moments.spread([1, 0], 3)):
+        for field in (made.weight, made.mean, made.scatter):
+            with pytest.raises(ValueError, match="read-only"):
+                field[0] = 1.0
+
+
 def test_nothing_changes_in_place():
     rng = np.random.default_rng(5)
     for dtype in (np.float32, np.float64):
@@ -207,10 +246,8 @@ def test_nothing_changes_in_place():
         for array in (rows, groups, weight):
             array.setflags(write=False)
         a, b = Moments.of(rows, groups, 2), Moments.of(rows, groups, 2, weight)
-        for moments in (a, b):
-            for field in (moments.weight, moments.mean, moments.scatter):
-                field.setflags(write=False)  # any update in place raises
-        made = [a + b, b + a, a.spread([1, 0], 3), a.pooled(), a.project(np.ones(3), np.eye(3)[:, :2])]
+        made = [a + b, b + a, (a + b) - b, Moments.total([a, b]), a.spread([1, 0], 3), a.pooled()]
+        made.append(a.project(np.ones(3), np.eye(3)[:, :2]))
         assert a.covariance.flags.writeable
         for new in made:
             assert not np.shares_memory(new.scatter, a.scatter)

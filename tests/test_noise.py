@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lineardiffusion._pictures import to_pil
 from lineardiffusion._noise import PROMPTS, SAMPLER, START, check_seed, draw, generator, generators
+from lineardiffusion._pictures import to_pil
 from lineardiffusion.encoders.text import symbols, vocabulary
 
 seeds = st.integers(0, 2**64)
@@ -78,13 +78,13 @@ def test_check_seed_takes_whole_numbers():
     "seed", [-1, 1.0, True, "1", [1, -2], [1, 2.0], [[1], [2]], {1, 2}, np.array([0.5, 1])]
 )
 def test_check_seed_refuses_all_else(seed):
-    with pytest.raises(ValueError, match="a seed must be an int of 0 or more"):
+    with pytest.raises(ValueError, match="seed"):
         check_seed(seed, 2)
 
 
 @pytest.mark.parametrize("several", [[], [1], [1, 2, 3]])
 def test_check_seed_wants_one_seed_an_image(several):
-    with pytest.raises(ValueError, match=f"{len(several)} seeds for 2 images"):
+    with pytest.raises(ValueError, match=f"{len(several)} seeds"):
         check_seed(several, 2)
 
 
@@ -98,15 +98,17 @@ def test_symbols_are_places_in_the_sorted_vocabulary(prompts):
 
 
 def test_an_unknown_prompt_is_named_with_the_nearest_and_the_known():
-    with pytest.raises(ValueError, match="unknown prompt") as caught:
+    with pytest.raises(ValueError, match="bannana") as caught:
         symbols(["cat", "bannana"], ("apple", "banana", "cat"))
-    assert str(caught.value) == (
-        "unknown prompt 'bannana' (did you mean 'banana'?); the model knows: 'apple', 'banana', 'cat'"
-    )
-    with pytest.raises(
-        ValueError, match=r"^unknown prompt 'x'; the model knows: '100', .*, '119' and 5 more$"
-    ):
+    nearest, known = str(caught.value).split(";")
+    assert "'banana'" in nearest
+    assert "'cat'" not in nearest
+    assert all(repr(prompt) in known for prompt in ("apple", "banana", "cat"))
+    with pytest.raises(ValueError, match="'x'") as caught:
         symbols(["x"], [str(i) for i in range(100, 125)])
+    assert "'119'" in str(caught.value)
+    assert "'120'" not in str(caught.value)  # of many, the first twenty
+    assert "5 more" in str(caught.value)
 
 
 def picture(image, low, high):
@@ -141,5 +143,5 @@ def test_data_of_one_value_still_make_a_picture():
 
 @pytest.mark.parametrize("shape", [(2, 9), (2, 3, 3, 2), (2, 3, 3, 5), (2, 3, 3, 3, 3)])
 def test_other_shapes_make_no_picture(shape):
-    with pytest.raises(ValueError, match='use output_type="np"'):
+    with pytest.raises(ValueError, match="output_type"):
         to_pil(np.zeros(shape), (0.0, 1.0))

@@ -1,4 +1,4 @@
-"""The regression denoiser, by several roads: one symbol a prompt, normal equations, drawn noise, solvers."""
+"""The regression denoiser, in several ways: one symbol a prompt, normal equations, drawn noise, solvers."""
 
 import numpy as np
 import pytest
@@ -9,9 +9,9 @@ from lineardiffusion.diffusion import ode
 from lineardiffusion.diffusion.affine import Affine
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
 from lineardiffusion.diffusion.ode import integrate
+from lineardiffusion.diffusion.regression import RegressionDenoiser
 from lineardiffusion.statistics.joint import JointMoments
 from lineardiffusion.statistics.moments import Moments
-from lineardiffusion.diffusion.regression import RegressionDenoiser
 
 D = 3
 LEVELS = [(0.0, 1.0), (0.02, 1.0), (0.6, 0.8), (1.0, 80.0), (1.0, 0.3), (0.999, 0.02)]
@@ -190,8 +190,8 @@ def test_numerical_flow_from_pure_noise_to_almost_pure_noise(both):
 def test_numerical_flow_refines_until_it_no_longer_moves(both, monkeypatch):
     """The error falls with the tolerance, and at the one that is set it is gone."""
     errors = []
-    for tolerance in (1e-4, 1e-6, flow.TOLERANCE):
-        monkeypatch.setattr(flow, "TOLERANCE", tolerance)
+    for tolerance in (1e-4, 1e-6, ode.TOLERANCE):
+        monkeypatch.setattr(ode, "TOLERANCE", tolerance)
         errors.append(flow_error(both, (1.0, 5.0), (1.0, 0.1)))
     assert errors[0] > 10 * errors[1] > 100 * errors[2]
     assert errors[2] < 1e-7

@@ -14,7 +14,6 @@ from lineardiffusion._version import __version__
 
 if TYPE_CHECKING:
     from lineardiffusion import datasets, metrics, operators, plot, samplers, schedules
-
     from lineardiffusion.distributions.gaussian import Gaussian
     from lineardiffusion.distributions.mixture import Mixture
     from lineardiffusion.encoders.image import ImageEncoder
