@@ -370,12 +370,15 @@ class LinearDiffusion(BaseEstimator):
         prompts: Prompts,
         seed: Seed = None,
         *,
+        sampler: Any = None,
+        num_steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: Any = None,
         latents: Any = None,
         start: Any = None,
         strength: float = 0.8,
         output_type: str = "np",
         return_trajectory: bool = False,
-        **sampling: Unpack[SamplerSettings],
     ) -> Any:
         """Draw one image a prompt.
 
@@ -388,6 +391,10 @@ class LinearDiffusion(BaseEstimator):
             Seed. With an int, image i is the same in a batch of any size; with a list, image i depends on its
             own seed alone. None stands for the model's ``random_state``; if both are None, a fresh random seed
             is used.
+        sampler, num_steps, guidance_scale : default=None
+            Sampler, number of steps and scale of guidance, as in the constructor (default: the model's settings).
+        negative_prompt : str or dict, default=None
+            Prompt, or weights of prompts, that guidance moves away from, in place of the unconditional denoiser.
         latents : array-like of shape (n, n_components_), default=None
             Starting noise of standard deviation 1, in place of noise drawn from the seed.
         start : array-like of shape (n, \\*image_shape_), default=None
@@ -400,10 +407,6 @@ class LinearDiffusion(BaseEstimator):
         return_trajectory : bool, default=False
             Whether to return the latents at every step too. A stochastic sampler is then simulated step by
             step, and draws another image from the same law.
-        **sampling
-            ``sampler`` and ``num_steps``, as in the constructor (default: the model's settings);
-            ``guidance_scale``, likewise; ``negative_prompt``, a prompt or weights that guidance moves away
-            from, in place of the unconditional denoiser.
 
         Returns
         -------
@@ -434,13 +437,19 @@ class LinearDiffusion(BaseEstimator):
         if output_type not in ("np", "pil"):
             raise ValueError(f'output_type must be "np" or "pil", got {output_type!r}')
         fitted = self.fitted_
+        sampling: SamplerSettings = {
+            "sampler": sampler,
+            "num_steps": num_steps,
+            "guidance_scale": guidance_scale,
+            "negative_prompt": negative_prompt,
+        }
         drawing = self._drawing(fitted, prompts, seed, latents, start, strength, return_trajectory, sampling)
         trajectory = np.stack(list(fitted.simulate(drawing))) if return_trajectory else None
         images: Any = fitted.encoder.decode(fitted.draw(drawing) if trajectory is None else trajectory[-1])
         if fitted.contrast is not None:
             images = fitted.contrast(images)
         if output_type == "pil":
-            images = to_pil(images, self.pixel_range_)
+            images = to_pil(images, fitted.statistics.pixel_range)
         return images if trajectory is None else (images, trajectory)
 
     def staged_predict(
@@ -458,7 +467,8 @@ class LinearDiffusion(BaseEstimator):
         Parameters
         ----------
         prompts, seed, latents, start, strength, **sampling
-            As in :meth:`predict`.
+            As in :meth:`predict`; ``sampling`` is ``sampler``, ``num_steps``, ``guidance_scale`` and
+            ``negative_prompt``.
 
         Yields
         ------
@@ -525,7 +535,7 @@ class LinearDiffusion(BaseEstimator):
         prompt : str or dict, or array-like of shape (k,)
             One prompt, weights of prompts, or an embedding.
         **sampling
-            As in :meth:`predict`.
+            ``sampler``, ``num_steps``, ``guidance_scale`` and ``negative_prompt``, as in :meth:`predict`.
 
         Returns
         -------
@@ -578,7 +588,7 @@ class LinearDiffusion(BaseEstimator):
         prompts : list of str or dict, or array-like of shape (n, k), default=None
             Prompts of the images; None for any of the known prompts, by their frequency.
         **sampling
-            As in :meth:`predict`: the density is that of what this sampler draws.
+            As in :meth:`affine`: the density is that of what this sampler draws.
 
         Returns
         -------
@@ -648,7 +658,7 @@ class LinearDiffusion(BaseEstimator):
         images : array-like of shape (n, \\*image_shape_)
             Images. NaN pixels are missing.
         **sampling
-            As in :meth:`predict`.
+            As in :meth:`affine`.
 
         Returns
         -------
@@ -713,7 +723,7 @@ class LinearDiffusion(BaseEstimator):
         return_prompts : bool, default=False
             Whether to return the drawn prompts too (with the mean, the most probable ones).
         **sampling
-            As in :meth:`predict`.
+            As in :meth:`affine`.
 
         Returns
         -------
@@ -826,7 +836,7 @@ class LinearDiffusion(BaseEstimator):
         images : array-like of shape (n, \\*image_shape_)
             Images.
         **sampling
-            As in :meth:`predict`.
+            As in :meth:`affine`.
 
         Returns
         -------
@@ -1071,14 +1081,13 @@ class LinearDiffusion(BaseEstimator):
         weight = None if sample_weight is None else check_sample_weight(sample_weight, prompts)
         return Batch.of(prompts, images, weight)
 
-    def _check_prompts(self, X: Prompts) -> Any:
+    def _check_prompts(self, fitted: FittedDiffusion, X: Prompts) -> Any:
         """Check prompts of a fitted model: a list of strings and weights, or embeddings."""
         prompts = check_prompts(X, weights=True)
-        statistics = self._learned.statistics
         if prompts is not None:
-            self._check_kind(True, statistics)
+            self._check_kind(True, fitted.statistics)
             return prompts
-        if not statistics.prompts:
+        if not fitted.statistics.prompts:
             X = validate_data(self, X, dtype=np.float64, reset=False)
         return check_array(X, dtype=np.float64)
 
@@ -1090,7 +1099,7 @@ class LinearDiffusion(BaseEstimator):
         every_step: bool = False,
         strength: float = 1.0,
     ) -> Resolved:
-        return fitted.resolve(self._check_prompts(prompts), sampling, every_step, strength)
+        return fitted.resolve(self._check_prompts(fitted, prompts), sampling, every_step, strength)
 
     def _resolve_one(self, fitted: FittedDiffusion, prompt: Any, sampling: SamplerSettings) -> Resolved:
         """Resolve one prompt: a string, weights of prompts or an embedding."""
@@ -1105,7 +1114,7 @@ class LinearDiffusion(BaseEstimator):
         self, fitted: FittedDiffusion, n: int, prompts: Prompts, sampling: SamplerSettings
     ) -> Resolved:
         """Resolve the prompts of n images, or all known prompts where they are None."""
-        checked = None if prompts is None else self._check_prompts(prompts)
+        checked = None if prompts is None else self._check_prompts(fitted, prompts)
         return inference.resolve(fitted, n, checked, sampling)
 
     @staticmethod

@@ -135,10 +135,10 @@ class FittedDiffusion:
             raise TypeError(f"unknown setting {unknown[0]!r}; the settings of the sampler are {known}")
         trajectory = self._trajectory(sampling.get("sampler"), sampling.get("num_steps"), every_step, strength)
         scale, negative = sampling.get("guidance_scale"), sampling.get("negative_prompt")
+        if scale is not None or negative is not None:
+            check_guidance(self.parameters.guidance_scale if scale is None else scale, negative)
         if scale is None:
             scale = self.parameters.guidance_scale
-        if sampling:
-            scale = check_guidance(scale, negative)
         return Resolved(self.conditioner.request(prompts, scale, negative), trajectory)
 
     def _trajectory(self, sampler: Any, num_steps: int | None, every_step: bool, strength: float) -> Trajectory:

@@ -114,27 +114,18 @@ class ImageEncoder:
         scale : bool, default=False
             Whether to standardise the pixels first.
         """
-        covariance = moments.scatter[0]  # times the weight, to spare a copy of a large matrix
-        weight = float(moments.weight[0])
-        deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0) / weight)
-        pixel_scale, varies = _pixel_scale(deviation, moments.mean[0], pixel_dtype, scale)
+        scatter, weight, mean = moments.scatter[0], float(moments.weight[0]), moments.mean[0]
+        deviation = np.sqrt(np.maximum(np.diag(scatter), 0.0) / weight)
+        pixel_scale, varies = _pixel_scale(deviation, mean, pixel_dtype, scale)
         if not varies.all():
-            covariance = covariance * varies * varies[:, None]
+            scatter = scatter * varies * varies[:, None]
         if scale:
-            covariance = covariance / pixel_scale / pixel_scale[:, None]
-        total, spectrum = float(np.trace(covariance)), _principal(covariance, n_components, pixel_dtype)
-        return cls._build(
-            moments.mean[0],
-            deviation,
-            pixel_scale,
-            spectrum,
-            total,
-            weight,
-            n_components,
-            image_shape,
-            pixel_dtype,
-            scale,
-        )
+            scatter = scatter / pixel_scale / pixel_scale[:, None]
+        total = float(np.trace(scatter)) / weight
+        eigenvalues, V = _trim(*_principal(scatter, n_components, pixel_dtype), pixel_dtype)
+        whole = len(V) < n_components  # no other direction varies
+        settings = (pixel_scale, image_shape, pixel_dtype, scale)
+        return cls._of(mean, deviation, V, eigenvalues / weight, total, whole, *settings)
 
     @classmethod
     def fit_rows(
@@ -158,12 +149,11 @@ class ImageEncoder:
         deviation = np.sqrt((x**2).sum(axis=0) / weight)
         pixel_scale = _pixel_scale(deviation, mean, rows.dtype, scale)[0]
         x /= pixel_scale
-        _, singular, components = np.linalg.svd(x, full_matrices=False)
-        total, kept = float((singular**2).sum()), slice(n_components)
-        return cls._build(
-            mean, deviation, pixel_scale, (singular[kept] ** 2, components[kept]), total, weight,
-            n_components, image_shape, rows.dtype, scale,
-        )  # fmt: skip
+        _, singular, V = np.linalg.svd(x, full_matrices=False)
+        total = float((singular**2).sum()) / weight
+        eigenvalues, V = _trim(singular[:n_components] ** 2, V[:n_components], rows.dtype)
+        settings = (pixel_scale, image_shape, rows.dtype, scale)
+        return cls._of(mean, deviation, V, eigenvalues / weight, total, len(V) < n_components, *settings)
 
     @classmethod
     def from_basis(cls, basis: ArrayLike, statistics: Any) -> ImageEncoder:
@@ -212,46 +202,35 @@ class ImageEncoder:
                 raise ValueError("the rows of the basis depend on each other; leave the superfluous ones out")
             V = (Q * np.where(np.diag(R) < 0, -1.0, 1.0)).T
         weight, scatter = float(moments.weight[0]), moments.scatter[0]
+        deviation = np.sqrt(np.maximum(np.diag(scatter), 0.0) / weight)
         variance = np.maximum(np.einsum("ij,jk,ik->i", V, scatter, V, optimize=True), 0.0) / weight
+        settings = (np.ones(D), statistics.image_shape, statistics.pixel_dtype, False)
         total = float(np.trace(scatter)) / weight
-        return cls(
-            mean=moments.mean[0],
-            components=np.ascontiguousarray(V),
-            variance=variance,
-            residual_variance=max(total - float(variance.sum()), 0.0) / (D - len(V)) if len(V) < D else 0.0,
-            pixel_variance=total / D,
-            pixel_scale=np.ones(D),
-            scaling_factor=math.sqrt(variance.mean()) or 1.0,
-            image_shape=statistics.image_shape,
-            dtype=working_dtype(statistics.pixel_dtype),
-        )
+        return cls._of(moments.mean[0], deviation, np.ascontiguousarray(V), variance, total, False, *settings)
 
     @classmethod
-    def _build(
+    def _of(
         cls,
         mean: Array,
         deviation: Array,
-        pixel_scale: Array,
-        spectrum: tuple[Array, Array],
+        V: Array,
+        variance: Array,
         total: float,
-        weight: float,
-        n_components: int,
+        whole: bool,
+        pixel_scale: Array,
         image_shape: tuple[int, ...],
         pixel_dtype: np.dtype[np.generic],
         scale: bool,
     ) -> ImageEncoder:
-        """Build the encoder from the scatter's leading eigenvalues and eigenvectors, and its trace `total`."""
-        scatter, components = _trim(*spectrum, pixel_dtype)
-        variance = scatter / weight
-        d, D = components.shape
-        rest = (total - float(scatter.sum())) / weight
-        negligible = rest <= D * np.finfo(float).eps * total / weight
-        complete = d < min(n_components, D) or negligible  # no other direction varies
+        """Build the encoder of a basis from variances along it; `total` is the variance of all directions."""
+        d, D = V.shape
+        rest = total - float(variance.sum())
+        none = whole or d == D or rest <= D * np.finfo(float).eps * total
         return cls(
             mean=mean,
-            components=components,
+            components=V,
             variance=variance,
-            residual_variance=0.0 if complete or d == D else rest / (D - d),
+            residual_variance=0.0 if none else rest / (D - d),
             pixel_variance=float(np.mean(deviation**2)),
             pixel_scale=pixel_scale,
             scaling_factor=1.0 if scale else math.sqrt(variance.mean()) or 1.0,

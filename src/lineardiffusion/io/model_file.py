@@ -253,9 +253,10 @@ def _describe(value: Any) -> Any:
 def _storable(name: str, value: Any) -> bool:
     """Return whether a parameter or a setting, described as JSON, may be stored."""
     if name in CLASSES and type(value) is dict:
+        known = CLASSES[name].get(value.get("class"))  # type: ignore[arg-type]
         settings = {key: one for key, one in value.items() if key != "class"}
         numbers = all(type(one) in (int, float) and _storable(key, one) for key, one in settings.items())
-        return numbers and value.get("class") in CLASSES[name]
+        return known is not None and numbers and settings.keys() == {one.name for one in fields(known)}
     if name in ("scale", "image_encoder"):
         return type(value) is bool
     if name in ("num_steps", "random_state"):
