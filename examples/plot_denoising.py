@@ -1,7 +1,7 @@
 """Denoise the same noise under several prompts, step by step.
 
 docs/denoising.png has a row for each prompt and a column for each step: the same noise becomes a 7, a 3 and an 8,
-and the first steps look alike. docs/denoising.gif is an animation of all ten digits. ``python
+and the first steps are hard to tell apart. docs/denoising.gif is an animation of all ten digits. ``python
 examples/plot_denoising.py`` draws both.
 """
 
