@@ -1,4 +1,4 @@
-"""A Hugging Face Hub of one process and one repository: as much of its protocol as a model needs."""
+"""A local Hugging Face Hub with one repository: as much of its protocol as a model needs."""
 
 import base64
 import hashlib
@@ -11,7 +11,7 @@ COMMIT = "1" * 40
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Keeps the files of ``ada/shapes`` in memory."""
+    """Keep the files of ``ada/shapes`` in memory."""
 
     protocol_version = "HTTP/1.1"
     files: ClassVar[dict[str, bytes]] = {}
@@ -52,15 +52,14 @@ class Hub(BaseHTTPRequestHandler):
                     self.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
             self.answer({"commitUrl": f"{here}/commit/{COMMIT}", "commitOid": COMMIT, "success": True})
         else:
-            self.answer({"errors": [], "warnings": []})  # of the card
+            self.answer({"errors": [], "warnings": []})  # the check of the card
 
     def do_GET(self):
         path = self.path.partition("?")[0]
         names = {name: f"/ada/shapes/resolve/{COMMIT}/{name}" for name in self.files}
         if path.startswith("/api/models/ada/shapes/tree/"):
             tree = [
-                {"type": "file", "path": name, "size": len(data), "oid": "0"}
-                for name, data in self.files.items()
+                {"type": "file", "path": name, "size": len(data), "oid": "0"} for name, data in self.files.items()
             ]
             self.answer(tree)
         elif path.startswith("/api/models/ada/shapes"):
@@ -77,7 +76,7 @@ class Hub(BaseHTTPRequestHandler):
 
 
 def serve():
-    """Start it; return its address."""
+    """Start a server; return its address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{server.server_address[1]}"

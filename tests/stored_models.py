@@ -8,9 +8,7 @@ from lineardiffusion.diffusion.schedules import Karras
 
 
 def images_of(n, dtype=np.float64, seed=0):
-    pixels = (
-        np.random.default_rng(seed).normal(100, 30, size=(n, 4, 3)) + 20 * (np.arange(n) % 6)[:, None, None]
-    )
+    pixels = np.random.default_rng(seed).normal(100, 30, size=(n, 4, 3)) + 20 * (np.arange(n) % 6)[:, None, None]
     return pixels.clip(0, 255).astype(dtype)
 
 
@@ -86,7 +84,7 @@ def drawn(ld):
 
 
 def assert_same(a, b, where="state"):
-    """The same to the last bit, whatever they are made of."""
+    """Assert that two values are the same to the last bit, field by field."""
     assert type(a) is type(b), where
     if isinstance(a, np.ndarray):
         assert a.dtype == b.dtype, where

@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -421,11 +420,3 @@ def test_numbers_that_json_does_not_have_are_refused(number, tmp_path, everythin
     config, arrays = everything_saved["full"]
     forge(tmp_path, json.dumps(config).replace('"guidance_scale": 1.0', f'"guidance_scale": {number}'), arrays)
     assert "finite" in refusal(tmp_path)
-
-
-def test_a_path_that_is_no_folder(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError, match="folder"):
-        fitted().save_pretrained(tmp_path / "file")
-    with pytest.raises(FileNotFoundError):
-        LinearDiffusion.from_pretrained(Path(tmp_path, "nowhere"))
