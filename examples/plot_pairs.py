@@ -2,8 +2,8 @@
 
 Two MNIST digits side by side are one image, and their names are its prompt. Ten pairs ("0 3", "1 4", ...) are held
 out. With ``text_encoder="positions"`` the regression learns the shape of a 4 on the left and of a 2 on the right
-from all pairs that have one of them. ``python examples/plot_pairs.py`` fits the model, prints how long that took, and draws
-the ten held-out pairs into docs/pairs.png.
+from all pairs that have one of them. ``python examples/plot_pairs.py`` fits the model, prints how long that took,
+and draws the ten held-out pairs into docs/pairs.png.
 """
 
 import time
