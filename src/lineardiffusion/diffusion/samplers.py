@@ -286,7 +286,7 @@ def get_sampler(sampler: Any, num_steps: int | None = None) -> Sampler:
     """
     steps = {} if num_steps is None else {"num_steps": num_steps}
     if isinstance(sampler, Sampler):
-        return replace(sampler, **steps)
+        return replace(sampler, **steps) if steps else sampler
     if isinstance(sampler, str):
         if sampler not in SAMPLERS:
             raise ValueError(f"unknown sampler {sampler!r}; choose one of {', '.join(map(repr, SAMPLERS))}")
