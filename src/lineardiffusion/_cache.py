@@ -69,6 +69,8 @@ class Cache:
 
     def put(self, key: Hashable, value: Any, nbytes: int) -> None:
         """Keep a value of so many bytes, and drop the least recently used ones beyond the bound."""
+        if nbytes > self.max_bytes:
+            return
         with self._lock:
             if key in self._entries:
                 self._nbytes -= self._entries.pop(key)[1]
