@@ -76,7 +76,7 @@ KINDS = {
 
 def asked(ld):
     known = ld.statistics_.prompts
-    return list(known) if known else np.array([[0.3, -1.0], [0.0, 2.0]])
+    return list(known[:6]) if known else np.array([[0.3, -1.0], [0.0, 2.0]])
 
 
 def drawn(ld):

@@ -102,20 +102,27 @@ def test_killed_before_and_after_every_step_one_model_is_whole(two, tmp_path, mo
 def test_killed_at_any_moment_one_model_is_whole(two, tmp_path):
     models, files = two
     target, rng, seen = tmp_path / "target", random.Random(0), set()
+    for _ in range(25):
+        ready, started = os.pipe()
 
-    def replace_forever():
-        while True:
-            for ld in models:
-                ld.save_pretrained(target)
+        def replace_forever(started=started):
+            while True:
+                for ld in models:
+                    ld.save_pretrained(target)
+                    os.write(started, b".")
 
-    for _ in range(30):
         process = child(replace_forever)
-        time.sleep(rng.uniform(0.002, 0.02))
+        os.read(ready, 1)
+        begin = time.perf_counter()
+        os.read(ready, 1)
+        time.sleep(rng.uniform(0.0, 2.0) * (time.perf_counter() - begin))
         os.kill(process, signal.SIGKILL)
         assert os.waitpid(process, 0)[1] == signal.SIGKILL
+        os.close(ready)
+        os.close(started)
         seen.add(found(target, files))
     assert seen == {0, 1}
-    check_leftovers(target)
+    assert check_leftovers(target)  # some were killed while they wrote
 
 
 @forks
@@ -228,12 +235,12 @@ def test_random_damage_is_refused_or_leaves_a_model(tmp_path):
     whole = (tmp_path / WEIGHTS).read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
     rng, refused = random.Random(0), 0
-    for i in range(400):
+    for i in range(250):
         head = break_bytes(whole[:header], rng) if i % 2 else whole[:header]
         body = whole[header:] if i % 2 else break_bytes(whole[header:], rng)
         (tmp_path / WEIGHTS).write_bytes(head + body)
         refused += refusal(tmp_path) is not None
-    assert refused > 250
+    assert refused > 150
 
 
 @pytest.mark.parametrize(
