@@ -26,9 +26,7 @@ def blas_threads():
 def test_numpys_answers(g, d):
     A = stack(g, d)
     for found, expected in zip(_linalg.eigh(A), np.linalg.eigh(A), strict=True):
-        np.testing.assert_allclose(
-            np.abs(found), np.abs(expected), rtol=1e-9, atol=1e-9 * np.abs(expected).max()
-        )
+        np.testing.assert_allclose(np.abs(found), np.abs(expected), rtol=1e-9, atol=1e-9 * np.abs(expected).max())
     variance, basis = _linalg.eigh(A)
     np.testing.assert_allclose((basis * variance[:, None]) @ basis.mT, A, atol=1e-10 * A.max())
     root = _linalg.cholesky(A)

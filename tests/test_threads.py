@@ -1,0 +1,103 @@
+"""One model in many threads: every answer is the answer of one thread."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from lineardiffusion import LinearDiffusion, samplers
+
+THREADS, CALLS = 8, 600
+
+
+def together(work, n=THREADS):
+    """Results of ``work(0)``, ``work(1)``, ... in threads that begin at the same time."""
+    start = threading.Barrier(n)
+
+    def begin(k):
+        start.wait()
+        return work(k)
+
+    with ThreadPoolExecutor(n) as pool:
+        return list(pool.map(begin, range(n)))
+
+
+@pytest.fixture(params=[256e6, 20_000], ids=["large cache", "small cache"])
+def ld(request, tiny):
+    """In the small cache maps come and go all the time."""
+    return LinearDiffusion(6, cache_memory=request.param).fit(*tiny)
+
+
+def test_thousands_of_predictions(ld):
+    """4,800 calls with changing numbers of steps: no failure, and the right pictures."""
+    words = ["left", "right", "up"]
+    expected = {n: ld.predict(words, seed=n, sampler="ddim", num_steps=n) for n in range(1, 31)}
+    ld.fitted_.cache.clear()
+
+    def work(k):
+        rng, wrong = np.random.default_rng(k), 0
+        for n in rng.integers(1, 31, CALLS).tolist():
+            found = ld.predict(words, seed=n, sampler="ddim", num_steps=n)
+            wrong += not np.array_equal(found, expected[n])
+        return wrong
+
+    assert together(work) == [0] * THREADS
+
+
+def test_thousands_of_scores(ld, tiny):
+    prompts, images = tiny
+    ways = [{"sampler": samplers.ddim(n, eta=eta)} for n in (1, 2, 5) for eta in (0.0, 0.5)]
+    told = [None, prompts[:5], ["up"] * 5]
+    expected = [[ld.score_samples(images[:5], asked, **way) for asked in told] for way in ways]
+    ld.fitted_.cache.clear()
+
+    def work(k):
+        rng, wrong = np.random.default_rng(k), 0
+        for _ in range(CALLS // 6):
+            i, j = rng.integers(len(ways)), rng.integers(len(told))
+            wrong += not np.array_equal(ld.score_samples(images[:5], told[j], **ways[i]), expected[i][j])
+        return wrong
+
+    assert together(work) == [0] * THREADS
+
+
+def test_the_first_look_from_many_threads(tiny):
+    """A stream's model is solved when it is first used, here in all threads at once."""
+    prompts, images = tiny
+    expected = LinearDiffusion(n_styles=2).fit(prompts, images).predict(prompts, seed=0)
+    for _ in range(5):
+        ld = LinearDiffusion(n_styles=2).partial_fit(prompts, images).partial_fit_styles(prompts, images)
+        for found in together(lambda _, ld=ld: ld.predict(prompts, seed=0)):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_a_reader_sees_one_model_or_the_other(tiny):
+    """While one thread fits other parameters and data, a call is answered by one whole model."""
+    prompts, images = tiny
+    ld = LinearDiffusion(3).fit(prompts, images)
+    other = LinearDiffusion(8).fit(prompts, 2 * images)
+    known = [ld.predict(["up"], seed=0), other.predict(["up"], seed=0)]
+    done = threading.Event()
+
+    def work(k):
+        if k == 0:
+            for _ in range(15):
+                ld.set_params(n_components=8).fit(prompts, 2 * images)
+                ld.set_params(n_components=3).fit(prompts, images)
+            done.set()
+            return True
+        fine = True
+        while not done.is_set():
+            found = ld.predict(["up"], seed=0)
+            fine &= any(np.allclose(found, one, atol=1e-9) for one in known)
+        return fine
+
+    assert all(together(work, 4))
+
+
+def test_fits_of_several_models_at_once(tiny, digits):
+    alone = LinearDiffusion(20, n_styles=2).fit(*digits).predict(["7"], seed=0)
+    drawn = together(lambda _: LinearDiffusion(20, n_styles=2).fit(*digits).predict(["7"], seed=0), 3)
+    for found in drawn:
+        np.testing.assert_allclose(found, alone, atol=1e-4)
