@@ -11,9 +11,7 @@ def same(a, b):
     np.testing.assert_array_equal(a.weight, b.weight)
 
 
-@pytest.mark.parametrize(
-    "dtype", [np.uint8, np.int8, bool, np.uint16, np.int32, np.float16, np.float32, float]
-)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, bool, np.uint16, np.int32, np.float16, np.float32, float])
 def test_small_whole_numbers_are_counted_exactly(dtype):
     rows = np.random.default_rng(0).integers(0, 2 if dtype is bool else 100, (50, 40)).astype(dtype)
     rows = -rows if np.dtype(dtype).kind in "if" else rows

@@ -72,10 +72,7 @@ def test_parts_add_up_to_the_whole(case, cut):
     cut = min(cut, len(rows) - 1)
     first, second = slice(None, cut), slice(cut, None)
     rows[second] += 7.0  # the parts' origins differ
-    part = [
-        JointMoments.of(embeddings[s], rows[s], None if weight is None else weight[s])
-        for s in (first, second)
-    ]
+    part = [JointMoments.of(embeddings[s], rows[s], None if weight is None else weight[s]) for s in (first, second)]
     for total in (part[0] + part[1], part[1] + part[0]):
         assert_close(total.matrix, by_kronecker(embeddings, rows, total.origin, weight))
 
