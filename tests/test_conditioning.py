@@ -1,4 +1,4 @@
-"""Words, positions, transformers, weights and guidance: one regression, by two roads."""
+"""Prompts as conditions: words, positions, transformers, weights and guidance; each computed in two ways."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def coloured():
 
 
 def test_bag_of_words_is_the_regression_on_its_counts(coloured):
-    """The per-prompt moments give what the rows' joint moments give: numbers take that road."""
+    """The per-prompt moments give what the rows' joint moments give: numbers as prompts do that."""
     prompts, images, _ = coloured
     counts = CountVectorizer().fit(prompts)
     words = LinearDiffusion(text_encoder="words").fit(prompts, images)
@@ -58,7 +58,7 @@ def test_a_prompt_never_seen_has_the_mean_that_its_words_say(coloured):
         control = np.abs(ld.decode(ld.law("red small").mean).ravel() - found).max()
         assert control > 10
     onehot = LinearDiffusion().fit([prompts[i] for i in seen], images[seen])
-    with pytest.raises(ValueError, match="unknown prompt 'blue small'"):
+    with pytest.raises(ValueError, match="blue small"):
         onehot.predict(["blue small"])
 
 
@@ -80,21 +80,21 @@ def test_too_many_prompts_keep_joint_moments(coloured):
     """Where one block a prompt is too large, the joint moments give the same answer."""
     prompts, images, _ = coloured
     rng = np.random.default_rng(1)
-    images = np.tile(images.reshape(400, 6), (1, 20)) + rng.normal(size=(400, 120))
+    images = np.tile(images.reshape(400, 6), (1, 10)) + rng.normal(size=(400, 60))
     prompts = [f"{prompt.split()[0]} {'x' * (i % 30)}".strip() for i, prompt in enumerate(prompts)]
     encoder = CountVectorizer(max_features=2)
-    blocks = LinearDiffusion(40, text_encoder=encoder).fit(prompts, images)
-    needed = 8 * (3 * 41) ** 2  # two words and 40 components
-    assert len(blocks.prompts_) * 40**2 * 8 > needed > 8 * 120**2  # blocks do not fit, the basis does
-    joint = LinearDiffusion(40, text_encoder=encoder, max_memory=needed).fit(prompts, images)
-    assert joint.moments_.matrix.nbytes == needed
+    blocks = LinearDiffusion(20, text_encoder=encoder).fit(prompts, images)
+    needed = 8 * (3 * 21) ** 2  # two words and 20 components
+    assert len(blocks.prompts_) * 20**2 * 8 > needed > 8 * 60**2  # blocks do not fit, the basis does
+    joint = LinearDiffusion(20, text_encoder=encoder, max_memory=needed).fit(prompts, images)
+    assert joint.statistics_.moments.matrix.nbytes == needed
     asked = prompts[:6]
     np.testing.assert_allclose(joint.predict(asked, seed=1), blocks.predict(asked, seed=1), atol=1e-5)
     with pytest.raises(ValueError, match="joint"):
         joint.refit(text_encoder="words")
     with pytest.raises(ValueError, match="max_memory"):
-        LinearDiffusion(40, text_encoder=encoder, max_memory=needed - 1).fit(prompts, images)
-    with pytest.raises(ValueError, match="joint moments have none"):
+        LinearDiffusion(20, text_encoder=encoder, max_memory=needed - 1).fit(prompts, images)
+    with pytest.raises(ValueError, match="frequency"):
         joint.sample()
 
 
@@ -103,7 +103,7 @@ def test_refit_is_fit(coloured):
     expected = LinearDiffusion(4, text_encoder="words", scale=True).fit(prompts, images)
     found = LinearDiffusion().fit(prompts, images).refit(n_components=4, text_encoder="words", scale=True)
     np.testing.assert_array_equal(found.predict(WORDS, seed=0), expected.predict(WORDS, seed=0))
-    with pytest.raises(ValueError, match="unknown text_encoder"):
+    with pytest.raises(ValueError, match="poems"):
         found.refit(text_encoder="poems")
     np.testing.assert_array_equal(found.predict(WORDS, seed=0), expected.predict(WORDS, seed=0))
 
@@ -134,7 +134,7 @@ def test_guidance_steps_as_diffusers_says(tiny):
         """x = (1 - t) z + t n in latents; denoise() wants z + sigma n in pixels."""
         sigma = t / (1 - t) * ld.scaling_factor_
         noisy = ld.decode(x / (1 - t))
-        uncond, cond = (m.encode(m.denoise(noisy, sigma, [p])) for m, p in ((pooled, "all"), (ld, "up")))
+        uncond, cond = (m.encode(m.denoise([p], noisy, sigma)) for m, p in ((pooled, "all"), (ld, "up")))
         return uncond + 3.0 * (cond - uncond)
 
     means = [ld.encode(images[np.array(prompts) == "up"]).mean(axis=0), ld.encode(images).mean(axis=0)]
@@ -145,7 +145,7 @@ def test_guidance_steps_as_diffusers_says(tiny):
     np.testing.assert_allclose(ld.encode(found), expected, atol=1e-8)
 
 
-def test_guided_maps_are_guided_walks(tiny):
+def test_guided_maps_are_guided_simulations(tiny):
     ld = LinearDiffusion(guidance_scale=2.0, num_steps=6).fit(*tiny)
     for sampler in ("exact", "ddim", "heun", "dpm++2m"):
         images, trajectory = ld.predict(["up", "left"], seed=3, sampler=sampler, return_trajectory=True)
@@ -184,20 +184,20 @@ def test_weights_of_prompts(tiny):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda m: m.predict(["red bigg"]), ValueError, "unknown word 'bigg' .did you mean 'big'"),
-        (lambda m: m.predict([" "]), ValueError, "has no word"),
-        (lambda m: m.predict([""]), ValueError, "has no word"),
-        (lambda m: m.predict([{"red big": -1.0}]), ValueError, "must be 0 or more"),
+        (lambda m: m.predict(["red bigg"]), ValueError, "bigg"),
+        (lambda m: m.predict([" "]), ValueError, "no word"),
+        (lambda m: m.predict([""]), ValueError, "no word"),
+        (lambda m: m.predict([{"red big": -1.0}]), ValueError, "0 or more"),
         (lambda m: m.predict([{"red big": 0.0}]), ValueError, "not all 0"),
         (lambda m: m.predict([{}]), ValueError, "not all 0"),
-        (lambda m: m.predict(["red"], negative_prompt="blue"), ValueError, "needs a guidance_scale"),
-        (lambda m: m.predict(["red"], guidance_scale="much"), TypeError, "must be a number"),
-        (lambda m: m.predict(["red"], guidance_scale=np.inf), ValueError, "must be finite"),
-        (lambda m: m.predict(np.ones((1, 3))), ValueError, "embeddings of this model have 4 entries, got 3"),
-        (lambda m: m.refit(text_encoder=3), TypeError, "text_encoder must be"),
+        (lambda m: m.predict(["red"], negative_prompt="blue"), ValueError, "guidance_scale"),
+        (lambda m: m.predict(["red"], guidance_scale="much"), TypeError, "number"),
+        (lambda m: m.predict(["red"], guidance_scale=np.inf), ValueError, "finite"),
+        (lambda m: m.predict(np.ones((1, 3))), ValueError, "4 entries"),
+        (lambda m: m.refit(text_encoder=3), TypeError, "text_encoder"),
     ],
 )
-def test_bad_language(coloured, call, error, message):
+def test_bad_prompts(coloured, call, error, message):
     prompts, images, _ = coloured
     with pytest.raises(error, match=message):
         call(LinearDiffusion(text_encoder="words").fit(prompts, images))
@@ -206,7 +206,7 @@ def test_bad_language(coloured, call, error, message):
 def test_bad_places(coloured):
     prompts, images, _ = coloured
     ld = LinearDiffusion(text_encoder="positions").fit(prompts, images)
-    with pytest.raises(ValueError, match="unknown word at place 2: 'red'; the model knows: 'big', 'small'"):
+    with pytest.raises(ValueError, match="position 2"):
         ld.predict(["red red"])
-    with pytest.raises(ValueError, match="has 3 words"):
+    with pytest.raises(ValueError, match="3 words"):
         ld.predict(["red big big"])

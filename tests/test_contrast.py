@@ -76,16 +76,15 @@ def test_thresholds_are_the_law_s_quantiles_at_the_data_s_shares(colour, styles)
 def test_condensed_normals_have_the_mixture_s_distribution():
     """Deviations over six orders of magnitude, means far from zero, groups of no weight."""
     rng = np.random.default_rng(0)
-    share = np.append(rng.dirichlet(np.ones(30)), 0.0)
-    mean = 1e4 + 100 * rng.random((31, 500))
+    share = np.append(rng.dirichlet(np.ones(20)), 0.0)
+    mean = 1e4 + 100 * rng.random((21, 500))
     mean[-1] = np.nan  # must not be looked at
-    deviation = 10.0 ** rng.uniform(-5, 1.5, (31, 500))
+    deviation = 10.0 ** rng.uniform(-5, 1.5, (21, 500))
     normals = condense(share, mean, deviation)
-    assert len(normals[0]) < 15_000
-    x = rng.permutation(grid(*normals))[:300]
+    assert len(normals[0]) < 10_000
+    x = rng.permutation(grid(*normals))[:200]
     F = sum(
-        p * norm.cdf(x[:, None], m, s).mean(axis=1)
-        for p, m, s in zip(share[:-1], mean, deviation, strict=False)
+        p * norm.cdf(x[:, None], m, s).mean(axis=1) for p, m, s in zip(share[:-1], mean, deviation, strict=False)
     )
     error = np.abs(distribution(*normals, x) - F).max()
     assert error < 2e-4
@@ -101,16 +100,20 @@ def test_condensed_normals_have_the_mixture_s_distribution():
 # ---------------------------------------------------------------------- pictures
 
 
+def off_by(ld, control, images, n=2_000):
+    """Distance of the pictures' pixels from the data's under another contrast."""
+    return kolmogorov(np.rint(ld.refit(contrast=control).sample(n, seed=0)[0]), images)
+
+
 @pytest.mark.parametrize("params", [{}, {"n_styles": 3}, {"scale": True}])
 def test_pictures_have_the_data_s_histogram(digits, params):
     _, images = digits
     ld = of("histogram", digits, **params)
-    drawn, _ = ld.sample(20_000, seed=0)
+    drawn, _ = ld.sample(10_000, seed=0)
     assert kolmogorov(drawn, images) < 0.002
     assert np.isin(drawn, np.arange(17)).all()
     for control, distance in ((None, 0.05), ("affine", 0.005)):  # the nearest whole number, to be fair
-        off = np.rint(ld.set_params(contrast=control).sample(2_000, seed=0)[0])
-        assert kolmogorov(off, images) > distance
+        assert off_by(ld, control, images) > distance
 
 
 def test_skewed_floats_have_the_data_s_histogram(colour):
@@ -119,19 +122,19 @@ def test_skewed_floats_have_the_data_s_histogram(colour):
     drawn, _ = ld.sample(40_000, seed=0)
     assert drawn.dtype == np.float64
     assert kolmogorov(drawn, images) < 0.01
-    assert kolmogorov(ld.set_params(contrast="affine").sample(4000, seed=0)[0], images) > 0.05
+    assert kolmogorov(ld.refit(contrast="affine").sample(4000, seed=0)[0], images) > 0.05
 
 
-@pytest.mark.parametrize("n_styles", [1, 3])
-def test_mnist_has_its_histogram(mnist, n_styles):
+@pytest.mark.mnist
+def test_mnist_has_its_histogram(mnist):
+    """What small digits do not have: 784 pixels, of which most are 0, and a frame that never varies."""
     prompts, images = mnist[0][:5000], mnist[1][:5000]
-    ld = of("histogram", (prompts, images), n_styles=n_styles)
-    drawn, _ = ld.sample(3_000, seed=0)
+    ld = of("histogram", (prompts, images), n_components=40, n_styles=2)
+    drawn, _ = ld.sample(2_000, seed=0)
     assert drawn.dtype == np.float32
-    bound = 0.004  # 5000 real digits are 0.001 from the others
+    bound = 0.006  # 5000 real digits are 0.001 from the others
     assert kolmogorov(drawn, images) < bound
-    ld.set_params(contrast="affine")
-    assert kolmogorov(ld.sample(1_000, seed=0)[0], images) > 10 * bound
+    assert off_by(ld, "affine", images, 500) > 5 * bound
 
 
 def test_the_curve_is_monotone_and_keeps_the_type(digits):
@@ -229,35 +232,32 @@ def test_what_was_not_counted_is_an_error_and_changes_nothing(colour):
     plain, counted = of(None, colour), of("histogram", colour)
     assert plain.statistics_.histogram is None
     drawn = plain.predict(["dark"], seed=0)
-    with pytest.raises(ValueError, match='which were not counted; fit again with contrast="histogram"'):
+    with pytest.raises(ValueError, match="counted"):
         plain.refit(contrast="histogram", n_components=3)
     assert (plain.contrast, plain.n_components) == (None, 144)
     np.testing.assert_array_equal(plain.predict(["dark"], seed=0), drawn)
-    with pytest.raises(ValueError, match="were not counted"):
+    with pytest.raises(ValueError, match="counted"):
         counted.merge(plain)
     merged = plain.merge(counted)  # which asks for no contrast
     assert merged.statistics_.histogram is None
     plain.set_params(contrast="histogram")
-    for call in (
-        lambda: plain.predict(["dark"]),
-        lambda: plain.sample(2),
-        lambda: plain.contrast_,
-        lambda: plain.partial_fit(prompts, images),
-        lambda: plain.refit(),
-    ):
-        with pytest.raises(ValueError, match="were not counted"):
+    np.testing.assert_array_equal(plain.predict(["dark"], seed=0), drawn)  # it waits for the next fit
+    assert plain.contrast_ is None
+    for call in (lambda: plain.partial_fit(prompts, images), lambda: plain.refit()):
+        with pytest.raises(ValueError, match="counted"):
             call()
     assert plain.statistics_.moments.weight.sum() == 300
-    np.testing.assert_array_equal(plain.set_params(contrast=None).predict(["dark"], seed=0), drawn)
-    with pytest.raises(ValueError, match='None, "affine" or "histogram", got \'loud\''):
-        plain.set_params(contrast="loud").predict(["dark"])
+    np.testing.assert_array_equal(plain.predict(["dark"], seed=0), drawn)
+    with pytest.raises(ValueError, match="loud"):
+        plain.refit(contrast="loud")
 
 
-def test_contrasts_take_turns(colour):
-    """Each is solved for itself, set as a parameter or refitted."""
+def test_one_contrast_after_the_other(colour):
+    """Each is solved for itself; a parameter that is set waits for the refit."""
     ld = of("histogram", colour)
     curve = ld.predict(["light"], seed=0)
-    gain = ld.set_params(contrast="affine").predict(["light"], seed=0)
+    np.testing.assert_array_equal(ld.set_params(contrast="affine").predict(["light"], seed=0), curve)
+    gain = ld.refit().predict(["light"], seed=0)
     np.testing.assert_array_equal(of("affine", colour).predict(["light"], seed=0), gain)
     np.testing.assert_array_equal(ld.refit(contrast="histogram").predict(["light"], seed=0), curve)
     assert np.abs(curve - gain).max() > 0.01
@@ -271,4 +271,4 @@ def test_embeddings_have_it_too():
     ld = LinearDiffusion(contrast="histogram").fit(X, images)
     X = rng.normal(size=(4000, 2))
     assert kolmogorov(ld.predict(X, seed=0), images) < 0.1
-    assert kolmogorov(ld.set_params(contrast=None).predict(X, seed=0), images) > 0.3
+    assert kolmogorov(ld.refit(contrast=None).predict(X, seed=0), images) > 0.3

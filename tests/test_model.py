@@ -1,8 +1,10 @@
-"""The model from end to end: two roads to the same pictures."""
+"""The model from end to end: the same pictures computed in several ways."""
 
 import copy
+import functools
 import math
 import pickle
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -10,21 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2, kstest, multivariate_normal
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.svm import SVC
 
-from lineardiffusion import LinearDiffusion
-from lineardiffusion.diffusion.schedules import Karras
+from lineardiffusion import LinearDiffusion, samplers
+from lineardiffusion.diffusion.schedules import Karras, Schedule
 
 SAMPLERS = ["exact", "ddim", "ddpm", "euler", "heun", "dpm++2m", "one_step"]
-GREY = 0.05  # grey levels of 256 within which two roads must meet
+GREY = 0.05  # grey levels of 256 by which the same pictures may differ
 
 
 def pictures(ld, seed=137):
     return ld.predict(list(ld.prompts_), seed=seed)
 
 
-# ---------------------------------------------------------------------- fit by several roads
+# ---------------------------------------------------------------------- fit in several ways
 
 
 @settings(deadline=None, max_examples=25)
@@ -38,9 +41,9 @@ def test_stream_in_any_order_and_batches_is_fit(tiny, order, cuts):
     np.testing.assert_allclose(pictures(stream), pictures(whole), atol=1e-8)
 
 
-def test_stream_and_merge_of_bytes_is_fit(mnist):
-    prompts, images = mnist
-    prompts, images = prompts[:12_000], images[:12_000]
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_stream_and_merge_are_fit(digits, dtype):
+    prompts, images = digits[0], digits[1].astype(dtype)
     whole = LinearDiffusion().fit(prompts, images)
     stream, rng = LinearDiffusion(), np.random.default_rng(0)
     for part in np.array_split(rng.permutation(len(prompts)), 7):
@@ -52,33 +55,74 @@ def test_stream_and_merge_of_bytes_is_fit(mnist):
         for keep in (low, ~low)
     )
     for other in (stream, a.merge(b), b.merge(a)):
-        assert np.abs(pictures(other) - pictures(whole)).max() < GREY
+        assert np.abs(pictures(other) - pictures(whole)).max() < GREY * 16 / 255
     assert list(a.prompts_) == list("01234")
 
 
-def test_stream_of_float32_is_fit(mnist):
-    prompts, images = mnist
-    prompts, images = prompts[:12_000], images[:12_000].astype(np.float32)
-    whole = LinearDiffusion().fit(prompts, images)
-    stream = LinearDiffusion()
-    for first in range(0, 12_000, 700):
-        batch = slice(first, first + 700)
-        stream.partial_fit(prompts[batch], images[batch])
-    assert np.abs(pictures(stream) - pictures(whole)).max() < GREY
+def test_merging_many_models_is_merging_them_one_by_one(digits):
+    """In place in one set of arrays; an unfitted model is the zero on both sides."""
+    prompts, images = digits
+    parts = [LinearDiffusion(n_components=20).fit(prompts[i::5], images[i::5]) for i in range(5)]
+    before = [part.statistics_.moments.scatter.copy() for part in parts]
+    empty = LinearDiffusion(n_components=20)
+    at_once = LinearDiffusion.merge_all(parts)
+    in_turn = functools.reduce(LinearDiffusion.merge, parts, empty)
+    with_zeros = LinearDiffusion.merge_all([empty, *parts[:2], LinearDiffusion(), *parts[2:]])
+    whole = LinearDiffusion(n_components=20).fit(prompts, images)
+    for merged in (at_once, in_turn, with_zeros):
+        assert merged.statistics_.moments.weight.sum() == len(prompts)
+        np.testing.assert_allclose(pictures(merged), pictures(whole), atol=1e-3)
+        assert merged.get_params() == whole.get_params()
+    np.testing.assert_allclose(pictures(in_turn), pictures(at_once), atol=1e-4)
+    for part, scatter in zip(parts, before, strict=True):
+        np.testing.assert_array_equal(part.statistics_.moments.scatter, scatter)
+    assert np.abs(pictures(LinearDiffusion.merge_all(parts[:3])) - pictures(whole)).max() > 0.1  # control
 
 
-def test_two_passes_are_one(mnist):
-    prompts, images = mnist
-    prompts, images = prompts[:12_000], images[:12_000]
-    once = LinearDiffusion().fit(prompts, images)
-    twice = LinearDiffusion(max_memory=10 * 784**2 * 8 - 1).fit(prompts, images)
-    assert once.moments_.mean.shape == (10, 784)
-    assert twice.moments_.mean.shape == (10, 144)
-    assert np.abs(pictures(twice) - pictures(once)).max() < GREY
-    with pytest.raises(ValueError, match=r"partial_fit keeps .* takes 0\.05 GB.*max_memory"):
+def test_an_unfitted_model_is_the_zero_of_merge(tiny):
+    ld = LinearDiffusion(n_components=5, random_state=3).fit(*tiny)
+    for merged in (ld.merge(LinearDiffusion()), LinearDiffusion(n_components=5).merge(ld)):
+        np.testing.assert_array_equal(pictures(merged), pictures(ld))
+        assert merged is not ld
+    assert LinearDiffusion(n_components=4).merge(ld).n_components_ == 4  # the first model's parameters
+    zero = LinearDiffusion()
+    for none in (LinearDiffusion(n_components=4).merge(zero), LinearDiffusion.merge_all([zero, zero])):
+        with pytest.raises(NotFittedError):
+            none.predict(["up"])
+        none.partial_fit(*tiny)  # which can go on
+    with pytest.raises(ValueError, match="no models"):
+        LinearDiffusion.merge_all([])
+    with pytest.raises(TypeError, match="str"):
+        LinearDiffusion.merge_all([ld, "other"])
+
+
+def test_two_passes_are_one(digits):
+    prompts, images = digits
+    once = LinearDiffusion(20).fit(prompts, images)
+    twice = LinearDiffusion(20, max_memory=10 * 64**2 * 8 - 1).fit(prompts, images)
+    assert once.statistics_.moments.mean.shape == (10, 64)
+    assert twice.statistics_.moments.mean.shape == (10, 20)
+    assert np.abs(pictures(twice) - pictures(once)).max() < GREY * 16 / 255
+    with pytest.raises(ValueError, match="max_memory"):
         twice.partial_fit(prompts[:100], images[:100])
-    with pytest.raises(ValueError, match="merge"):
+    with pytest.raises(ValueError, match="do not add up"):
         twice.merge(once)
+
+
+@pytest.mark.mnist
+def test_bytes_of_mnist_by_stream_merge_and_two_passes(mnist):
+    """Blocks of more than 1,024 images a prompt and a frame of pixels that never vary, in bytes."""
+    some = [i for i, prompt in enumerate(mnist[0][:12_000]) if prompt in "01"]
+    prompts, images = [mnist[0][i] for i in some], mnist[1][some]
+    whole = LinearDiffusion(40).fit(prompts, images)
+    assert whole.statistics_.moments.weight.min() > 1024
+    stream = LinearDiffusion(40).partial_fit(prompts[:2_000], images[:2_000])
+    merged = stream.merge(LinearDiffusion(40).partial_fit(prompts[2_000:], images[2_000:]))
+    stream.partial_fit(prompts[2_000:], images[2_000:])
+    twice = LinearDiffusion(40, max_memory=2 * 784**2 * 8 - 1).fit(prompts, images)
+    assert twice.statistics_.moments.mean.shape == (2, 40)
+    for other in (stream, merged, twice):
+        assert np.abs(pictures(other) - pictures(whole)).max() < GREY
 
 
 def test_two_passes_of_embeddings_are_one(tiny):
@@ -87,7 +131,7 @@ def test_two_passes_of_embeddings_are_one(tiny):
     once = LinearDiffusion(n_components=5).fit(embeddings, images)
     needed = 8 * (3 * 13) ** 2
     twice = LinearDiffusion(n_components=5, max_memory=needed - 1).fit(embeddings, images)
-    assert len(twice.moments_.origin) == 5
+    assert len(twice.statistics_.moments.origin) == 5
     np.testing.assert_allclose(twice.predict(embeddings, seed=0), once.predict(embeddings, seed=0), atol=1e-6)
 
 
@@ -115,7 +159,7 @@ def test_embeddings_stream_too(tiny):
 
 
 def test_one_hot_embeddings_are_prompts(tiny):
-    """Numbers as prompts take the general regression; on unit vectors it is the fast path."""
+    """Numbers as prompts take the general regression; on unit vectors it is the Gaussian of each prompt."""
     prompts, images = tiny
     units = np.eye(3)[[("left", "right", "up").index(p) for p in prompts]]
     words, numbers = (LinearDiffusion().fit(X, images) for X in (prompts, units))
@@ -153,7 +197,7 @@ def test_one_prompt_one_image_and_few_images():
     image = np.arange(12.0).reshape(1, 3, 4)
     np.testing.assert_allclose(LinearDiffusion().fit(["it"], image).predict(["it"], seed=0), image)
     rng = np.random.default_rng(5)
-    images = rng.normal(size=(7, 30, 30)).astype(np.float32)
+    images = rng.normal(size=(7, 16, 16)).astype(np.float32)
     prompts = ["a"] * 6 + ["single"]
     ld = LinearDiffusion().fit(prompts, images)
     assert ld.n_components_ == 6
@@ -173,15 +217,17 @@ def test_offset_does_not_matter(digits):
     np.testing.assert_allclose(pictures(offset) - 10_000, pictures(plain), atol=0.01)
 
 
-def test_words_for_prompts(fashion_mnist):
-    prompts, images = fashion_mnist
-    ld = LinearDiffusion().fit(prompts[:20_000], images[:20_000])
-    boots = ld.predict(["ankle boot"] * 2000, seed=1)
-    real = images[:20_000][np.array(prompts[:20_000]) == "ankle boot"]
-    # rank 144 keeps the mean image; 2,000 draws leave its standard error
-    assert np.abs(boots.mean(axis=0) - real.mean(axis=0)).max() < 5 * 80 / np.sqrt(2000)
-    with pytest.raises(ValueError, match=r"unknown prompt 'ankle boots' \(did you mean 'ankle boot'"):
-        ld.predict(["ankle boots"])
+def test_words_for_prompts(digits):
+    """The mean over draws is the data's, within 5 standard errors."""
+    prompts, images = digits
+    named = [f"the digit {p}" for p in prompts]
+    ld = LinearDiffusion(40).fit(named, images)
+    drawn = ld.predict(["the digit 7"] * 2000, seed=1)
+    real = images[np.array(prompts) == "7"].astype(float)
+    error = np.abs(drawn.mean(axis=0) - ld.decode(ld.encode(real)).mean(axis=0))
+    assert (error < 5 * drawn.std(axis=0) / np.sqrt(2000) + 1e-3).all()
+    with pytest.raises(ValueError, match="did you mean 'the digit 7'"):
+        ld.predict(["the digits 7"])
 
 
 # ---------------------------------------------------------------------- the law
@@ -218,7 +264,7 @@ def test_exact_law_is_the_data_s(tiny):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("schedule", ["cosine", "vp", "karras", "flow"])
-def test_composed_is_stepped(tiny, sampler, schedule):
+def test_composed_equals_simulated(tiny, sampler, schedule):
     ld = LinearDiffusion(sampler=sampler, schedule=schedule, num_steps=9, scale=True).fit(*tiny)
     prompts = ["up", "left", "up", "right"]
     noise = np.random.default_rng(0).normal(size=(4, ld.n_components_))
@@ -255,14 +301,14 @@ def test_denoise_is_the_posterior_mean(tiny):
     prompts, images = tiny
     ld = LinearDiffusion().fit(prompts, images)
     noisy = images[:3] + 2.0 * np.random.default_rng(6).normal(size=(3, 4, 3))
-    clean = ld.denoise(noisy, 2.0, prompts[:3])
+    clean = ld.denoise(prompts[:3], noisy, 2.0)
     for i in range(3):
         x = images[np.array(prompts) == prompts[i]].reshape(-1, 12)
         C, m = np.cov(x.T, bias=True), x.mean(axis=0)
         wiener = m + C @ np.linalg.solve(C + 4.0 * np.eye(12), noisy[i].ravel() - m)
         np.testing.assert_allclose(clean[i].ravel(), wiener, atol=1e-8)
     by_numbers = LinearDiffusion().fit(np.eye(3)[[0, 1, 2] * 30], images)
-    np.testing.assert_allclose(by_numbers.denoise(noisy, 2.0, np.eye(3)), clean, atol=1e-8)
+    np.testing.assert_allclose(by_numbers.denoise(np.eye(3), noisy, 2.0), clean, atol=1e-8)
 
 
 def test_digits_are_read_right(digits):
@@ -293,7 +339,7 @@ def test_seeds(tiny, sampler):
     a, b = (list(ld.staged_predict(["up", "left"][:n], seed=137)) for n in (1, 2))
     np.testing.assert_allclose(np.array(a)[:, 0], np.array(b)[:, 0], atol=1e-9)
     assert np.abs(ld.predict(["up"]) - ld.predict(["up"])).max() > 0.1
-    ld.set_params(random_state=137)
+    ld.refit(random_state=137)
     np.testing.assert_allclose(ld.predict(["up"]), many[:1], atol=1e-9)
 
 
@@ -347,7 +393,7 @@ def test_warns_where_noise_is_no_start(tiny):
     def weak(t):  # like Stable Diffusion's schedule, it stops before the signal is gone
         return 1 - 0.8 * t, np.sqrt(1 - (1 - 0.8 * t) ** 2)
 
-    with pytest.warns(UserWarning, match="first level, alpha=0.2"):
+    with pytest.warns(UserWarning, match="alpha=0.2"):
         LinearDiffusion(schedule=weak).fit(*tiny).predict(["up"], seed=0)
 
 
@@ -364,7 +410,7 @@ def test_fewer_images_than_pixels_by_singular_values(tiny, scale, weighted):
     settings_ = {"n_components": 8, "scale": scale}
     pixels = LinearDiffusion(**settings_).fit(prompts[:30], images, weight)
     rows = LinearDiffusion(**settings_, max_memory=3 * 36**2 * 8 - 1).fit(prompts[:30], images, weight)
-    assert rows.moments_.mean.shape == (3, 8)
+    assert rows.statistics_.moments.mean.shape == (3, 8)
     np.testing.assert_allclose(rows.components_, pixels.components_, atol=1e-9)
     np.testing.assert_allclose(pictures(rows), pictures(pixels), atol=1e-8)
     assert rows.score(prompts[:30], images) == pytest.approx(pixels.score(prompts[:30], images))
@@ -388,22 +434,121 @@ def test_units_do_not_matter(digits, unit):
     np.testing.assert_allclose(pictures(scaled) / unit, pictures(plain), atol=1e-3)
 
 
-def test_what_is_solved_stays_solved(tiny):
-    """Parameters set after fit wait for refit; a copy draws what the model draws."""
-    ld = LinearDiffusion().fit(*tiny)
-    before = pictures(ld)
-    ld.set_params(n_components=3)
-    np.testing.assert_array_equal(pictures(pickle.loads(pickle.dumps(ld))), before)
-    np.testing.assert_array_equal(pictures(ld), before)
-    expected = LinearDiffusion(n_components=3).fit(*tiny)
-    np.testing.assert_allclose(pictures(ld.refit()), pictures(expected), atol=1e-9)
+# ---------------------------------------------------------------------- parameters that are set
 
 
-def test_a_schedule_that_changes_is_seen(tiny):
+CHANGES = {
+    "n_components": 5,
+    "scale": True,
+    "text_encoder": "words",
+    "contrast": "affine",
+    "schedule": "flow",
+    "sampler": samplers.ddim(3, eta=0.5),
+    "num_steps": 3,
+    "guidance_scale": 2.0,
+    "random_state": 5,
+}
+LOOKS = {
+    "predict": lambda ld: ld.predict(["up"], seed=0),
+    "score": lambda ld: ld.score(["up"], np.zeros((1, 4, 3))),
+    "n_components_": lambda ld: ld.n_components_,
+    "fitted_": lambda ld: ld.fitted_.compose,
+    "components_": lambda ld: ld.components_,
+    "classify": lambda ld: ld.classify(np.zeros((1, 4, 3))),
+    "law": lambda ld: ld.law("up"),
+    "pickle": pickle.dumps,
+}
+
+
+def seen(ld):
+    """Everything that a user sees of a model."""
+    return [ld.n_components_, ld.predict(["up", "left"], seed=0), ld.predict(["up"]), ld.law("up").covariance]
+
+
+def assert_same(a, b):
+    for one, other in zip(seen(a), seen(b), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("how", ["fit", "partial_fit"])
+def test_a_parameter_that_is_set_waits(tiny, name, how):
+    """For the next fit, partial_fit or refit; until then the model is the one that was fitted."""
+    way = {"num_steps": 7, "sampler": "ddim", "random_state": 0}
+    ld, before = (getattr(LinearDiffusion(**way), how)(*tiny) for _ in range(2))
+    ld.set_params(**{name: CHANGES[name]})
+    assert_same(ld, before)
+    assert_same(pickle.loads(pickle.dumps(ld)), before)
+    expected = getattr(LinearDiffusion(**(way | {name: CHANGES[name]})), how)(*tiny)
+    assert_same(ld.refit(), expected)
+    assert any(not np.array_equal(a, b) for a, b in zip(seen(ld), seen(before), strict=True))  # control
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_looking_changes_nothing(tiny, look):
+    """After partial_fit and set_params the answers are the same whether or not somebody looked in between."""
+    prompts, images = tiny
+    looked, unseen = (LinearDiffusion(8, random_state=0).partial_fit(prompts[:60], images[:60]) for _ in range(2))
+    LOOKS[look](looked)
+    for ld in (looked, unseen):
+        ld.set_params(n_components=5)
+    assert looked.n_components_ == unseen.n_components_ == 8
+    assert_same(looked, unseen)
+    LOOKS[look](looked)
+    for ld in (looked, unseen):
+        ld.partial_fit(prompts[60:], images[60:])
+    assert looked.n_components_ == unseen.n_components_ == 5
+    assert_same(looked, unseen)
+    whole = LinearDiffusion(n_components=5, random_state=0).fit(prompts, images)
+    for one, other in zip(seen(looked), seen(whole), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-8)
+
+
+def test_the_model_that_was_fitted_is_the_model_that_is_saved(digits, tmp_path):
+    prompts, images = digits
+    ld = LinearDiffusion(n_components=40).fit(prompts, images)
+    drawn = pictures(ld)
+    ld.set_params(n_components=5, sampler="ddim")
+    ld.save_pretrained(tmp_path)
+    again = LinearDiffusion.from_pretrained(tmp_path)
+    assert again.n_components_ == again.n_components == 40
+    np.testing.assert_array_equal(pictures(again), drawn)
+    assert again.refit(n_components=5).n_components_ == ld.refit().n_components_ == 5
+
+
+def test_a_copy_draws_what_the_model_draws(tiny):
+    ld = LinearDiffusion(random_state=0).fit(*tiny)
+    for again in (copy.copy(ld), copy.deepcopy(ld), pickle.loads(pickle.dumps(ld))):
+        assert_same(again, ld)
+        again.partial_fit(["new"], np.zeros((1, 4, 3)))
+        assert "new" not in ld.prompts_
+
+
+def test_schedules_cannot_change_under_a_model(tiny):
     schedule = Karras()
     ld = LinearDiffusion(schedule=schedule, sampler="ddim", num_steps=4).fit(*tiny)
     before = pictures(ld)
-    schedule.sigma_max = 500.0
+    with pytest.raises(FrozenInstanceError):
+        schedule.sigma_max = 500.0
+    changed = ld.refit(schedule=Karras(sigma_max=500.0))
+    assert np.abs(pictures(changed) - before).max() > 1e-3
+    np.testing.assert_array_equal(pictures(changed.refit(schedule="karras")), before)
+
+
+def test_a_schedule_of_a_user_that_changes_is_seen(tiny):
+    """A function, or an object that is no frozen dataclass, is told by its levels."""
+
+    class Mine(Schedule):
+        power = 1.0
+
+        def __call__(self, t):
+            return 1 - t**self.power, t**self.power
+
+    schedule = Mine()
+    ld = LinearDiffusion(schedule=schedule, sampler="ddim", num_steps=4).fit(*tiny)
+    before = pictures(ld)
+    schedule.power = 2.0
+    ld.refit()
     np.testing.assert_allclose(pictures(ld), pictures(clone(ld).fit(*tiny)), atol=1e-9)
     assert np.abs(pictures(ld) - before).max() > 1e-3
 
@@ -422,7 +567,7 @@ def test_any_function_is_a_schedule(tiny):
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
 def test_many_images_of_few_embeddings(tiny, sampler):
-    """Composed for many images, walked for few: the same pictures."""
+    """Composed for many images, simulated for few: the same pictures."""
     prompts, images = tiny
     units = np.eye(3)[[("left", "right", "up").index(p) for p in prompts]]
     ld = LinearDiffusion(sampler=sampler, num_steps=5).fit(units, images)

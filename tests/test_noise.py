@@ -45,9 +45,7 @@ def test_a_list_of_seeds_is_one_generator_an_image(several, d):
 
 def test_streams_are_independent():
     m = 10_000
-    streams = [
-        generator(seed, stream).normal(size=m) for seed in (0, 1) for stream in (START, SAMPLER, PROMPTS)
-    ]
+    streams = [generator(seed, stream).normal(size=m) for seed in (0, 1) for stream in (START, SAMPLER, PROMPTS)]
     streams += [g.normal(size=m) for g in (*generators(0, 3), *generators([1, 2], 2))]
 
     def largest(rows):  # of all correlations, in standard errors; also one step apart
@@ -74,9 +72,7 @@ def test_check_seed_takes_whole_numbers():
     assert len({check_seed(None, 3) for _ in range(20)}) == 20
 
 
-@pytest.mark.parametrize(
-    "seed", [-1, 1.0, True, "1", [1, -2], [1, 2.0], [[1], [2]], {1, 2}, np.array([0.5, 1])]
-)
+@pytest.mark.parametrize("seed", [-1, 1.0, True, "1", [1, -2], [1, 2.0], [[1], [2]], {1, 2}, np.array([0.5, 1])])
 def test_check_seed_refuses_all_else(seed):
     with pytest.raises(ValueError, match="seed"):
         check_seed(seed, 2)

@@ -1,4 +1,4 @@
-"""Restoration and inversion: exact on small images, on real digits, and there and back again."""
+"""Posteriors and inversion: exact on small images, on real digits, and there and back again."""
 
 import numpy as np
 import pytest
@@ -94,9 +94,7 @@ def test_nothing_seen_is_the_prior(fitted):
     varying = np.diag(C) > 0.5
     np.testing.assert_array_less(np.abs(drawn.mean(axis=0) - mean), 5 * np.sqrt(np.diag(C) / 3000) + 1e-6)
     np.testing.assert_allclose(drawn.var(axis=0)[varying], np.diag(C)[varying], rtol=0.2)
-    np.testing.assert_allclose(
-        ld.inpaint(images[:1], everything, ["7"], n_samples=0)[0].ravel(), mean, atol=1e-4
-    )
+    np.testing.assert_allclose(ld.inpaint(images[:1], everything, ["7"], n_samples=0)[0].ravel(), mean, atol=1e-4)
 
 
 def test_restored_images_measure_what_was_measured(fitted):
@@ -128,18 +126,14 @@ def test_restoration_is_the_best_of_all_guesses(fitted):
     assert mean < 0.5 * error(ld.predict(prompts, seed=0))
 
 
-@pytest.mark.parametrize(
-    "kind", [np.asarray, scipy.sparse.csc_matrix, scipy.sparse.coo_array, aslinearoperator]
-)
+@pytest.mark.parametrize("kind", [np.asarray, scipy.sparse.csc_matrix, scipy.sparse.coo_array, aslinearoperator])
 def test_operators_of_every_kind(fitted, kind):
     ld, prompts, images = fitted
     A = operators.downsampling((8, 8), 4).toarray()
     y = images[:4].reshape(4, -1) @ A.T
     known = ld.restore(y, operators.downsampling((8, 8), 4), 1.0, prompts[:4], n_samples=0)
     np.testing.assert_allclose(ld.restore(y, kind(A), 1.0, prompts[:4], n_samples=0), known, atol=1e-4)
-    np.testing.assert_allclose(
-        ld.restore(y.reshape(4, 2, 2), A, 1.0, prompts[:4], n_samples=0), known, atol=1e-4
-    )
+    np.testing.assert_allclose(ld.restore(y.reshape(4, 2, 2), A, 1.0, prompts[:4], n_samples=0), known, atol=1e-4)
 
 
 def test_styles_weigh_their_evidence(digits):
@@ -148,9 +142,7 @@ def test_styles_weigh_their_evidence(digits):
     ld = LinearDiffusion(15, n_styles=2).fit(prompts, images)
     holed = np.where(LOWER, np.nan, images[:1].astype(float))
     parts = [ld.inpaint(holed, prompts=[f"0~{k}"], n_samples=0)[0] for k in range(2)]
-    share = np.array(
-        [np.log(ld.styles_["0"][0][k]) + ld.score_samples(holed, [f"0~{k}"])[0] for k in range(2)]
-    )
+    share = np.array([np.log(ld.styles_["0"][0][k]) + ld.score_samples(holed, [f"0~{k}"])[0] for k in range(2)])
     share = np.exp(share - share.max()) / np.exp(share - share.max()).sum()
     mean = ld.inpaint(holed, prompts=["0"], n_samples=0)[0]
     np.testing.assert_allclose(mean, np.tensordot(share, parts, 1), atol=1e-3)
@@ -176,14 +168,14 @@ def test_contrast_is_for_draws_and_leaves_known_pixels(digits):
 )
 def test_inversion_there_and_back(fitted, way):
     ld, prompts, images = fitted
-    noise = ld.invert(images[:20], prompts[:20], **way)
+    noise = ld.invert(prompts[:20], images[:20], **way)
     back = ld.predict(prompts[:20], latents=noise, **way)
     np.testing.assert_allclose(back, ld.decode(ld.encode(images[:20])), atol=1e-2)
     other = ld.predict(["8"] * 20, latents=noise, **way)
     assert np.abs(other - back).max() > 3
     z = np.random.default_rng(0).normal(size=(4, 40))
     drawn = ld.predict(["3"] * 4, latents=z, **way)
-    np.testing.assert_allclose(ld.invert(drawn, ["3"] * 4, **way), z, atol=1e-2)
+    np.testing.assert_allclose(ld.invert(["3"] * 4, drawn, **way), z, atol=1e-2)
 
 
 def test_inverted_digits_are_standard_noise():
@@ -193,11 +185,11 @@ def test_inverted_digits_are_standard_noise():
     prompts = ["a"] * 1500 + ["b"] * 1500
     images[1500:] += 7
     ld = LinearDiffusion().fit(prompts, images)
-    noise = ld.invert(images, prompts)
+    noise = ld.invert(prompts, images)
     for own in (noise[:1500], noise[1500:]):
         np.testing.assert_allclose(own.mean(axis=0), 0, atol=1e-6)
         np.testing.assert_allclose(np.cov(own.T, bias=True), np.eye(4), atol=1e-6)
-    assert np.abs(ld.invert(images[:1500], ["b"] * 1500).mean(axis=0)).max() > 1
+    assert np.abs(ld.invert(["b"] * 1500, images[:1500]).mean(axis=0)).max() > 1
 
 
 def test_a_noised_start_has_the_law_that_the_ode_gives(fitted):
@@ -217,9 +209,7 @@ def test_a_noised_start_has_the_law_that_the_ode_gives(fitted):
     assert len(steps) == 6
     np.testing.assert_allclose(steps[-1], drawn, atol=1e-3)
     whole = ld.predict(["8"] * 3, latents=n, start=start, strength=1.0)
-    np.testing.assert_allclose(
-        whole, ld.predict(["8"] * 3, latents=n), atol=1e-3
-    )  # nothing is left of the start
+    np.testing.assert_allclose(whole, ld.predict(["8"] * 3, latents=n), atol=1e-3)  # nothing is left of the start
 
 
 @pytest.mark.parametrize("sampler", ["exact", "ddim", "ddpm", "heun", "dpm++2m"])
@@ -235,44 +225,29 @@ def test_less_strength_stays_nearer(fitted, sampler):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda m, x: m.inpaint(x, LOWER[:4]), ValueError, r"mask must have the shape \(8, 8\)"),
-        (lambda m, x: m.inpaint(x, np.zeros((2, 8, 8), bool)), ValueError, r"or \(3, 8, 8\), one an image"),
-        (lambda m, x: m.inpaint(x, LOWER * 1), TypeError, "mask must be bool"),
-        (lambda m, x: m.inpaint(x, LOWER, ["1"]), ValueError, "1 prompts for 3 images"),
-        (lambda m, x: m.inpaint(x, LOWER, ["1", "2", "cat"]), ValueError, "unknown prompt 'cat'"),
-        (lambda m, x: m.inpaint(x, LOWER, n_samples=-1), ValueError, "n_samples must be an int of 0 or more"),
-        (
-            lambda m, x: m.inpaint(x, LOWER, n_samples=1.5),
-            ValueError,
-            "n_samples must be an int of 0 or more",
-        ),
-        (lambda m, x: m.inpaint(x, LOWER, seed=[1]), ValueError, "1 seeds for 3 images"),
-        (lambda m, x: m.restore(x, np.eye(63), 0.0), ValueError, r"operator must have the shape \(m, 64\)"),
-        (lambda m, x: m.restore(x, np.ones(64), 0.0), ValueError, r"operator must have the shape \(m, 64\)"),
-        (lambda m, x: m.restore(x, np.eye(64) * np.nan, 0.0), ValueError, "finite real numbers"),
-        (
-            lambda m, x: m.restore(x, np.eye(64)[:9], 0.0),
-            ValueError,
-            r"measurements must have the shape \(n, 9\)",
-        ),
-        (lambda m, x: m.restore(x * np.nan, np.eye(64), 0.0), ValueError, "measurements must be finite"),
-        (lambda m, x: m.restore(x, np.eye(64), -1.0), ValueError, "noise_std must be 0 or more"),
-        (lambda m, x: m.restore(x, np.eye(64), True), ValueError, "noise_std must be 0 or more"),
-        (lambda m, x: m.restore(x, np.ones((64, 64)), 0.0), ValueError, "contradicts itself"),
-        (lambda m, x: m.invert(x, ["1", "2"]), ValueError, "2 prompts for 3 images"),
-        (lambda m, x: m.invert(x, ["1"] * 3, sampler="ddpm"), ValueError, "ddpm adds noise of its own"),
-        (
-            lambda m, x: m.invert(x, ["1"] * 3, sampler="ddim", num_steps=1),
-            ValueError,
-            "has no inverse: it keeps 0",
-        ),
-        (lambda m, x: m.predict(["1"] * 3, start=x[:2]), ValueError, "3 prompts need 3 images, got 2"),
-        (lambda m, x: m.predict(["1"] * 3, start=x, strength=0.0), ValueError, "strength must be above 0"),
-        (
-            lambda m, x: m.predict(["1"] * 3, start=x, strength=0.01, num_steps=10),
-            ValueError,
-            "num_steps=100",
-        ),
+        (lambda m, x: m.inpaint(x, LOWER[:4]), ValueError, "mask"),
+        (lambda m, x: m.inpaint(x, np.zeros((2, 8, 8), bool)), ValueError, r"\(3, 8, 8\)"),
+        (lambda m, x: m.inpaint(x, LOWER * 1), TypeError, "bool"),
+        (lambda m, x: m.inpaint(x, LOWER, ["1"]), ValueError, "1 prompts"),
+        (lambda m, x: m.inpaint(x, LOWER, ["1", "2", "cat"]), ValueError, "cat"),
+        (lambda m, x: m.inpaint(x, LOWER, n_samples=-1), ValueError, "n_samples"),
+        (lambda m, x: m.inpaint(x, LOWER, n_samples=1.5), TypeError, "n_samples"),
+        (lambda m, x: m.inpaint(x, LOWER, seed=[1]), ValueError, "1 seeds"),
+        (lambda m, x: m.restore(x, np.eye(63), 0.0), ValueError, "operator"),
+        (lambda m, x: m.restore(x, np.ones(64), 0.0), ValueError, "operator"),
+        (lambda m, x: m.restore(x, np.eye(64) * np.nan, 0.0), ValueError, "finite"),
+        (lambda m, x: m.restore(x, np.eye(64)[:9], 0.0), ValueError, r"\(n, 9\)"),
+        (lambda m, x: m.restore(x * np.nan, np.eye(64), 0.0), ValueError, "finite"),
+        (lambda m, x: m.restore(x, np.eye(64), -1.0), ValueError, "noise_std"),
+        (lambda m, x: m.restore(x, np.eye(64), True), ValueError, "noise_std"),
+        (lambda m, x: m.restore(x, np.ones((64, 64)), 0.0), ValueError, "contradicts"),
+        (lambda m, x: m.invert(["1", "2"], x), ValueError, "3 images"),
+        (lambda m, x: m.invert(x, ["1"] * 3), ValueError, "first"),
+        (lambda m, x: m.invert(["1"] * 3, x, sampler="ddpm"), ValueError, "ddpm"),
+        (lambda m, x: m.invert(["1"] * 3, x, sampler="ddim", num_steps=1), ValueError, "keeps 0"),
+        (lambda m, x: m.predict(["1"] * 3, start=x[:2]), ValueError, "2 images"),
+        (lambda m, x: m.predict(["1"] * 3, start=x, strength=0.0), ValueError, "strength"),
+        (lambda m, x: m.predict(["1"] * 3, start=x, strength=0.01, num_steps=10), ValueError, "num_steps=100"),
     ],
 )
 def test_bad_input(fitted, call, error, message):
@@ -283,7 +258,7 @@ def test_bad_input(fitted, call, error, message):
 
 def test_styles_are_flat_and_have_no_inverse(digits):
     ld = LinearDiffusion(20, n_styles=4).fit(*digits)
-    with pytest.raises(ValueError, match="4 styles; name one, as in '3~0'"):
-        ld.invert(digits[1][:1], ["3"])
-    with pytest.raises(ValueError, match="has no inverse: it keeps"):
-        ld.invert(digits[1][:1], ["3~0"])
+    with pytest.raises(ValueError, match="name one"):
+        ld.invert(["3"], digits[1][:1])
+    with pytest.raises(ValueError, match="inverse"):
+        ld.invert(["3~0"], digits[1][:1])
