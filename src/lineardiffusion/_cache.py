@@ -7,10 +7,14 @@ two threads that miss the same key at once both compute it, and agree.
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar, overload
+
+import numpy as np
 
 T = TypeVar("T")
 
@@ -33,7 +37,26 @@ class computed_once(Generic[T]):
     @overload
     def __get__(self, instance: object, owner: type) -> T: ...
     def __get__(self, instance: Any, owner: type) -> Any:
-        return self if instance is None else vars(instance).setdefault(self._name, self._function(instance))
+        if instance is None:
+            return self
+        value = self._function(instance)
+        for array in value if isinstance(value, tuple) else (value,):
+            if isinstance(array, np.ndarray):
+                array.flags.writeable = False
+        return vars(instance).setdefault(self._name, value)
+
+
+_caches: weakref.WeakSet[Cache] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Renew the locks in a child process, where the threads that may hold them are not."""
+    for cache in _caches:
+        cache._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Cache:
@@ -50,6 +73,7 @@ class Cache:
         self._lock = threading.Lock()
         self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
         self._nbytes = 0
+        _caches.add(self)
 
     @property
     def nbytes(self) -> int:

@@ -6,6 +6,7 @@ wrong, what was expected and what to do.
 
 from __future__ import annotations
 
+import numbers
 import sys
 import warnings
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_scalar
 from sklearn.utils.validation import _check_sample_weight
 
 from lineardiffusion._arrays import ROWS, Array
@@ -121,6 +123,13 @@ def check_images(
         if array.itemsize < 8 and not 1e-15 < peak < 1e15:
             array = array.astype(np.float64)  # whose squares float32 would not hold
     return array
+
+
+def check_integer(value: Any, name: str, min_val: int = 1) -> int:
+    """Return an int of `min_val` or more."""
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    return int(check_scalar(value, name, numbers.Integral, min_val=min_val))
 
 
 def warn(message: str) -> None:

@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.special import ndtr, ndtri
 
-from lineardiffusion._arrays import Array
+from lineardiffusion._arrays import Array, freeze
 from lineardiffusion._linalg import one_thread
 from lineardiffusion.encoders.image import ImageEncoder
 from lineardiffusion.statistics.histogram import Histogram
@@ -106,6 +106,9 @@ class HistogramContrast:
 
     thresholds: Array
     values: Array
+
+    def __post_init__(self) -> None:
+        freeze(self)
 
     @classmethod
     def solve(cls, moments: Moments, encoder: ImageEncoder, histogram: Histogram) -> HistogramContrast:

@@ -24,7 +24,7 @@ from lineardiffusion import _noise, inference, training
 from lineardiffusion._arrays import Array, Images
 from lineardiffusion._noise import Seed
 from lineardiffusion._pictures import to_pil
-from lineardiffusion._validation import check_images, check_mask, check_prompts, check_sample_weight
+from lineardiffusion._validation import check_images, check_integer, check_mask, check_prompts, check_sample_weight
 from lineardiffusion._version import __version__
 from lineardiffusion.contrast import Contrast
 from lineardiffusion.distributions.gaussian import Gaussian
@@ -34,7 +34,7 @@ from lineardiffusion.fitted import Drawing, FittedDiffusion, Resolved, SamplerSe
 from lineardiffusion.inverse.measurement import Measurement, check_operator
 from lineardiffusion.io import hub, model_file
 from lineardiffusion.io.locate import locate
-from lineardiffusion.parameters import Parameters, check_integer
+from lineardiffusion.parameters import Parameters
 from lineardiffusion.statistics.batch import Batch
 from lineardiffusion.statistics.dataset import Statistics
 from lineardiffusion.statistics.moments import Moments

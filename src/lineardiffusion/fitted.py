@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineardiffusion import _noise
-from lineardiffusion._arrays import Array, Images
+from lineardiffusion._arrays import Array, Images, freeze
 from lineardiffusion._cache import Cache
 from lineardiffusion._validation import warn
 from lineardiffusion.contrast import Contrast
@@ -76,7 +76,7 @@ class Drawing(NamedTuple):
     seeds: int | list[int]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FittedDiffusion:
     """A solved model; it never changes.
 
@@ -114,6 +114,9 @@ class FittedDiffusion:
     pixel_model: PixelModel | None
     contrast: Contrast | None
     cache: Cache
+
+    def __post_init__(self) -> None:
+        freeze(self)
 
     @property
     def d(self) -> int:
@@ -216,7 +219,8 @@ class FittedDiffusion:
             found.update(self._compose(missing, trajectory))
             for c in missing:
                 self._check_range(found[c].rows)
-                self.cache.put((c, key), found[c], found[c].rows.nbytes)
+                if key is not None:
+                    self.cache.put((c, key), found[c], found[c].rows.nbytes)
         return [found[c] for c in conditions]
 
     def _compose(self, conditions: Sequence[Condition], trajectory: Trajectory) -> dict[Condition, Affine]:
@@ -231,6 +235,7 @@ class FittedDiffusion:
         for c in conditions:
             if c not in found:
                 found[c] = compose(self.denoiser(c), 1, self.d, trajectory)
+            freeze(found[c])
         return found
 
     def latent_laws(self, conditions: Sequence[Condition], trajectory: Trajectory) -> LatentLaws:
@@ -248,7 +253,8 @@ class FittedDiffusion:
                     C += undrawn
             mean = np.concatenate([x.offset for x in maps])
             laws = LatentLaws.of(mean, covariance, self.require_pixel_model().floor)
-            self.cache.put(key, laws, laws.nbytes)
+            if trajectory.key is not None:
+                self.cache.put(key, laws, laws.nbytes)
         return laws
 
     def _undrawn(self, condition: Condition) -> Array | None:

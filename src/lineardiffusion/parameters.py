@@ -12,9 +12,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.utils import check_scalar
 
 from lineardiffusion._cache import computed_once
+from lineardiffusion._validation import check_integer
 from lineardiffusion.diffusion.samplers import Sampler, get_sampler
 from lineardiffusion.diffusion.schedules import get_schedule
 from lineardiffusion.diffusion.trajectory import Trajectory
@@ -55,7 +57,11 @@ class Parameters:
                 f"image_encoder must be an object with encode and decode, got {encoder!r}; for a basis use "
                 "ImageEncoder.from_basis"
             )
+        if not isinstance(self.scale, bool | np.bool_):
+            raise TypeError(f"scale must be True or False, got {self.scale!r}")
         check_text_encoder(self.text_encoder)
+        # a copy: the user's transformer may change before the model is solved
+        object.__setattr__(self, "text_encoder", clone(self.text_encoder, safe=False))
         if self.contrast not in CONTRASTS:
             raise ValueError(f'contrast must be None, "affine" or "histogram", got {self.contrast!r}')
         check_guidance(self.guidance_scale)
@@ -80,13 +86,6 @@ class Parameters:
     def raw(self) -> dict[str, Any]:
         """Return the parameters as the constructor takes them."""
         return {one.name: getattr(self, one.name) for one in fields(self)}
-
-
-def check_integer(value: Any, name: str, min_val: int = 1) -> int:
-    """Return an int of `min_val` or more."""
-    if isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be an int, got {value!r}")
-    return int(check_scalar(value, name, numbers.Integral, min_val=min_val))
 
 
 def check_guidance(guidance_scale: Any, negative_prompt: Any = None) -> float:

@@ -67,11 +67,19 @@ class Affine:
 
     def __mul__(self, gain: float | Array) -> Affine:
         """Scale by a number; by a gain (p, 1, d) entry by entry when the map is diagonal."""
+        if isinstance(gain, Affine):
+            raise TypeError("a product of two states is not affine; a sampler may scale and add states only")
         if isinstance(gain, np.ndarray) and gain.ndim and not self.diagonal:
             raise TypeError("a full affine map takes a matrix, x @ A, not a gain an entry")
         return Affine(self.rows * gain, self.diagonal, self.n_noises)
 
     __rmul__ = __mul__
+
+    def __neg__(self) -> Affine:
+        return -1.0 * self
+
+    def __truediv__(self, divisor: float) -> Affine:
+        return (1.0 / divisor) * self
 
     def __matmul__(self, matrix: Array) -> Affine:
         """Multiply by matrices of shape (d, d) or (p, d, d) on the right."""

@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lineardiffusion._arrays import Array
+from lineardiffusion._arrays import Array, freeze
 from lineardiffusion.diffusion.denoisers import State
 from lineardiffusion.diffusion.ode import integrate
 from lineardiffusion.statistics.joint import JointMoments
@@ -62,6 +62,9 @@ class RegressionDenoiser:
     inner: Array
     centre: Array
     clean: Array
+
+    def __post_init__(self) -> None:
+        freeze(self)
 
     @classmethod
     def from_moments(cls, joint: JointMoments) -> RegressionDenoiser:

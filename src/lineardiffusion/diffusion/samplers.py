@@ -38,7 +38,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, ClassVar, TypeAlias
 
@@ -46,6 +46,7 @@ import numpy as np
 from sklearn.utils import check_scalar
 
 from lineardiffusion._arrays import Array
+from lineardiffusion._validation import check_integer
 from lineardiffusion.diffusion.denoisers import Denoiser
 from lineardiffusion.diffusion.denoisers import State as S
 from lineardiffusion.diffusion.schedules import Karras, Schedule
@@ -73,10 +74,11 @@ class Sampler:
     name: ClassVar[str] = ""
     own_schedule: ClassVar[Schedule | None] = None  # used in place of the model's
     solves_flow: ClassVar[bool] = False  # whether it calls ``denoise.flow``, which may be costly
+    isotropic: ClassVar[bool] = False  # whether it only scales and adds x and x0, and so commutes with rotations
     keeps_signal: ClassVar[bool] = False  # whether its first level is meant to hold signal
 
     def __post_init__(self) -> None:
-        check_scalar(self.num_steps, "num_steps", numbers.Integral, min_val=1)
+        check_integer(self.num_steps, "num_steps")
 
     def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
         """Yield the state at each of the times after the first.
@@ -123,34 +125,34 @@ class ddim(Sampler):
 
     eta: float = 0.0
     name: ClassVar[str] = "ddim"
+    isotropic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_scalar(self.eta, "eta", numbers.Real, min_val=0.0, max_val=1.0)
+        if not 0.0 <= check_scalar(self.eta, "eta", numbers.Real) <= 1.0:
+            raise ValueError(f"eta must be between 0 (deterministic) and 1 (ddpm), got {self.eta!r}")
 
     @property
     def stochastic(self) -> bool:
         return self.eta > 0.0
 
     def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
-        for (alpha, sigma), (alpha_, sigma_) in _levels(schedule, times):
-            x0 = denoise(x, alpha, sigma)
-            # eq. 16: the standard deviation of x' given x and z, for the levels' signal-to-noise ratios
-            kept = (alpha * sigma_ / (alpha_ * sigma)) ** 2
-            tau = self.eta * sigma_ * math.sqrt(max(1.0 - kept, 0.0))
-            direction = math.sqrt(sigma_**2 - tau**2) / sigma
-            x = direction * x + (alpha_ - direction * alpha) * x0
-            if tau > 0.0:
-                x = add_noise(x, tau)
-            yield x
+        return _implicit(self.eta, denoise, x, schedule, times, add_noise)
 
 
 @dataclass(frozen=True)
-class ddpm(ddim):
+class ddpm(Sampler):
     """Ancestral sampling from the posterior q(x' | x, x0): ddim with eta = 1."""
 
-    eta: float = 1.0
     name: ClassVar[str] = "ddpm"
+    isotropic: ClassVar[bool] = True
+
+    @property
+    def stochastic(self) -> bool:
+        return True
+
+    def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
+        return _implicit(1.0, denoise, x, schedule, times, add_noise)
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ class euler(Sampler):
     """Euler's method on the probability-flow ODE in the schedule's own time."""
 
     name: ClassVar[str] = "euler"
+    isotropic: ClassVar[bool] = True
 
     def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
         for t, t_ in pairwise(times.tolist()):
@@ -170,6 +173,7 @@ class heun(Sampler):
     """Heun's method on the probability-flow ODE; the last step, to no noise at all, is Euler's."""
 
     name: ClassVar[str] = "heun"
+    isotropic: ClassVar[bool] = True
 
     def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
         for t, t_ in pairwise(times.tolist()):
@@ -193,6 +197,7 @@ class dpmpp_2m(Sampler):
     """
 
     name: ClassVar[str] = "dpm++2m"
+    isotropic: ClassVar[bool] = True
 
     def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
         x0_last, h_last = None, math.inf
@@ -213,6 +218,7 @@ class exact(Sampler):
 
     name: ClassVar[str] = "exact"
     solves_flow: ClassVar[bool] = True
+    isotropic: ClassVar[bool] = True
 
     def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
         for start, end in _levels(schedule, times):
@@ -224,12 +230,16 @@ class exact(Sampler):
 
 
 @dataclass(frozen=True)
-class one_step(ddim):
+class one_step(Sampler):
     """The original of April 2023: one step, x' = D(x; 1, 1). The number of steps is always 1."""
 
     name: ClassVar[str] = "one_step"
+    isotropic: ClassVar[bool] = True
     own_schedule: ClassVar[Schedule | None] = Karras(sigma_max=1.0)
     keeps_signal: ClassVar[bool] = True
+
+    def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
+        return _implicit(0.0, denoise, x, schedule, times, add_noise)
 
     def times(self, schedule: Schedule) -> Array:
         return schedule.times(1)
@@ -247,17 +257,16 @@ class FunctionSampler(Sampler):
     num_steps : int, default=50
         Number of steps.
     function : callable
-        Generator with the signature of :meth:`Sampler.__call__`.
+        Generator with the signature of :meth:`Sampler.__call__`; by keyword.
     """
 
-    function: SamplerFunction | None = None
+    function: SamplerFunction = field(kw_only=True)
 
     @property
     def stochastic(self) -> bool:
         return True  # it may be, and only a run would show
 
     def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
-        assert self.function is not None
         return self.function(denoise, x, schedule, times, add_noise)
 
     def __str__(self) -> str:
@@ -297,6 +306,22 @@ def get_sampler(sampler: Any, num_steps: int | None = None) -> Sampler:
         "sampler must be a name, a sampler such as ddim(20), or a generator function of "
         f"(denoise, x, schedule, times, add_noise); got {sampler!r}"
     )
+
+
+def _implicit(
+    eta: float, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise
+) -> Iterator[S]:
+    """Yield the states of ddim with the share `eta` of the noise of ancestral sampling."""
+    for (alpha, sigma), (alpha_, sigma_) in _levels(schedule, times):
+        x0 = denoise(x, alpha, sigma)
+        # eq. 16: the standard deviation of x' given x and z, for the levels' signal-to-noise ratios
+        kept = (alpha * sigma_ / (alpha_ * sigma)) ** 2
+        tau = eta * sigma_ * math.sqrt(max(1.0 - kept, 0.0))
+        direction = math.sqrt(sigma_**2 - tau**2) / sigma
+        x = direction * x + (alpha_ - direction * alpha) * x0
+        if tau > 0.0:
+            x = add_noise(x, tau)
+        yield x
 
 
 def velocity(denoise: Denoiser, x: S, schedule: Schedule, t: float) -> S:

@@ -9,11 +9,11 @@ composed in that basis and rotated back once.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import numbers
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from types import FunctionType, NoneType
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from lineardiffusion._cache import computed_once
 from lineardiffusion.diffusion.affine import Affine
 from lineardiffusion.diffusion.denoisers import Denoiser, GaussianDenoiser
 from lineardiffusion.diffusion.samplers import Sampler
-from lineardiffusion.diffusion.schedules import FunctionSchedule, Schedule
+from lineardiffusion.diffusion.schedules import Schedule
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,16 @@ class Trajectory:
     @computed_once
     def levels(self) -> tuple[Array, Array]:
         """alpha and sigma at the times, checked to lead from noise to the latent itself."""
-        schedule, times = self.own_schedule, self.times
+        schedule = self.own_schedule
         try:
+            times = self.times
             alpha, sigma = (np.asarray(level, dtype=float) for level in schedule(times))
         except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
             raise ValueError(
                 f"schedule {schedule!r} failed ({error}); it must be a function t -> (alpha, sigma)"
             ) from error
-        fine = np.isfinite([times, alpha, sigma]).all() and (sigma[:-1] > 0).all() and (alpha[1:] > 0).all()
+        fine = np.isfinite([times, alpha, sigma]).all() and (np.diff(times) < 0).all()
+        fine = fine and (sigma[:-1] > 0).all() and (alpha[1:] > 0).all()
         if not fine or abs(alpha[-1] - 1) > 1e-6 or abs(sigma[-1]) > 1e-6:
             raise ValueError(
                 f"schedule {schedule!r} must lead from noise at t = t_max to alpha = 1, sigma = 0 at t = 0, with "
@@ -99,53 +101,31 @@ class Trajectory:
 
     @computed_once
     def key(self) -> Hashable:
-        """A hashable value that is equal for equal trajectories only.
-
-        An object that is not frozen is compared by its identity, and its noise levels are part of the key.
-        """
-        sampler, schedule = _frozen(self.sampler), _frozen(self.schedule)
-        if schedule is self.schedule and not isinstance(schedule, FunctionSchedule):
-            return sampler, schedule, self.every_step, self.strength
-        digest = hashlib.sha256(np.array([self.times, *self.levels]).tobytes()).hexdigest()
-        return sampler, schedule, self.every_step, digest
+        """A hashable value that determines the trajectory, or None if it depends on an object that may change."""
+        parts = self.sampler, self.own_schedule
+        return (*parts, self.every_step, self.strength) if all(map(_is_constant, parts)) else None
 
 
-class _Identity:
-    """Equality by identity for an object, which is kept alive."""
-
-    def __init__(self, of: object) -> None:
-        self._of = of
-
-    def __hash__(self) -> int:
-        return id(self._of)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Identity) and self._of is other._of
-
-
-def _frozen(value: Any) -> Hashable:
-    """Return the value itself if its own class is a frozen dataclass, or its identity."""
+def _is_constant(value: Any) -> bool:
+    """Return whether a value is a frozen dataclass with constant fields, a function, a number or a string."""
+    if isinstance(value, str | int | float | complex | bytes | NoneType | FunctionType):
+        return True
     parameters = vars(type(value)).get("__dataclass_params__")
     if parameters is None or not parameters.frozen:
-        return _Identity(value)
-    try:
-        hash(value)
-    except TypeError:  # a field that cannot be hashed
-        return _Identity(value)
-    return value  # type: ignore[no-any-return]
+        return False
+    return all(_is_constant(getattr(value, one.name)) for one in fields(value))
 
 
 def compose(denoiser: Denoiser, p: int, d: int, trajectory: Trajectory) -> Affine:
     """Return the map from starting noise z ~ N(0, I) to latent, of the denoiser's p prompts."""
     _, sigma = trajectory.start
+    rotated = isinstance(denoiser, GaussianDenoiser) and trajectory.sampler.isotropic
+    basis = denoiser.basis if isinstance(denoiser, GaussianDenoiser) and rotated else None
+    inner = denoiser.diagonal() if isinstance(denoiser, GaussianDenoiser) and rotated else denoiser
+    start = sigma * Affine.identity(p, d, diagonal=rotated)
     x: Affine
-    if not isinstance(denoiser, GaussianDenoiser) or denoiser.basis is None:
-        diagonal = isinstance(denoiser, GaussianDenoiser)
-        *_, x = _run(trajectory, denoiser, sigma * Affine.identity(p, d, diagonal=diagonal), Affine.with_noise)
-        return x
-    start = sigma * Affine.identity(p, d, diagonal=True)
-    *_, x = _run(trajectory, denoiser.diagonal(), start, Affine.with_noise)
-    return x.rotate(denoiser.basis)
+    *_, x = _run(trajectory, inner, start, Affine.with_noise)
+    return x if basis is None else x.rotate(basis)
 
 
 def simulate(
@@ -167,4 +147,17 @@ def simulate(
 
 
 def _run(trajectory: Trajectory, denoiser: Denoiser, x: Any, add_noise: Any) -> Iterator[Any]:
-    return trajectory.sampler(denoiser, x, trajectory.own_schedule, trajectory.times, add_noise)
+    """Yield the states of the sampler; a ValueError unless there is one for each step."""
+    steps = 0
+    for state in trajectory.sampler(denoiser, x, trajectory.own_schedule, trajectory.times, add_noise):
+        if type(state) is not type(x):
+            raise TypeError(
+                f"the sampler {trajectory.sampler} must yield states such as x, got {type(state).__name__}"
+            )
+        steps += 1
+        yield state
+    if steps != len(trajectory.times) - 1:
+        raise ValueError(
+            f"the sampler {trajectory.sampler} must yield the state at each of {len(trajectory.times) - 1} times, "
+            f"got {steps} states"
+        )

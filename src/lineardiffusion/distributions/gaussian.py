@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lineardiffusion._arrays import Array
+from lineardiffusion._arrays import Array, freeze
 from lineardiffusion._cache import computed_once
 from lineardiffusion.distributions.bayes import (
     IMPOSSIBLE,
@@ -56,13 +56,14 @@ class Gaussian(Law):
     covariance: Array
 
     def __post_init__(self) -> None:
-        mean = np.asarray(self.mean, dtype=np.float64)
+        mean = np.array(self.mean, dtype=np.float64)  # a copy, which nobody else changes
         if mean.ndim != 1 or not mean.size:
             raise ValueError(f"mean must have the shape (d,) with d of 1 or more, got {mean.shape}")
         if not np.isfinite(mean).all():
             raise ValueError("mean must be finite, got NaN or infinity among it")
         object.__setattr__(self, "mean", mean)
-        object.__setattr__(self, "covariance", check_covariance(self.covariance, len(mean)))
+        object.__setattr__(self, "covariance", check_covariance(self.covariance, len(mean)).copy())
+        freeze(self)
 
     @property
     def dim(self) -> int:

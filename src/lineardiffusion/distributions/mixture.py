@@ -73,6 +73,8 @@ class Mixture(Law):
                 f"weights must be 0 or more with the sum 1, got the least {w.min():.6g} and the sum "
                 f"{w.sum():.6g}; divide them by their sum"
             )
+        object.__setattr__(self, "weights", tuple(w.tolist()))
+        object.__setattr__(self, "components", tuple(self.components))
         for c in self.components:
             if not isinstance(c, Gaussian):
                 raise TypeError(f"components must be Gaussians, got {type(c).__name__}")

@@ -50,7 +50,7 @@ class Encoder(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageEncoder:
     """Linear image encoder: PCA, or any other orthonormal basis.
 
@@ -188,7 +188,7 @@ class ImageEncoder:
         >>> LinearDiffusion(image_encoder=encoder).fit(prompts, images).n_components_
         32
         """
-        V = np.asarray(basis, dtype=np.float64)
+        V = np.array(basis, dtype=np.float64)
         moments = statistics.pixel_moments()
         D = moments.mean.shape[1]
         if V.ndim != 2 or not 1 <= len(V) <= D or V.shape[1] != D:

@@ -67,6 +67,7 @@ CLASSES: dict[str, dict[str, type]] = {
 CLASS_NAMES = {one: name for known in CLASSES.values() for name, one in known.items()}
 PIXELS = {np.dtype(code).name for code in f"?{np.typecodes['AllInteger']}{np.typecodes['Float']}"}
 NUMBERS = ("residual_variance", "pixel_variance", "scaling_factor")  # of an encoder
+VECTORS = ("mean", "variance", "pixel_scale")  # of an encoder
 DTYPES = {"prompt": ("int64",), "root": ("float16",)}  # by the last part of an array's name; others are floating
 NOT_NEGATIVE = ("weight", "spread", "squares", "variance", "pixel_scale")
 LOSSLESS = ("matrix", "origin", "weight", "mean", "squares", "values")  # stored whole at any precision
@@ -106,19 +107,20 @@ def save(
     """
     if precision not in ("full", "half"):
         raise ValueError(f'precision must be "full" or "half", got {precision!r}')
+    described = _describe_parameters(parameters, statistics)
+    described_statistics, arrays = _describe_statistics(statistics, precision == "half")
     config = {
         "model_type": KEY,
         "format_version": FORMAT,
         "library_version": version,
         "precision": precision,
-        "parameters": _describe_parameters(parameters, statistics),
+        "parameters": described,
         "embedding": embedding,
-        **_describe_statistics(statistics),
+        **described_statistics,
     }
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; give the folder that {WEIGHTS} goes to")
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = _flatten(statistics, precision == "half")
     with _replacing(folder / WEIGHTS) as path:
         safetensors.numpy.save_file(arrays, path, {KEY: json.dumps(config, allow_nan=False)})
     with _replacing(folder / CONFIG) as path:
@@ -220,6 +222,7 @@ ADVICE = {
     "text_encoder": 'fit with text_encoder="words" or "positions", or on your own embeddings',
     "image_encoder": "fit on its latents: LinearDiffusion().fit(prompts, encoder.encode(images))",
     "random_state": "refit(random_state=...) with an int of 0 or more, or None",
+    "num_steps": f"refit(num_steps=...) with {STEPS} at most",
 } | {
     name: f"refit({name}=...) with one of {', '.join(known)} before you save, and with your own after you load"
     for name, known in CLASSES.items()
@@ -237,7 +240,7 @@ def _describe_parameters(parameters: Parameters, statistics: Statistics) -> Json
     for name, value in described.items():
         if not _storable(name, value):
             advice = ADVICE.get(name, "use a plain number, string, True, False or None")
-            raise ValueError(f"{name}={raw[name]!r} cannot be stored without pickle; {advice}")
+            raise ValueError(f"{name}={raw[name]!r} cannot be stored as numbers and names; {advice}")
     return described
 
 
@@ -283,47 +286,42 @@ def _restore_parameters(stored: Json, statistics: Statistics) -> Parameters:
 # ---------------------------------------------------------------------- statistics
 
 
-def _stored_encoder(statistics: Statistics) -> Any:
-    """Return the encoder of the latents that the moments or the styles are of; its parameter is storable."""
-    return statistics.encoder or (statistics.styles and statistics.styles.encoder)
-
-
-def _describe_statistics(statistics: Statistics) -> Json:
-    encoder, styles = _stored_encoder(statistics), statistics.styles
-    return {
+def _describe_statistics(statistics: Statistics, half: bool) -> tuple[Json, Arrays]:
+    """Return statistics as JSON, and their arrays as they are stored."""
+    moments, styles, histogram = statistics.moments, statistics.styles, statistics.histogram
+    config: Json = {
         "image_shape": list(statistics.image_shape),
         "pixel_range": [float(bound) for bound in statistics.pixel_range],
         "pixel_dtype": statistics.pixel_dtype.name,
         "prompts": list(statistics.prompts),
         "latents": statistics.encoder is not None,
-        "encoder": encoder
-        and {"dtype": encoder.dtype.name, **{name: float(getattr(encoder, name)) for name in NUMBERS}},
-        "styles": styles and {"requested": int(styles.clusters.requested), "shared": styles.clusters.shared},
+        "encoder": None,
+        "styles": None,
     }
-
-
-def _flatten(statistics: Statistics, half: bool) -> Arrays:
-    """Return the arrays of statistics as they are stored."""
-    arrays: Arrays = {}
-    if isinstance(moments := statistics.moments, Moments):
-        arrays |= _flatten_moments(moments, "moments", half)
+    if isinstance(moments, Moments):
+        arrays = _flatten(moments, "moments", half)
     else:
         size = math.prod(moments.matrix.shape[:2])
-        arrays["moments.matrix"] = pack(moments.matrix.reshape(1, size, size))[0]
-        arrays["moments.origin"] = moments.origin
-    if (encoder := _stored_encoder(statistics)) is not None:
-        for name in ("mean", "components", "variance", "pixel_scale"):
-            arrays[f"encoder.{name}"] = getattr(encoder, name)
-    if (styles := statistics.styles) is not None:
-        arrays |= _flatten_moments(styles.moments, "styles", half)
-        arrays |= {"styles.centres": styles.clusters.centres, "styles.squares": styles.squares}
-        arrays["styles.prompt"] = styles.clusters.prompt.astype(np.int64)
-    if (histogram := statistics.histogram) is not None:
+        packed = pack(moments.matrix.reshape(1, size, size))[0]
+        arrays = {"moments.matrix": packed, "moments.origin": moments.origin}
+    encoder: Any = statistics.encoder or (styles and styles.encoder)
+    if encoder is not None:
+        config["encoder"] = {"dtype": encoder.dtype.name} | {
+            name: float(getattr(encoder, name)) for name in NUMBERS
+        }
+        arrays |= {f"encoder.{name}": getattr(encoder, name) for name in (*VECTORS, "components")}
+    if styles is not None:
+        clusters = styles.clusters
+        config["styles"] = {"requested": int(clusters.requested), "shared": clusters.shared}
+        arrays |= _flatten(styles.moments, "styles", half)
+        arrays |= {"styles.centres": clusters.centres, "styles.prompt": clusters.prompt.astype(np.int64)}
+        arrays["styles.squares"] = styles.squares
+    if histogram is not None:
         arrays |= {"histogram.values": histogram.values, "histogram.weight": histogram.weight}
-    return {name: _smallest(name, one, half) for name, one in arrays.items()}
+    return config, {name: _smallest(name, one, half) for name, one in arrays.items()}
 
 
-def _flatten_moments(moments: Moments, name: str, half: bool) -> Arrays:
+def _flatten(moments: Moments, name: str, half: bool) -> Arrays:
     arrays: Arrays = {f"{name}.weight": moments.weight, f"{name}.mean": moments.mean}
     if not half:
         return {**arrays, f"{name}.scatter": pack(moments.scatter)}
@@ -424,7 +422,7 @@ def _restore_encoder(stored: Json, arrays: Arrays, shape: tuple[int, ...]) -> Im
     D = math.prod(shape)
     components = _take(arrays, "encoder.components", "d", D)
     sizes = {"mean": D, "variance": len(components), "pixel_scale": D}
-    vectors = {name: _take(arrays, f"encoder.{name}", size) for name, size in sizes.items()}
+    vectors = {name: _take(arrays, f"encoder.{name}", sizes[name]) for name in VECTORS}
     settings = {**stored, "dtype": np.dtype(stored["dtype"])}
     encoder = ImageEncoder(components=components, image_shape=shape, **settings, **vectors)
     if len(components) > D or min(stored[name] for name in NUMBERS) < 0:
