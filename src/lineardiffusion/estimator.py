@@ -10,14 +10,15 @@ was, and reading it changes nothing.
 from __future__ import annotations
 
 import copy
+import numbers
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
-from sklearn.utils import Tags, check_array
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import Tags, check_array, check_scalar
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
 from lineardiffusion import _noise, inference, training
@@ -248,6 +249,7 @@ class LinearDiffusion(BaseEstimator):
             raise ValueError(f"n_styles must be 2 or more to have styles, got {self.n_styles!r}")
         before = self._learned.statistics
         batch = self._check_batch(X, y, sample_weight, before)
+        training.check_solvable(before, self._learned.parameters, parameters)
         return self._adopt(Learned(training.add_styles(before, batch, parameters), parameters))
 
     def merge(self, other: Self) -> Self:
@@ -320,7 +322,11 @@ class LinearDiffusion(BaseEstimator):
             return merged
         statistics = Statistics.total(model._learned.statistics for model in fitted)
         parameters = fitted[0]._learned.parameters if fitted[0] is every[0] else every[0]._parameters()
-        training.check_histogram(statistics, parameters)
+        names = list(getattr(fitted[0], "feature_names_in_", []))
+        for model in fitted:
+            training.check_solvable(statistics, model._learned.parameters, parameters)
+            if list(getattr(model, "feature_names_in_", [])) != names:
+                raise ValueError("models of embeddings with other feature names do not merge")
         for name in ("n_features_in_", "feature_names_in_"):
             if name in vars(fitted[0]):
                 setattr(merged, name, getattr(fitted[0], name))
@@ -354,13 +360,11 @@ class LinearDiffusion(BaseEstimator):
         20
         """
         check_is_fitted(self)
-        before = self.get_params(deep=False)
-        try:
-            self.set_params(**params)
-            learned = training.refit(self._learned, self._parameters())
-        except BaseException:
-            self.set_params(**before)
-            raise
+        changed = copy.copy(self)
+        changed.text_encoder = clone(self.text_encoder, safe=False)  # whose parameters may be among them
+        changed.set_params(**params)
+        learned = training.refit(self._learned, changed._parameters())
+        self.set_params(**params)
         return self._adopt(learned)
 
     # ------------------------------------------------------------------ drawing
@@ -523,7 +527,7 @@ class LinearDiffusion(BaseEstimator):
         """
         fitted = self.fitted_
         request = self._resolve(fitted, prompts, {"guidance_scale": 1.0}).request
-        if not np.isfinite(sigma) or sigma <= 0:
+        if not np.isfinite(check_scalar(sigma, "sigma", numbers.Real)) or sigma <= 0:
             raise ValueError(f"sigma must be positive and finite, in pixel units; got {sigma!r}")
         return fitted.denoise(request, check_images(images, len(request), self.image_shape_), float(sigma))
 
@@ -567,7 +571,8 @@ class LinearDiffusion(BaseEstimator):
 
     def encode(self, images: Any) -> Array:
         """Return latents of shape (n, n_components_) of images of shape (n, \\*image_shape_)."""
-        return np.asarray(self._encoder().encode(check_images(images, np.shape(images)[0], self.image_shape_)))
+        n = len(images) if np.ndim(images) else 0
+        return np.asarray(self._encoder().encode(check_images(images, n, self.image_shape_)))
 
     def decode(self, latents: Any) -> Images:
         """Return images of shape (..., \\*image_shape_), in pixel units, of latents (..., n_components_)."""

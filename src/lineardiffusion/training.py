@@ -10,6 +10,7 @@ The statistics add up, so a stream costs one ``solve``, which runs when the mode
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ from lineardiffusion.fitted import FittedDiffusion
 from lineardiffusion.inverse.measurement import PixelModel
 from lineardiffusion.parameters import Parameters
 from lineardiffusion.statistics.batch import Batch
-from lineardiffusion.statistics.dataset import Statistics
+from lineardiffusion.statistics.dataset import Statistics, same_encoder
 from lineardiffusion.statistics.joint import JointMoments
 from lineardiffusion.statistics.moments import Moments
 from lineardiffusion.statistics.styles import StyleStatistics
@@ -79,7 +80,7 @@ def update(before: Statistics | None, batch: Batch, parameters: Parameters) -> L
         if needed > parameters.max_memory or (before is not None and before.encoder is not None):
             raise ValueError(
                 f"partial_fit keeps the moments of all {D} pixels under every prompt, which takes "
-                f"{needed / 1e9:.2f} GB here; give all images to fit, which then goes over them twice, or "
+                f"{needed / 1e6:,.3g} MB here; give all images to fit, which then goes over them twice, or "
                 f"allow it: LinearDiffusion(max_memory={needed:.3g}). A model that fit made in two passes "
                 "cannot go on"
             )
@@ -91,34 +92,45 @@ def update(before: Statistics | None, batch: Batch, parameters: Parameters) -> L
 
 
 def refit(before: Learned, parameters: Parameters) -> Learned:
-    """Solve a model's statistics with other parameters; those that only draw leave it solved.
-
-    Raises
-    ------
-    ValueError
-        If the statistics do not determine the model of these parameters.
-    """
-    statistics, solved = before.statistics, before.parameters
-    old, new = solved.raw(), parameters.raw()
-    changed = {name for name in SOLVED_BY if new[name] is not old[name] and new[name] != old[name]}
-    styles, encoder = statistics.styles, statistics.encoder
-    fixed = {"image_encoder"}
-    if encoder is not None or (styles is not None and parameters.n_styles > 1):
-        fixed |= {"n_components", "scale"}
-    if wrong := sorted(changed & fixed):
-        raise ValueError(f"{wrong[0]} is fixed by the moments, which are of latents; fit again")
-    if "text_encoder" in changed and isinstance(statistics.moments, JointMoments) and statistics.prompts:
-        raise ValueError("text_encoder is fixed by the moments, which are joint; fit again")
+    """Solve a model's statistics with other parameters; those that only draw leave it solved."""
+    statistics, styles = before.statistics, before.statistics.styles
     if parameters.n_styles == 1:
         statistics = statistics.without_styles()
     elif styles is None or styles.clusters.requested != parameters.n_styles:
         raise ValueError("n_styles: other styles need the images: fit again, or use partial_fit_styles")
+    check_solvable(statistics, before.parameters, parameters)
     learned = Learned(statistics, parameters)
-    if not changed:
+    if not _changes(before.parameters, parameters, *SOLVED_BY):
         fitted = replace(before.fitted, parameters=parameters, cache=Cache(parameters.cache_memory))
         vars(learned)["fitted"] = fitted
     _ = learned.fitted
     return learned
+
+
+def check_solvable(statistics: Statistics, old: Parameters, new: Parameters) -> None:
+    """Raise an error unless statistics that were measured with old parameters can be solved with new ones."""
+    fixed = ["image_encoder"]
+    if statistics.encoder is not None or statistics.styles is not None:
+        fixed += ["n_components", "scale"]
+    if changed := _changes(old, new, *fixed):
+        raise ValueError(f"{changed[0]} is fixed by the moments, which are of latents; fit again")
+    joint = isinstance(statistics.moments, JointMoments) and statistics.prompts
+    if joint and _changes(old, new, "text_encoder"):
+        raise ValueError("text_encoder is fixed by the moments, which are joint; fit again")
+    check_histogram(statistics, new)
+
+
+def _changes(old: Parameters, new: Parameters, *names: str) -> list[str]:
+    """Return which of these parameters differ."""
+    return [name for name in names if not _equal(getattr(old, name), getattr(new, name))]
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, ImageEncoder):
+        return same_encoder(a, b)
+    if hasattr(a, "get_params") and type(a) is type(b):
+        return bool(a.get_params() == b.get_params())
+    return a is b or bool(a == b)
 
 
 def check_histogram(statistics: Statistics, parameters: Parameters) -> None:
@@ -145,12 +157,12 @@ def measure(batch: Batch, parameters: Parameters) -> Statistics:
         else:
             needed = min(n * D, D**2) * 8
             raise ValueError(
-                f"{n} images of {D} pixels need {needed / 1e9:.1f} GB to find their components; use fewer or "
+                f"{n} images of {D} pixels need {needed / 1e6:,.3g} MB to find their components; use fewer or "
                 f"smaller images, or allow it: LinearDiffusion(max_memory={needed:.3g})"
             )
     if encoder is None:
         return Statistics.measure(batch, histogram=histogram)
-    d, embeddings = encoder.encode(batch.images[:1]).shape[1], None
+    d, embeddings = _latent_size(encoder, batch), None
     if batch.known and batch.nbytes(d) > parameters.max_memory:
         text = fit_text_encoder(parameters.text_encoder, batch.known)
         embeddings = None if text is None else text.embed(batch.known)
@@ -158,16 +170,29 @@ def measure(batch: Batch, parameters: Parameters) -> Statistics:
     if needed > parameters.max_memory:
         fitting = int(d * (parameters.max_memory / needed) ** 0.5)
         raise ValueError(
-            f"the moments of all prompts in {d} components take {needed / 1e9:.1f} GB; use n_components="
+            f"the moments of all prompts in {d} components take {needed / 1e6:,.3g} MB; use n_components="
             f"{max(fitting, 1)}, or allow it: max_memory={needed:.3g}"
         )
     return Statistics.measure(batch, encoder, embeddings, histogram)
 
 
+def _latent_size(encoder: Encoder, batch: Batch) -> int:
+    """Return the number of entries of a latent; a ValueError if the encoder does not fit the images."""
+    shape = getattr(encoder, "image_shape", batch.image_shape)
+    if shape != batch.image_shape:
+        raise ValueError(f"the image encoder is of images of shape {shape}, got images of {batch.image_shape}")
+    latents = np.asarray(encoder.encode(batch.images[:1]))
+    if latents.ndim != 2 or len(latents) != 1 or not np.isfinite(latents).all():
+        raise ValueError(
+            f"encode must return finite latents of shape (n, d) of n images, got shape {latents.shape} of one image"
+        )
+    return int(latents.shape[1])
+
+
 def add_styles(statistics: Statistics, batch: Batch, parameters: Parameters) -> Statistics:
     """Count a batch's styles, and find their centres in it if there are none yet."""
     styles, encoder = statistics.styles, image_encoder(statistics, parameters)
-    d = encoder.encode(batch.images[:1]).shape[1]
+    d = _latent_size(encoder, batch)
     needed = Moments.nbytes(parameters.n_styles * len(statistics.prompts), d)
     if parameters.shares_words:
         text = fit_text_encoder(parameters.text_encoder, statistics.prompts)
@@ -176,7 +201,7 @@ def add_styles(statistics: Statistics, batch: Batch, parameters: Parameters) -> 
         needed = max(needed, JointMoments.nbytes(k, d))
     if needed > parameters.max_memory:
         raise ValueError(
-            f"the moments of all styles take {needed / 1e9:.1f} GB; use fewer styles or components, or allow "
+            f"the moments of all styles take {needed / 1e6:,.3g} MB; use fewer styles or components, or allow "
             f"it: max_memory={needed:.3g}"
         )
     places = batch.places(statistics.prompts)
@@ -188,6 +213,8 @@ def add_styles(statistics: Statistics, batch: Batch, parameters: Parameters) -> 
         block = slice(start, start + ROWS)
         weight = None if batch.sample_weight is None else batch.sample_weight[block]
         styles = styles.count(encoder.encode(batch.images[block]), places[block], weight)
+    if styles.moments.weight.sum() > (1 + 1e-9) * float(statistics.moments.pooled().weight[0]):
+        raise ValueError("these images have been counted in their styles already: give each batch once")
     return replace(statistics, styles=styles)
 
 

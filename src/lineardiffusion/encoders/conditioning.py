@@ -261,5 +261,6 @@ def check_weights(weights: Any) -> dict[str, float]:
             f"weights of prompts must be 0 or more and not all 0, got {dict(weights)!r}; negative_prompt "
             "moves away from a prompt"
         )
+    values = values / values.max()  # first, for their sum may overflow
     kept = {p: float(w) for p, w in zip(weights, values / values.sum(), strict=True) if w}
     return dict(sorted(kept.items()))

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.utils import check_array
 
 from lineardiffusion._arrays import ROWS, Array
 from lineardiffusion._validation import check_images, check_prompts, check_sample_weight
@@ -30,7 +31,7 @@ from lineardiffusion.statistics.moments import Moments
 from lineardiffusion.statistics.styles import StyleStatistics
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Statistics:
     """Sufficient statistics of prompts and images; they add and subtract.
 
@@ -105,7 +106,7 @@ class Statistics:
         Statistics
         """
         words = check_prompts(prompts)
-        found = words if words is not None else np.asarray(prompts, dtype=np.float64)
+        found = words if words is not None else check_array(prompts, dtype=np.float64)
         checked = check_images(images, len(found))
         weight = None if sample_weight is None else check_sample_weight(sample_weight, checked)
         return cls.measure(Batch.of(found, checked, weight), encoder, histogram=histogram)
@@ -146,7 +147,16 @@ class Statistics:
 
     def __add__(self, other: Statistics) -> Statistics:
         """Return the statistics of both data sets."""
-        return Statistics.total([self, other])
+        return Statistics.total([self, other]) if isinstance(other, Statistics) else NotImplemented
+
+    def __radd__(self, other: object) -> Statistics:
+        """Add to the 0 with which ``sum`` begins."""
+        return self if other == 0 else NotImplemented
+
+    def __repr__(self) -> str:
+        under = f"{len(self.prompts)} prompts" if self.prompts else "embeddings"
+        weight = float(self.moments.pooled().weight[0])
+        return f"<Statistics of images of shape {self.image_shape} under {under}, weight {weight:g}>"
 
     @classmethod
     def total(cls, terms: Iterable[Statistics]) -> Statistics:
@@ -158,10 +168,9 @@ class Statistics:
             If they do not add up: other image shapes or kinds of prompts, latents of other encoders, styles
             with other centres.
         """
-        first, *rest = terms
+        first, *rest = every = list(terms)
         for one in rest:
             first._check_addable(one)
-        every = [first, *rest]
         known = vocabulary(prompt for one in every for prompt in one.prompts)
         moments: Moments | JointMoments
         if isinstance(first.moments, JointMoments):
@@ -200,11 +209,9 @@ class Statistics:
         moments = self.moments - other._spread(self.prompts)
         if not (kept := np.flatnonzero(moments.weight)).size:
             raise ValueError("cannot subtract all images: nothing would be left")
-        if len(kept) < len(self.prompts) and styles is None:
-            moments = Moments(moments.weight[kept], moments.mean[kept], moments.scatter[kept])
-            known = tuple(self.prompts[u] for u in kept)
-            return replace(self, moments=moments, prompts=known, histogram=histogram)
-        return replace(self, moments=moments, styles=styles, histogram=histogram)
+        known = tuple(self.prompts[u] for u in kept)
+        styles = None if styles is None else styles.of_prompts(kept)
+        return replace(self, moments=moments[kept], prompts=known, styles=styles, histogram=histogram)
 
     def _spread(self, known: tuple[str, ...]) -> Moments:
         """Return the moments with a group for each of other known prompts."""

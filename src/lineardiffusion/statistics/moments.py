@@ -166,6 +166,10 @@ class Moments:
             raise ValueError("cannot subtract images that were never added: a variance would be negative")
         return Moments(weight, mean, scatter)
 
+    def __getitem__(self, groups: NDArray[np.intp]) -> Moments:
+        """Return the moments of some of the groups."""
+        return Moments(self.weight[groups], self.mean[groups], self.scatter[groups])
+
     def spread(self, positions: ArrayLike, n_groups: int) -> Moments:
         """Return the same groups at other positions among ``n_groups``, the new ones empty."""
         d = self.mean.shape[1]

@@ -104,6 +104,13 @@ class StyleStatistics:
         squares = np.maximum(self.squares - other.squares, 0.0)
         return replace(self, moments=self.moments - other.moments, squares=squares)
 
+    def of_prompts(self, kept: NDArray[np.intp]) -> StyleStatistics:
+        """Return the statistics of some of the prompts, which are numbered anew."""
+        old = self.clusters
+        own = np.flatnonzero(np.isin(old.prompt, kept))
+        clusters = replace(old, centres=old.centres[own], prompt=np.searchsorted(kept, old.prompt[own]))
+        return StyleStatistics(clusters, self.moments[own], self.squares[own], self.encoder)
+
     def _check_same(self, other: StyleStatistics) -> None:
         if not self.clusters.same_centres(other.clusters):
             raise ValueError(
