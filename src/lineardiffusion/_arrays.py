@@ -1,6 +1,6 @@
 """Array types, and the precision in which pixels are worked with.
 
-Data moves in float32 where pixels have at most that much to say; sums over the data are float64.
+Data moves in float32 where pixels have at most that precision; sums over the data are float64.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ROWS = 8192  # images encoded at a time
 
 
 def working_dtype(dtype: DTypeLike) -> np.dtype[np.floating]:
-    """Return the floating type in which pixels of this type lose nothing that a model would miss."""
+    """Return the floating type in which pixels of this type are multiplied: float32 up to 16 bits, or float64."""
     dtype = np.dtype(dtype)
     single = (dtype.kind in "biu" and dtype.itemsize <= 2) or dtype in (np.float16, np.float32)
     return np.dtype(np.float32 if single else np.float64)

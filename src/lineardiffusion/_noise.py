@@ -42,7 +42,7 @@ def check_seed(seed: Seed, n: int, random_state: object = None) -> int | list[in
         return _whole(seed)
     seeds = [_whole(one) for one in seed]  # type: ignore[union-attr]
     if len(seeds) != n:
-        raise ValueError(f"{len(seeds)} seeds for {n} images; pass one int an image, or one for all")
+        raise ValueError(f"{len(seeds)} seeds for {n} images; pass one int per image, or one for all")
     return seeds
 
 
@@ -52,7 +52,7 @@ def generator(seed: int, stream: tuple[int, ...] = START) -> np.random.Generator
 
 
 def draw(seed: int | list[int], n: int, d: int, stream: tuple[int, ...] = START) -> Array:
-    """Draw standard normal noise, one row an image, shape (n, d)."""
+    """Draw standard normal noise, one row per image, shape (n, d)."""
     if isinstance(seed, int):
         return generator(seed, stream).normal(size=(n, d))
     rows = [generator(one, stream).normal(size=d) for one in seed]
@@ -60,14 +60,14 @@ def draw(seed: int | list[int], n: int, d: int, stream: tuple[int, ...] = START)
 
 
 def uniform(seed: int | list[int], n: int, stream: tuple[int, ...]) -> Array:
-    """Draw uniform numbers between 0 and 1, one an image, shape (n,)."""
+    """Draw uniform numbers between 0 and 1, one per image, shape (n,)."""
     if isinstance(seed, int):
         return generator(seed, stream).random(n)
     return np.array([generator(one, stream).random() for one in seed])
 
 
 def generators(seed: int | list[int], n: int) -> list[np.random.Generator]:
-    """Return one generator an image, for a stochastic sampler that is simulated step by step."""
+    """Return one generator per image, for a stochastic sampler that is simulated step by step."""
     if isinstance(seed, int):
         return [generator(seed, (*SAMPLER, i)) for i in range(n)]
     return [generator(one, (*SAMPLER, 0)) for one in seed]

@@ -24,7 +24,7 @@ _PACKAGE = str(Path(__file__).parent)
 
 
 def check_prompts(X: object, weights: bool = False) -> list[Any] | None:
-    """Return the prompts as a list of str, or None when X is numbers, which are to be checked as embeddings.
+    """Return the prompts as a list of str, or None if X holds numbers (embeddings).
 
     With `weights`, a mapping of prompts to weights may stand for a prompt.
 
@@ -99,7 +99,7 @@ def check_images(
         raise ValueError(f"{kind}images must hold real numbers, got dtype {array.dtype}")
     if array.ndim == 0 or len(array) != n:
         found = "a single number" if array.ndim == 0 else f"{len(array)} images"
-        raise ValueError(f"{n} prompts need {n} images, got {found}; pass one prompt an image")
+        raise ValueError(f"{n} prompts need {n} images, got {found}; pass one prompt per image")
     if array[0].size == 0:
         raise ValueError(f"images have no pixels: got the shape {array.shape}")
     if image_shape is not None and array.shape[1:] != image_shape:
@@ -155,7 +155,7 @@ def check_mask(mask: ArrayLike, n: int, image_shape: tuple[int, ...]) -> NDArray
         raise TypeError(f"mask must be bool, True where a pixel is missing; got {array.dtype}")
     if array.shape not in (image_shape, (n, *image_shape)):
         raise ValueError(
-            f"mask must have the shape {image_shape}, one for all images, or {(n, *image_shape)}, one an image; "
+            f"mask must have the shape {image_shape}, one for all images, or {(n, *image_shape)}, one per image; "
             f"got {array.shape}"
         )
     return np.broadcast_to(array, (n, *image_shape)).reshape(n, -1)

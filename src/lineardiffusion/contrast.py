@@ -1,7 +1,8 @@
 """Contrast: the last step of decoding, from pixels to finished pictures.
 
-A Gaussian pixel exceeds the data's range, and its greys are too grey. Two contrasts correct that. Both match the
-pixels of the law to the pixels of the data, and both distributions are known, so nothing is sampled or tuned.
+A Gaussian pixel exceeds the data's range, and gives too many intermediate grey levels. Two contrasts correct
+that. Both match the pixels of the law to the pixels of the data, and both distributions are known, so nothing is
+sampled or tuned.
 
 **Affine.** The picture is y = clip(gain x + offset, low, high), with the two numbers chosen so that the
 pixels of all pictures together have the mean and the variance of the data's. For a pixel x ~ N(m, v) of the

@@ -63,7 +63,7 @@ class LinearDiffusion(BaseEstimator):
         word stands where, or any scikit-learn transformer of a list of strings. All but the first share
         strength between prompts, and encode prompts that were never seen.
     n_styles : int, default=1
-        Number of styles a prompt: k-means clusters its latents, and each style has its own Gaussian. ``"7"``
+        Number of styles per prompt: k-means clusters its latents, and each style has its own Gaussian. ``"7"``
         draws a style by its frequency, ``"7~12"`` names one. Styles take a second pass over the data.
     contrast : {None, "affine", "histogram"}, default=None
         Last step of decoding. ``"affine"``: a gain, an offset and a clip to the data's range, which give the
@@ -95,7 +95,7 @@ class LinearDiffusion(BaseEstimator):
     Attributes
     ----------
     statistics_ : Statistics
-        What the data left.
+        Sufficient statistics of the training data.
     fitted_ : FittedDiffusion
         The solved model.
     prompts_ : ndarray of str
@@ -182,7 +182,7 @@ class LinearDiffusion(BaseEstimator):
         Parameters
         ----------
         X : list of str, or array-like of shape (n, k)
-            Prompts, one an image: strings, each a symbol of its own, or embeddings.
+            Prompts, one per image: strings, each a symbol of its own, or embeddings.
         y : array-like of shape (n, h, w) or (n, h, w, c)
             Images of any real dtype. Any shape (n, ...) is possible: points, vectors, spectra.
         sample_weight : array-like of shape (n,), default=None
@@ -203,7 +203,7 @@ class LinearDiffusion(BaseEstimator):
         return self._adopt(training.fit(batch, parameters), None if batch.known else X)
 
     def partial_fit(self, X: Prompts, y: Any, sample_weight: Any = None) -> Self:
-        """Add a batch: in any order and of any size, the batches give the model that ``fit`` gives.
+        """Update the model with a batch; the result equals ``fit`` on all batches, in any order.
 
         The model is solved when it is first used. Styles begin anew, see :meth:`partial_fit_styles`.
 
@@ -384,7 +384,7 @@ class LinearDiffusion(BaseEstimator):
         output_type: str = "np",
         return_trajectory: bool = False,
     ) -> Any:
-        """Draw one image a prompt.
+        """Draw one image per prompt.
 
         Parameters
         ----------
@@ -618,7 +618,7 @@ class LinearDiffusion(BaseEstimator):
         return inference.score(fitted, rows, missing, resolved)
 
     def bits_per_dim(self, images: Any, prompts: Prompts = None, **sampling: Unpack[SamplerSettings]) -> Array:
-        """Return the bits a number of each image, rounded to 256 levels of the data's range: -log2 p(x) / D.
+        """Return the bits per dimension of each image, -log2 p(x) / D, at 256 levels of the data's range.
 
         Parameters
         ----------
@@ -628,7 +628,7 @@ class LinearDiffusion(BaseEstimator):
         Returns
         -------
         ndarray of shape (n,)
-            Bits a number; where pixels are missing, bits a number that is there.
+            Bits per dimension; where pixels are missing, per dimension that is there.
         """
         log_prob = self.score_samples(images, prompts, **sampling)
         low, high = self.pixel_range_
@@ -648,7 +648,7 @@ class LinearDiffusion(BaseEstimator):
         Returns
         -------
         float
-            Nats an image; higher is better. The density is proper in pixel space, so models with different
+            Nats per image; higher is better. The density is proper in pixel space, so models with different
             ``n_components`` and ``n_styles`` can be compared, as
             :class:`sklearn.model_selection.GridSearchCV` does. Every fold must have every prompt:
             ``cv=list(StratifiedKFold(3).split(prompts, prompts))``.
@@ -718,13 +718,13 @@ class LinearDiffusion(BaseEstimator):
         images : array-like of shape (n, \\*image_shape_)
             Images. NaN pixels are missing.
         mask : array-like of bool, of shape image_shape_ or (n, \\*image_shape_), default=None
-            True where a pixel is missing too: one mask for all images, or one an image.
+            True where a pixel is missing too: one mask for all images, or one per image.
         prompts : list of str or dict, or array-like of shape (n, k), default=None
             Prompts of the images. With None each draw draws the prompt too, from its posterior.
         seed : int, list of int or None, default=None
             As in :meth:`predict`.
         n_samples : int, default=None
-            Number of draws an image; None for one, without an axis for it, and 0 for the posterior mean.
+            Number of draws per image; None for one, without an axis for it, and 0 for the posterior mean.
         return_prompts : bool, default=False
             Whether to return the drawn prompts too (with the mean, the most probable ones).
         **sampling
@@ -831,7 +831,7 @@ class LinearDiffusion(BaseEstimator):
     def invert(self, prompts: Prompts, images: Any, **sampling: Unpack[SamplerSettings]) -> Array:
         """Return the starting noise that the sampler maps to these images' latents.
 
-        Under another prompt that noise draws another image by the same hand:
+        Under another prompt that noise draws an image in the same handwriting:
         ``predict(["8"] * n, latents=invert(["3"] * n, images))``.
 
         Parameters

@@ -1,8 +1,8 @@
 """The fitted model: everything solved, and how conditions become latents.
 
 Conditions (encoders/conditioning.py) that recur are composed once into an affine map, so an image costs one
-product, whatever the number of steps. Embeddings given as numbers are as many as the images, and a flow that is
-solved numerically is not worth a map for a few images; both are simulated instead.
+product, whatever the number of steps. Embeddings that are given as numbers differ from image to image, and for few
+images a numerical flow costs less to simulate than to compose; both are simulated instead.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class FittedDiffusion:
     parameters : Parameters
         The parameters that it was solved with.
     statistics : Statistics
-        What the data left.
+        Sufficient statistics of the training data.
     encoder : Encoder
         Images to latents and back.
     conditioner : Conditioner
@@ -93,7 +93,7 @@ class FittedDiffusion:
     unconditional : GaussianDenoiser
         Denoiser of the pooled moments.
     conditional : GaussianDenoiser or RegressionDenoiser
-        Denoiser of the prompts: one Gaussian a symbol or style, or the regression on embeddings.
+        Denoiser of the prompts: one Gaussian per symbol or style, or the regression on embeddings.
     undrawn : ndarray of shape (g, d) or None
         Variances of the styles, in their bases, that are scored but not drawn.
     pixel_model : PixelModel or None

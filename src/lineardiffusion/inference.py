@@ -73,7 +73,7 @@ def resolve(fitted: FittedDiffusion, n: int, prompts: Any, sampling: SamplerSett
     if prompts is not None:
         request, trajectory, _ = fitted.resolve(prompts, sampling)
         if len(request) != n:
-            raise ValueError(f"{len(request)} prompts for {n} images; pass one prompt an image")
+            raise ValueError(f"{len(request)} prompts for {n} images; pass one prompt per image")
         return Resolved(request.gathered(), trajectory)
     known = fitted.statistics.prompts
     if not known or not isinstance(fitted.statistics.moments, Moments):

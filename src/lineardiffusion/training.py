@@ -4,7 +4,7 @@
     add_styles   batch -> moments of its styles, in a pass of its own
     solve        statistics -> encoder, denoisers and contrast, in closed form
 
-The statistics add up, so a stream costs one ``solve``, which runs when the model is first used.
+The statistics add up, so a stream costs one ``solve``, when the model is first used.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def check_solvable(statistics: Statistics, old: Parameters, new: Parameters) -> 
     if statistics.encoder is not None or statistics.styles is not None:
         fixed += ["n_components", "scale"]
     if changed := _changes(old, new, *fixed):
-        raise ValueError(f"{changed[0]} is fixed by the moments, which are of latents; fit again")
+        raise ValueError(f"{changed[0]} is fixed by the moments that were measured; fit again")
     joint = isinstance(statistics.moments, JointMoments) and statistics.prompts
     if joint and _changes(old, new, "text_encoder"):
         raise ValueError("text_encoder is fixed by the moments, which are joint; fit again")

@@ -5,7 +5,7 @@ latent, the prompt and their products, with the error averaged over the data and
 Noise enters the normal equations through its covariance alone, so moments suffice and no noise is drawn
 (Chen et al. 2012, marginalised denoising autoencoders).
 
-With one symbol a prompt (:class:`GaussianDenoiser`) the regression separates into one block a prompt, which
+With one symbol per prompt (:class:`GaussianDenoiser`) the regression separates into one block per prompt, which
 is the posterior mean of a Gaussian with the prompt's mean m and covariance C = Q diag(l) Q^T:
 
     D(x) = m + alpha C (alpha^2 C + sigma^2 I)^-1 (x - alpha m)                                      (1)
@@ -76,7 +76,7 @@ class GaussianDenoiser:
 
     @classmethod
     def from_moments(cls, moments: Moments) -> GaussianDenoiser:
-        """Build the denoiser of one Gaussian a group, with the group's mean and covariance."""
+        """Build the denoiser of one Gaussian per group, with the group's mean and covariance."""
         variance, basis = eigh(moments.covariance)
         return cls(moments.mean, np.maximum(variance, 0.0), basis)
 

@@ -9,7 +9,7 @@ and for w = y cos, where tan = e^u and so w = cos z + sin n, it is not stiff at 
 
     dw/du = cos^2 w - cos D(w; cos, sin)
 
-The right-hand side vanishes at both ends, where one step is as good as many, and changes on the scale of one
+The right-hand side vanishes at both ends, where the step size does not matter, and changes on the scale of one
 unit of u between them. The method is Dormand and Prince's of order 8 with adaptive steps, each with an error
 below ``TOLERANCE`` of the latents' unit. On an affine map all rows are solved for at once.
 

@@ -13,7 +13,7 @@ eigendecomposition gives the regression at every noise level:
     K   = Q diag(alpha l / (alpha^2 l + sigma^2)) Q^T (h (x) I)                     (r d, d)
     D   = m(e) + K^T (e' (x) x - alpha V e'),        m(e) = E[z e'^T] e'
 
-affine in x: x times sum_j e'_j K_j, plus a constant. With one symbol a prompt e' is sqrt(1 / p_u) at u, G
+affine in x: x times sum_j e'_j K_j, plus a constant. With one symbol per prompt e' is sqrt(1 / p_u) at u, G
 separates into the prompts' covariances, and D is the Gaussian denoiser. An eigenvalue l that is rounding error
 is set to 0; there is no other regularisation.
 

@@ -14,9 +14,9 @@ x0) / sigma. Primes mark the next level.
     euler       x' = x + (t' - t) v,   v = (d alpha/dt) x0 + (d sigma/dt) eps
     heun        the mean of v at both ends                                         (Karras 2022, alg. 1)
     dpm++2m     x0 extrapolated from this step and the last, in log-SNR            (Lu 2022, alg. 2)
-    exact       the solution of the probability-flow ODE: one step is as good as a thousand
+    exact       the solution of the probability-flow ODE, whatever the number of steps
     one_step    one ddim step from (alpha, sigma) = (1, 1) to (1, 0), so x' = D(x; 1, 1): the original of
-                April 2023, which takes pure noise for a latent with as much noise as signal
+                April 2023, which treats pure noise as if its signal-to-noise ratio were 1
 
 The error falls with the number of steps n as 1 / n (ddim, ddpm, euler) or 1 / n^2 (heun; dpm++2m up to a
 factor log n, because its first and last steps are of first order), until the last level of the schedule

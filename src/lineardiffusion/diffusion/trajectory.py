@@ -3,7 +3,7 @@
 Composed, a trajectory is one affine map from starting noise to latent, whatever the number of steps.
 Simulated, it takes a batch of latents step by step and yields every one. Both run the same sampler and agree.
 
-With one symbol a prompt every step is diagonal in the eigenbasis of the prompt's covariance, so a trajectory is
+With one symbol per prompt every step is diagonal in the eigenbasis of the prompt's covariance, so a trajectory is
 composed in that basis and rotated back once.
 """
 

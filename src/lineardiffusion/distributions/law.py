@@ -3,7 +3,7 @@
     KL(p || q) = E_p [log p(x) - log q(x)]
 
 is a mean over draws from p, for any two laws. Where they are singular, p and q are densities on the smallest
-plane of the law that contains x: larger planes give x the probability 0 beside it.
+plane of the law that contains x: components on larger planes have density 0 relative to it.
 """
 
 from __future__ import annotations

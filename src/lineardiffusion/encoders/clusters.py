@@ -2,7 +2,7 @@
 
 Every cluster ("style") of a prompt gets its own Gaussian; "7" draws a style by its frequency and "7~12" names
 one, so the law of "7" is a mixture of Gaussians. Styles are numbered by falling frequency among the images that
-chose the centres, so "7~0" is the commonest one.
+k-means used, so "7~0" is the commonest one.
 
 Where prompts share words, they share styles, too: k-means clusters z - m_u, the latent less the mean of its
 prompt, of all prompts together. The fourth style of "4 2" is then the fourth style of every other prompt, and

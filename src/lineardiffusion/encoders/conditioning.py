@@ -60,7 +60,10 @@ Condition: TypeAlias = tuple[tuple[Part, float], ...]
 
 @dataclass(frozen=True)
 class Request:
-    """The conditions of n images: image i has ``conditions[place[i]]``, or ``embeddings[i]``."""
+    """The conditions of n images: image i has ``conditions[place[i]]``.
+
+    With `embeddings` (n, k), image i has its embedding in place of the first part of ``conditions[0]``.
+    """
 
     place: NDArray[np.intp]
     conditions: list[Condition]
@@ -87,7 +90,7 @@ class Conditioner:
     known : tuple of str
         The prompts of the training data; empty when they were embeddings.
     text : TextEncoder or None
-        The text encoder; None for one symbol a prompt.
+        The text encoder; None for one symbol per prompt.
     styles : StyleFrequencies or None
     size : int
         Entries of an embedding without its style; with symbols, their number.

@@ -162,7 +162,7 @@ class ImageEncoder:
         Parameters
         ----------
         basis : array-like of shape (d, D)
-            One direction a row, d <= D, linearly independent. Rows that are not orthonormal are
+            One direction per row, d <= D, linearly independent. Rows that are not orthonormal are
             orthonormalised (QR), which leaves their span.
         statistics : Statistics
             Statistics of the pixels of the training images: they give the mean image, the scaling factor

@@ -134,7 +134,7 @@ class Transformer:
 
 
 def fit_text_encoder(text_encoder: Any, prompts: Sequence[str]) -> TextEncoder | None:
-    """Fit the text encoder of this name on the distinct prompts; None for one symbol a prompt."""
+    """Fit the text encoder of this name on the distinct prompts; None for one symbol per prompt."""
     if text_encoder is None or text_encoder == "onehot":
         return None
     if text_encoder == "words":

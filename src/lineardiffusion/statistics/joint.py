@@ -60,7 +60,7 @@ class JointMoments:
 
     @classmethod
     def of_prompts(cls, embeddings: Array, moments: Moments) -> JointMoments:
-        """Compute the same from each prompt's moments; `embeddings` (g, k), one row a group."""
+        """Compute the same from each prompt's moments; `embeddings` (g, k), one row per group."""
         e = _with_one(embeddings)
         m = _with_one(moments.mean)
         second = moments.weight[:, None, None] * (m[:, :, None] * m[:, None, :])

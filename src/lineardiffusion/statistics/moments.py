@@ -17,7 +17,7 @@ so data can stream, merge and be distributed. Solved for the first data set, the
 
 Sums are taken about an origin o near the mean, S_u = sum w (x - o)(x - o)^T - w_u (m_u - o)(m_u - o)^T,
 so that no digit is lost to images offset by 10,000. The products run in float32 when the pixels have at
-most that much to say, block by block, and the blocks are added in float64. Bytes less 128 have products
+most that precision, block by block, and the blocks are added in float64. Bytes less 128 have products
 of at most 2^14, so 2^10 of them sum to at most 2^24: every float32 product of a block of bytes is exact.
 
 References
@@ -51,7 +51,7 @@ class Moments:
         Weighted mean of each group; zero where the weight is zero.
     scatter : ndarray of shape (g, d, d)
         Weighted sum of squares and products about the group's mean; symmetric to the last bit where it was
-        measured or added up, so that half of it says all.
+        measured or added up, so the upper triangle determines it.
 
     Examples
     --------
@@ -87,7 +87,7 @@ class Moments:
         Parameters
         ----------
         rows : ndarray of shape (n, d)
-            One vector a row, of any real dtype.
+            One vector per row, of any real dtype.
         groups : array-like of int, shape (n,)
             The group of each row, from 0 to ``n_groups - 1``.
         n_groups : int

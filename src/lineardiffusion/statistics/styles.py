@@ -56,7 +56,7 @@ class ShrunkCovariances(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class StyleStatistics:
-    """What the data left of its styles; it adds and subtracts.
+    """Sufficient statistics of the styles; they add and subtract.
 
     Attributes
     ----------
