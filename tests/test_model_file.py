@@ -425,5 +425,6 @@ def test_metadata_that_is_no_configuration_is_refused(text, tmp_path, everything
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_numbers_that_json_does_not_have_are_refused(number, tmp_path, everything_saved):
     config, arrays = everything_saved["full"]
-    forge(tmp_path, json.dumps(config).replace('"guidance_scale": 1.0', f'"guidance_scale": {number}'), arrays)
+    low = json.dumps(config["pixel_range"][0])
+    forge(tmp_path, json.dumps(config).replace(f'"pixel_range": [{low}', f'"pixel_range": [{number}'), arrays)
     assert "finite" in refusal(tmp_path)

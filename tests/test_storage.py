@@ -99,7 +99,9 @@ def test_a_loaded_model_continues_as_the_saved_one(kind, models, tmp_path):
 def test_the_second_pass_over_a_stream_continues(tmp_path):
     """A stream can be saved before its styles are counted, and while they are."""
     stream = LinearDiffusion(n_components=3, n_styles=2, random_state=0)
-    whole = copy.copy(stream).partial_fit(pairs(80), images_of(80))
+    whole = copy.copy(stream)
+    for seed in (0, 1):
+        whole.partial_fit(pairs(80), images_of(80, seed=seed))
     whole.save_pretrained(tmp_path)
     again = LinearDiffusion.from_pretrained(tmp_path)
     for seed in (0, 1):
