@@ -8,7 +8,7 @@ from scipy import stats
 
 from lineardiffusion.diffusion.affine import Affine
 
-STEPS = ["scale", "left", "np", "matrix", "each", "add", "radd", "sub", "const", "mix"]
+STEPS = ["scale", "left", "np", "divide", "negate", "matrix", "each", "add", "radd", "sub", "const", "mix"]
 programs = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 99)), max_size=12)
 
 
@@ -27,6 +27,10 @@ def run(start, program, p, d, diagonal, seed):
                 x = c * x
             case "np":
                 x = np.float64(c) * x
+            case "divide":
+                x = x / (1.0 + c**2)
+            case "negate":
+                x = -x
             case "matrix":
                 x = x * gain if diagonal else x @ one
             case "each":
@@ -58,9 +62,7 @@ def test_a_program_on_maps_is_the_program_on_arrays(program, p, d, diagonal, see
     np.testing.assert_array_equal(maps[-1][p - 1](z[p - 1 :]), maps[-1](z)[p - 1 :])
     np.testing.assert_array_equal(maps[0](z), z)  # later steps leave the first state alone
     M = maps[-1].matrix
-    np.testing.assert_allclose(
-        maps[-1].covariance, np.einsum("pij,pik->pjk", M, M), atol=1e-12 * (1 + size**2)
-    )
+    np.testing.assert_allclose(maps[-1].covariance, np.einsum("pij,pik->pjk", M, M), atol=1e-12 * (1 + size**2))
 
 
 chains = st.lists(st.floats(0.01, 3.0), min_size=1, max_size=5)
@@ -110,9 +112,7 @@ def p_value(x, covariance):
     n, d = x.shape
     white = np.linalg.solve(np.linalg.cholesky(covariance), x.T).T
     excess = (white.T @ white / n - np.eye(d)) * np.sqrt(n)
-    terms = np.concatenate(
-        [white.sum(axis=0) / n**0.5, np.diag(excess) / 2**0.5, excess[np.triu_indices(d, 1)]]
-    )
+    terms = np.concatenate([white.sum(axis=0) / n**0.5, np.diag(excess) / 2**0.5, excess[np.triu_indices(d, 1)]])
     return stats.chi2(len(terms)).sf((terms**2).sum())
 
 
@@ -120,12 +120,12 @@ def test_covariance_is_that_of_a_simulation():
     rng = np.random.default_rng(0)
     A, b = rng.normal(size=(2, 1, 4, 4)) / 2, rng.normal(size=(2, 1, 1, 4))
 
-    def walk(x, add_noise):
+    def two_steps(x, add_noise):
         x = add_noise(x @ A[0] + b[0], 0.7)
         return add_noise(x @ A[1] + b[1], 0.4)
 
-    x = walk(Affine.identity(1, 4), Affine.with_noise)
-    simulated = walk(rng.normal(size=(1, 20_000, 4)), lambda x, tau: x + tau * rng.normal(size=x.shape))
+    x = two_steps(Affine.identity(1, 4), Affine.with_noise)
+    simulated = two_steps(rng.normal(size=(1, 20_000, 4)), lambda x, tau: x + tau * rng.normal(size=x.shape))
     drawn = x(*rng.normal(size=(2, 1, 20_000, 4)))
     for draws in (simulated, drawn):
         assert p_value(draws[0] - x.offset[0], x.covariance[0]) > 1e-3
@@ -151,6 +151,8 @@ def test_misuse_is_a_type_error():
             times()
     with pytest.raises(TypeError, match="gain"):
         diagonal @ np.eye(2)
-    for wrong in (lambda: gain - full, lambda: np.eye(2) @ full, lambda: 1.0 - full, lambda: full / 2.0):
+    for wrong in (lambda: gain - full, lambda: np.eye(2) @ full, lambda: 1.0 - full, lambda: 2.0 / full):
         with pytest.raises(TypeError, match="operand"):
             wrong()
+    with pytest.raises(TypeError, match="product"):
+        full * full

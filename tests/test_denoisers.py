@@ -1,4 +1,4 @@
-"""The Gaussian denoiser, by several roads: regression on drawn noise, block inversion, ODE solvers."""
+"""The Gaussian denoiser, in several ways: regression on drawn noise, block inversion, ODE solvers."""
 
 import numpy as np
 import pytest

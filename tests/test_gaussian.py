@@ -1,4 +1,4 @@
-"""The law against scipy's normal distribution, POT, its draws, and itself by other roads."""
+"""The law against scipy's normal distribution, POT, its draws, and itself computed in other ways."""
 
 import numpy as np
 import ot
