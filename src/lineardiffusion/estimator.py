@@ -500,6 +500,8 @@ class LinearDiffusion(BaseEstimator):
         """
         check_integer(n_samples, "n_samples")
         fitted = self.fitted_
+        if not isinstance(fitted.statistics.moments, Moments):
+            raise ValueError("sample draws prompts by their frequency, which joint moments do not keep")
         one = _noise.check_seed(seed, n_samples, fitted.parameters.random_state)
         generator = _noise.generator(one if isinstance(one, int) else one[0], _noise.PROMPTS)
         drawn = generator.choice(len(self.prompt_prior_), size=n_samples, p=self.prompt_prior_)
@@ -696,7 +698,8 @@ class LinearDiffusion(BaseEstimator):
         >>> float((ld.classify(images[1000:]) == prompts[1000:]).mean()) > 0.9
         True
         """
-        return np.asarray(self.prompts_[self.classify_proba(images, **sampling).argmax(axis=1)])
+        best = self.classify_proba(images, **sampling).argmax(axis=1)
+        return np.asarray(self.prompts_[best])
 
     # ------------------------------------------------------------------ posteriors
 
