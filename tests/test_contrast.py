@@ -109,8 +109,8 @@ def off_by(ld, control, images, n=2_000):
 def test_pictures_have_the_data_s_histogram(digits, params):
     _, images = digits
     ld = of("histogram", digits, **params)
-    drawn, _ = ld.sample(10_000, seed=0)
-    assert kolmogorov(drawn, images) < 0.002
+    drawn, _ = ld.sample(5_000, seed=0)
+    assert kolmogorov(drawn, images) < 0.003
     assert np.isin(drawn, np.arange(17)).all()
     for control, distance in ((None, 0.05), ("affine", 0.005)):  # the nearest whole number, to be fair
         assert off_by(ld, control, images) > distance
@@ -119,7 +119,7 @@ def test_pictures_have_the_data_s_histogram(digits, params):
 def test_skewed_floats_have_the_data_s_histogram(colour):
     _, images = colour
     ld = of("histogram", colour)
-    drawn, _ = ld.sample(40_000, seed=0)
+    drawn, _ = ld.sample(20_000, seed=0)
     assert drawn.dtype == np.float64
     assert kolmogorov(drawn, images) < 0.01
     assert kolmogorov(ld.refit(contrast="affine").sample(4000, seed=0)[0], images) > 0.05
@@ -266,9 +266,9 @@ def test_one_contrast_after_the_other(colour):
 def test_embeddings_have_it_too():
     """Nearly: the curve is of the pooled moments' Gaussian, which the embeddings' draws are not quite."""
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(2000, 2))
-    images = np.sign(X @ rng.normal(size=(2, 5)) + 0.3 * rng.normal(size=(2000, 5)) - 0.5)
+    X = rng.normal(size=(1000, 2))
+    images = np.sign(X @ rng.normal(size=(2, 5)) + 0.3 * rng.normal(size=(1000, 5)) - 0.5)
     ld = LinearDiffusion(contrast="histogram").fit(X, images)
-    X = rng.normal(size=(4000, 2))
+    X = rng.normal(size=(1000, 2))
     assert kolmogorov(ld.predict(X, seed=0), images) < 0.1
     assert kolmogorov(ld.refit(contrast=None).predict(X, seed=0), images) > 0.3

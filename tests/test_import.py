@@ -25,35 +25,22 @@ def python(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
-def test_every_name_is_there_at_its_first_use():
-    """In one fresh process, where nothing was imported before; a name from the tree is found, too."""
-    found = python(
-        "import lineardiffusion as l\n"
-        f"for name in {PUBLIC!r}: print(name, name in dir(l), getattr(l, name).__name__.split('.')[-1])"
-    )
-    assert [line.split() for line in found.splitlines()] == [[name, "True", name] for name in PUBLIC]
-
-
-def test_star_and_what_is_not_there():
-    found = python(
-        "from lineardiffusion import *\n"
-        "print(sorted(k for k in globals() if k[0] != '_'))\n"
-        "import lineardiffusion as l\n"
+def test_what_one_process_finds():
+    """The version needs no numpy; the estimator no torch, matplotlib, Pillow or Hub; then all the rest."""
+    before, after, *names, star, error = python(
+        "import sys, lineardiffusion as l; l.__version__; print(*sys.modules)\n"
+        "l.LinearDiffusion; print(*sys.modules)\n"
+        f"for name in {PUBLIC!r}: print(name, name in dir(l), getattr(l, name).__name__.split('.')[-1])\n"
+        "found = {}\n"
+        "exec('from lineardiffusion import *', found)\n"
+        "print(sorted(k for k in found if k[0] != '_'))\n"
         "try: l.nothing\n"
         "except AttributeError as error: print(error)"
-    )
-    star, error = found.splitlines()
-    assert star == str(PUBLIC)
-    assert "nothing" in error
-    assert sorted(lineardiffusion.__all__) == sorted([*PUBLIC, "__version__"])
-
-
-def test_nothing_heavy_is_imported():
-    """The version needs no numpy; the estimator no torch, no matplotlib, no Pillow and no Hub."""
-    before, after = python(
-        "import sys, lineardiffusion as l; l.__version__; print(*sys.modules)\n"
-        "l.LinearDiffusion; print(*sys.modules)"
     ).splitlines()
     assert not {"numpy", "sklearn", "scipy"} & set(before.split())
     assert "sklearn" in after.split()
     assert not {"torch", "matplotlib", "huggingface_hub", "PIL"} & set(after.split())
+    assert [line.split() for line in names] == [[name, "True", name] for name in PUBLIC]
+    assert star == str(PUBLIC)
+    assert "nothing" in error
+    assert sorted(lineardiffusion.__all__) == sorted([*PUBLIC, "__version__"])

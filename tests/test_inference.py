@@ -60,7 +60,7 @@ def test_density_integrates_to_one_in_pixels():
     prompts = ["a", "b", "b"] * 20
     for parameters in ({}, {"scale": True}, {"n_styles": 2}):
         ld = LinearDiffusion(1, **parameters).fit(prompts, images)
-        axis = np.linspace(-100, 300, 401)
+        axis = np.linspace(-60, 260, 321)
         grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
         density = np.exp(ld.score_samples(grid)).sum() * (axis[1] - axis[0]) ** 2
         assert density == pytest.approx(1.0, abs=1e-3)
@@ -156,10 +156,10 @@ def test_prompts_of_words_are_classified(digits):
 def test_held_out_likelihood_chooses_styles_and_components(digits):
     prompts, images = digits
     folds = list(StratifiedKFold(2, shuffle=True, random_state=0).split(prompts, prompts))
-    search = GridSearchCV(LinearDiffusion(), {"n_components": [5, 30], "n_styles": [1, 3]}, cv=folds)
+    search = GridSearchCV(LinearDiffusion(), {"n_components": [5, 20], "n_styles": [1, 3]}, cv=folds)
     search.fit(np.array(prompts), images)
     scores = dict(zip(map(str, search.cv_results_["params"]), search.cv_results_["mean_test_score"], strict=True))
-    assert search.best_params_["n_components"] == 30
+    assert search.best_params_["n_components"] == 20
     assert len({round(score, 3) for score in scores.values()}) == 4
 
 

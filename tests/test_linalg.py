@@ -22,7 +22,7 @@ def blas_threads():
     return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
 
 
-@pytest.mark.parametrize(("g", "d"), [(1, 3), (7, 5), (40, 30)])
+@pytest.mark.parametrize(("g", "d"), [(1, 3), (7, 5), (40, 20)])
 def test_numpys_answers(g, d):
     A = stack(g, d)
     for found, expected in zip(_linalg.eigh(A), np.linalg.eigh(A), strict=True):

@@ -29,10 +29,10 @@ def pixel_law(ld, prompt):
 
 
 def test_inpainted_mean_and_spread_are_the_conditional_gaussians(fitted):
-    """Against the Schur complement; 2,000 draws a digit, each missing pixel within 5 standard errors."""
+    """Against the Schur complement; 1,000 draws a digit, each missing pixel within 5 standard errors."""
     ld, prompts, images = fitted
     seen, gone = np.flatnonzero(~LOWER), np.flatnonzero(LOWER)
-    n = 2000
+    n = 1000
     found = ld.inpaint(images[:3], LOWER, prompts[:3], n_samples=0).reshape(3, -1)
     drawn = ld.inpaint(images[:3], LOWER, prompts[:3], seed=0, n_samples=n).reshape(3, n, -1)
     for i in range(3):
@@ -43,7 +43,7 @@ def test_inpainted_mean_and_spread_are_the_conditional_gaussians(fitted):
         np.testing.assert_allclose(found[i, gone], by_hand, atol=1e-3)
         error = (drawn[i][:, gone].mean(axis=0) - by_hand) / np.sqrt(left / n)
         assert np.abs(error).max() < 5
-        np.testing.assert_allclose(drawn[i][:, gone].var(axis=0), left, rtol=0.2)
+        np.testing.assert_allclose(drawn[i][:, gone].var(axis=0), left, rtol=0.25)
         assert (np.diag(C)[gone] / left).max() > 1.5  # control: the prior spreads more
         assert np.abs(mean[gone] - by_hand).max() > 1
         np.testing.assert_array_equal(drawn[i][:, seen], np.tile(images[i].ravel()[seen], (n, 1)))
@@ -67,16 +67,16 @@ def test_one_mask_is_a_mask_an_image_and_is_nan(fitted):
 
 
 def test_prompts_are_drawn_by_their_posterior(fitted):
-    """A digit of which little is seen: the prompts of 4,000 draws against classify_proba of what is seen."""
+    """A digit of which little is seen: the prompts of 2,000 draws against classify_proba of what is seen."""
     ld, _, images = fitted
     mask = np.ones((8, 8), bool)
     mask[2:5, 3:5] = False
-    images_, read = ld.inpaint(images[:1], mask, seed=0, n_samples=4000, return_prompts=True)
-    assert images_.shape[:2] == read.shape == (1, 4000)
+    images_, read = ld.inpaint(images[:1], mask, seed=0, n_samples=2000, return_prompts=True)
+    assert images_.shape[:2] == read.shape == (1, 2000)
     proba = ld.classify_proba(np.where(mask, np.nan, images[:1].astype(float)))[0]
     found = np.array([(read == prompt).mean() for prompt in ld.prompts_])
     assert np.sort(proba)[-2] > 0.05
-    np.testing.assert_array_less(np.abs(found - proba), 5 * np.sqrt(proba * (1 - proba) / 4000) + 1e-3)
+    np.testing.assert_array_less(np.abs(found - proba), 5 * np.sqrt(proba * (1 - proba) / 2000) + 1e-3)
     assert np.abs(found - ld.prompt_prior_).max() > 0.1  # control: not by their frequency
     _, best = ld.inpaint(images[:1], mask, n_samples=0, return_prompts=True)
     assert best[0] == ld.prompts_[proba.argmax()]
@@ -89,10 +89,10 @@ def test_prompts_are_drawn_by_their_posterior(fitted):
 def test_nothing_seen_is_the_prior(fitted):
     ld, _, images = fitted
     everything = np.ones((8, 8), bool)
-    drawn = ld.inpaint(images[:1], everything, ["7"], seed=1, n_samples=3000)[0].reshape(3000, -1)
+    drawn = ld.inpaint(images[:1], everything, ["7"], seed=1, n_samples=1500)[0].reshape(1500, -1)
     mean, C = pixel_law(ld, "7")
     varying = np.diag(C) > 0.5
-    np.testing.assert_array_less(np.abs(drawn.mean(axis=0) - mean), 5 * np.sqrt(np.diag(C) / 3000) + 1e-6)
+    np.testing.assert_array_less(np.abs(drawn.mean(axis=0) - mean), 5 * np.sqrt(np.diag(C) / 1500) + 1e-6)
     np.testing.assert_allclose(drawn.var(axis=0)[varying], np.diag(C)[varying], rtol=0.2)
     np.testing.assert_allclose(ld.inpaint(images[:1], everything, ["7"], n_samples=0)[0].ravel(), mean, atol=1e-4)
 

@@ -364,12 +364,12 @@ def test_moments_of_a_clipped_normal_by_simulation():
 @pytest.mark.parametrize("n_styles", [1, 3])
 @pytest.mark.parametrize("scale", [False, True])
 def test_contrast_gives_the_pixels_of_the_data(digits, n_styles, scale):
-    """10,000 pictures drawn by frequency: mean and deviation of all pixels, in closed form."""
+    """8,000 pictures drawn by frequency: mean and deviation of all pixels, in closed form."""
     prompts, images = digits
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ld = LinearDiffusion(n_styles=n_styles, scale=scale, contrast="affine").fit(prompts, images)
-    drawn, _ = ld.sample(10_000, seed=0)
+    drawn, _ = ld.sample(8_000, seed=0)
     assert drawn.min() == 0.0
     assert drawn.max() == 16.0
     np.testing.assert_allclose([drawn.mean(), drawn.std()], [images.mean(), images.std()], rtol=0.004)
@@ -382,7 +382,7 @@ def test_contrast_touches_pictures_only(digits):
     prompts, images = digits
     plain, ld = (LinearDiffusion(contrast=c).fit(prompts, images) for c in (None, "affine"))
     np.testing.assert_array_equal(ld.law("7").covariance, plain.law("7").covariance)
-    assert ld.score(prompts, images) == plain.score(prompts, images)
+    assert ld.score(prompts[:200], images[:200]) == plain.score(prompts[:200], images[:200])
     a, b = (m.predict(["7"], seed=1, return_trajectory=True)[1] for m in (plain, ld))
     np.testing.assert_array_equal(a, b)
     contrast = ld.contrast_
@@ -412,10 +412,10 @@ def test_normalised_weights_are_no_fewer_images(blobs):
 
 def test_a_rare_prompt_has_its_style():
     rng = np.random.default_rng(0)
-    prompts = ["b"] * 30_000
+    prompts = ["b"] * 15_000
     prompts[7] = "a"
     with pytest.warns(UserWarning, match="'a'"):
-        ld = LinearDiffusion(n_styles=2).fit(prompts, rng.normal(size=(30_000, 2)))
+        ld = LinearDiffusion(n_styles=2).fit(prompts, rng.normal(size=(15_000, 2)))
     assert ld.styles_["a"][0].tolist() == [1.0]
     with pytest.warns(UserWarning, match="fewer"):
         twice = LinearDiffusion(n_styles=5).fit(["a"] * 40, np.repeat(rng.normal(size=(2, 3)), 20, axis=0))

@@ -30,14 +30,14 @@ def ld(request, tiny):
 
 
 def test_thousands_of_predictions(ld):
-    """4,800 calls with changing numbers of steps: no failure, and the right pictures."""
+    """4,800 calls with changing numbers of steps (a third of them with the small cache): the right pictures."""
     words = ["left", "right", "up"]
     expected = {n: ld.predict(words, seed=n, sampler="ddim", num_steps=n) for n in range(1, 31)}
     ld.fitted_.cache.clear()
 
     def work(k):
         rng, wrong = np.random.default_rng(k), 0
-        for n in rng.integers(1, 31, CALLS).tolist():
+        for n in rng.integers(1, 31, CALLS if ld.cache_memory > 1e6 else CALLS // 3).tolist():
             found = ld.predict(words, seed=n, sampler="ddim", num_steps=n)
             wrong += not np.array_equal(found, expected[n])
         return wrong
@@ -54,7 +54,7 @@ def test_thousands_of_scores(ld, tiny):
 
     def work(k):
         rng, wrong = np.random.default_rng(k), 0
-        for _ in range(CALLS // 6):
+        for _ in range(CALLS // 10):
             i, j = rng.integers(len(ways)), rng.integers(len(told))
             wrong += not np.array_equal(ld.score_samples(images[:5], told[j], **ways[i]), expected[i][j])
         return wrong
@@ -66,7 +66,7 @@ def test_the_first_look_from_many_threads(tiny):
     """A stream's model is solved when it is first used, here in all threads at once."""
     prompts, images = tiny
     expected = LinearDiffusion(n_styles=2).fit(prompts, images).predict(prompts, seed=0)
-    for _ in range(5):
+    for _ in range(3):
         ld = LinearDiffusion(n_styles=2).partial_fit(prompts, images).partial_fit_styles(prompts, images)
         for found in together(lambda _, ld=ld: ld.predict(prompts, seed=0)):
             np.testing.assert_array_equal(found, expected)
@@ -82,7 +82,7 @@ def test_a_reader_sees_one_model_or_the_other(tiny):
 
     def work(k):
         if k == 0:
-            for _ in range(15):
+            for _ in range(6):
                 ld.set_params(n_components=8).fit(prompts, 2 * images)
                 ld.set_params(n_components=3).fit(prompts, images)
             done.set()
