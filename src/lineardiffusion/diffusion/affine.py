@@ -57,6 +57,7 @@ class Affine:
     n_noises: int = 0
 
     __array_ufunc__: ClassVar[None] = None  # so that ndarray * Affine calls Affine.__rmul__
+    __iter__: ClassVar[None] = None  # a map is no sequence, although it has items
 
     @classmethod
     def identity(cls, p: int, d: int, *, diagonal: bool = False) -> Affine:

@@ -13,6 +13,7 @@ import math
 import numbers
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, fields
+from itertools import islice
 from types import FunctionType, NoneType
 from typing import Any
 
@@ -147,17 +148,14 @@ def simulate(
 
 
 def _run(trajectory: Trajectory, denoiser: Denoiser, x: Any, add_noise: Any) -> Iterator[Any]:
-    """Yield the states of the sampler; a ValueError unless there is one for each step."""
-    steps = 0
-    for state in trajectory.sampler(denoiser, x, trajectory.own_schedule, trajectory.times, add_noise):
+    """Yield the states of the sampler; an error unless it yields one for each step."""
+    sampler, steps = trajectory.sampler, len(trajectory.times) - 1
+    states = iter(sampler(denoiser, x, trajectory.own_schedule, trajectory.times, add_noise))
+    for state in islice(states, steps):
         if type(state) is not type(x):
-            raise TypeError(
-                f"the sampler {trajectory.sampler} must yield states such as x, got {type(state).__name__}"
-            )
-        steps += 1
+            raise TypeError(f"the sampler {sampler} must yield states such as x, got {type(state).__name__}")
+        steps -= 1
         yield state
-    if steps != len(trajectory.times) - 1:
-        raise ValueError(
-            f"the sampler {trajectory.sampler} must yield the state at each of {len(trajectory.times) - 1} times, "
-            f"got {steps} states"
-        )
+    if steps or next(states, None) is not None:
+        steps = len(trajectory.times) - 1
+        raise ValueError(f"the sampler {sampler} must yield the state at each of the {steps} times after the first")
