@@ -122,9 +122,7 @@ def test_select_takes_prompts_in_the_order_asked_for(gaussian):
     denoiser, z, groups = gaussian
     x = np.random.default_rng(0).normal(size=(3, 2, z.shape[1]))
     picked = denoiser.select(np.array([1, 0, 1]))(x, 0.6, 0.8)
-    alone = [
-        fitted(z[groups == u], np.zeros(100, int))(x[i : i + 1], 0.6, 0.8) for i, u in enumerate([1, 0, 1])
-    ]
+    alone = [fitted(z[groups == u], np.zeros(100, int))(x[i : i + 1], 0.6, 0.8) for i, u in enumerate([1, 0, 1])]
     np.testing.assert_allclose(picked, np.concatenate(alone), atol=1e-12)
 
 
@@ -163,9 +161,7 @@ def test_flow_is_the_solution_of_the_score_ode(gaussian, sde, start, end):
     for u in range(PROMPTS):
         m, C = z[groups == u].mean(axis=0), np.cov(z[groups == u].T, bias=True)
         velocity = score_velocity(m, C, drift, diffusion2, level)
-        solved = scipy.integrate.solve_ivp(
-            velocity, (start, end), x[u, 0], method="DOP853", rtol=1e-10, atol=1e-12
-        )
+        solved = scipy.integrate.solve_ivp(velocity, (start, end), x[u, 0], method="DOP853", rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(flown[u, 0], solved.y[:, -1], atol=1e-8)
 
 

@@ -56,9 +56,7 @@ def test_the_product_rule(law, seed):
         for w, c in zip(law.weights, law.components, strict=True)
     ]
     joint = law.log_prob(x) + stats.multivariate_normal(np.zeros(m), R).logpdf(y - x @ A.T)
-    np.testing.assert_allclose(
-        joint, logsumexp(terms) + law.condition(y, A, R).log_prob(x), rtol=1e-6, atol=1e-6
-    )
+    np.testing.assert_allclose(joint, logsumexp(terms) + law.condition(y, A, R).log_prob(x), rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(law.condition(y, A, R).weights, np.exp(terms - logsumexp(terms)), atol=1e-9)
 
 

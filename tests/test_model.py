@@ -105,7 +105,7 @@ def test_two_passes_are_one(digits):
     assert np.abs(pictures(twice) - pictures(once)).max() < GREY * 16 / 255
     with pytest.raises(ValueError, match="max_memory"):
         twice.partial_fit(prompts[:100], images[:100])
-    with pytest.raises(ValueError, match="do not add up"):
+    with pytest.raises(ValueError, match="max_memory"):
         twice.merge(once)
 
 
@@ -226,7 +226,7 @@ def test_words_for_prompts(digits):
     real = images[np.array(prompts) == "7"].astype(float)
     error = np.abs(drawn.mean(axis=0) - ld.decode(ld.encode(real)).mean(axis=0))
     assert (error < 5 * drawn.std(axis=0) / np.sqrt(2000) + 1e-3).all()
-    with pytest.raises(ValueError, match="did you mean 'the digit 7'"):
+    with pytest.raises(ValueError, match="mean 'the digit 7'"):
         ld.predict(["the digits 7"])
 
 
