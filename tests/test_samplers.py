@@ -595,10 +595,22 @@ def multiplies(denoise, x, schedule, times, add_noise):
         yield x * x
 
 
-@pytest.mark.parametrize("wrong", [too_few, nothing, numbers, multiplies])
-def test_a_generator_that_is_no_sampler_is_refused(tiny, wrong):
+def returns(denoise, x, schedule, times, add_noise):
+    return denoise(x, 1.0, 1.0)
+
+
+def for_ever(denoise, x, schedule, times, add_noise):
+    while True:
+        yield x
+
+
+@pytest.mark.parametrize("wrong", [too_few, nothing, numbers, multiplies, returns, for_ever])
+def test_a_function_that_is_no_sampler_is_refused(tiny, wrong):
     ld = LinearDiffusion().fit(*tiny)
-    for call in (ld.predict, lambda prompts, **way: ld.law(prompts[0], **way)):
-        with pytest.raises((TypeError, ValueError), match="sampler"):
-            call(["up"], sampler=wrong)
+    calls = [lambda: ld.predict(["up"], sampler=wrong), lambda: ld.law("up", sampler=wrong)]
+    if wrong is not multiplies:  # which latents can do, and maps cannot
+        calls.append(lambda: ld.predict(["up"], sampler=wrong, return_trajectory=True))
+    for call in calls:
+        with pytest.raises((TypeError, ValueError), match=r"sampler|Affine"):
+            call()
     assert ld.predict(["up"], seed=0).shape == (1, 4, 3)
