@@ -249,7 +249,7 @@ def test_conditions_have_no_unit(scale):
     assert scaled.rank == law.condition(y, A).rank == 1
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_kl_is_the_integral(seed):
     a, b = random_law(1, seed), random_law(1, seed + 10)
 

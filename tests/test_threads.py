@@ -40,8 +40,8 @@ def ld(request, tiny):
 
 
 def test_thousands_of_predictions(ld):
-    """4,800 calls (a third of them with the small cache) for 1,800 maps: the right pictures, and no failure."""
-    words, ways = ["left", "right", "up"], 600
+    """4,800 calls (an eighth of them with the small cache) for 1,200 maps: the right pictures, and no failure."""
+    words, ways = ["left", "up"], 600
 
     def drawn(i):
         return ld.predict(words, seed=i, sampler="ddim", num_steps=1 + i % 4, guidance_scale=1 + i / ways)
@@ -51,7 +51,7 @@ def test_thousands_of_predictions(ld):
 
     def work(k):
         rng, wrong = np.random.default_rng(k), 0
-        for i in rng.integers(ways, size=CALLS if ld.cache_memory > 1e6 else CALLS // 3).tolist():
+        for i in rng.integers(ways, size=CALLS if ld.cache_memory > 1e6 else CALLS // 8).tolist():
             wrong += not np.array_equal(drawn(i), expected[i])
         return wrong
 
@@ -67,7 +67,7 @@ def test_thousands_of_scores(ld, tiny):
 
     def work(k):
         rng, wrong = np.random.default_rng(k), 0
-        for _ in range(CALLS // 10):
+        for _ in range(CALLS // 15):
             i, j = rng.integers(len(ways)), rng.integers(len(told))
             wrong += not np.array_equal(ld.score_samples(images[:5], told[j], **ways[i]), expected[i][j])
         return wrong
