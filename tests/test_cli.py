@@ -34,9 +34,7 @@ def test_every_form_of_data_gives_the_same_model(forms, tmp_path, digits, form):
     assert found.pixel_range_ == expected.pixel_range_
     np.testing.assert_allclose(found.statistics_.moments.mean, expected.statistics_.moments.mean, atol=1e-5)
     law, other = found.law("7"), expected.law("7")
-    np.testing.assert_allclose(
-        np.linalg.eigvalsh(law.covariance), np.linalg.eigvalsh(other.covariance), atol=1e-5
-    )
+    np.testing.assert_allclose(np.linalg.eigvalsh(law.covariance), np.linalg.eigvalsh(other.covariance), atol=1e-5)
 
 
 def test_styles_are_found_in_many_batches(forms, tmp_path, monkeypatch):
@@ -234,9 +232,7 @@ def test_inpaint_keeps_known_pixels_and_draws_the_others(saved, forms, tmp_path)
 def test_without_a_mask_the_transparent_pixels_are_missing(saved, forms, tmp_path):
     image = next((forms / "folders" / "3").iterdir())
     grey = np.asarray(Image.open(image))
-    Image.fromarray(np.dstack([grey, np.where(MASK, 0, 255).astype(np.uint8)]), "LA").save(
-        tmp_path / "la.png"
-    )
+    Image.fromarray(np.dstack([grey, np.where(MASK, 0, 255).astype(np.uint8)]), "LA").save(tmp_path / "la.png")
     result = run("inpaint", saved, tmp_path / "la.png", "--seed", 2, "-o", tmp_path / "a.png")
     assert "50% of the pixels" in result.stdout
     Image.fromarray(MASK.astype(np.uint8) * 255).save(tmp_path / "mask.png")
@@ -279,9 +275,7 @@ def test_sixteen_bit_and_float_images(tmp_path):
     ):  # a model of floats, and one of colours
         np.savez(tmp_path / "d.npz", images=other, prompts=["a", "b"] * 20)
         run("fit", tmp_path / "d.npz", "-o", tmp_path / "n")
-        read = [
-            run("classify", tmp_path / "n", tmp_path / f"{k}.png").stdout.split("\t")[1:] for k in (8, 16)
-        ]
+        read = [run("classify", tmp_path / "n", tmp_path / f"{k}.png").stdout.split("\t")[1:] for k in (8, 16)]
         assert read[0] == read[1]
     Image.fromarray((images[0] / 255).astype(np.float32)).save(tmp_path / "f.tiff")
     assert "float" in refusal("classify", tmp_path / "m", tmp_path / "f.tiff")

@@ -191,12 +191,9 @@ def test_the_classifier_does_not_depend_on_the_unit_of_the_pixels(digits):
     one = fit_classifier(prompts[:900], images[:900])
     other = fit_classifier(prompts[:900], 500 + 30 * images[:900])
     assert (one.predict(images) == other.predict(500 + 30 * images)).mean() > 0.998
-    fixed = (
-        LogisticRegression(C=10, max_iter=5000).fit(x[:900], prompts[:900]) for x in (images, images / 500)
-    )
+    fixed = (LogisticRegression(C=10, max_iter=5000).fit(x[:900], prompts[:900]) for x in (images, images / 500))
     assert (
-        np.equal(*(model.predict(x) for model, x in zip(fixed, (images, images / 500), strict=True))).mean()
-        < 0.99
+        np.equal(*(model.predict(x) for model, x in zip(fixed, (images, images / 500), strict=True))).mean() < 0.99
     )
     assert one.n_iter_[0] < one.max_iter
 
@@ -209,10 +206,7 @@ def test_the_classifier_minimises_the_documented_loss(digits):
     by_hand = LogisticRegression(C=10, max_iter=1000, tol=1e-6).fit(standardised, prompts)
     found = fit_classifier(prompts, images).predict_proba(images)
     np.testing.assert_allclose(found, by_hand.predict_proba(standardised), atol=0.01)
-    assert (
-        abs(found - LogisticRegression(C=1).fit(standardised, prompts).predict_proba(standardised)).max()
-        > 0.1
-    )
+    assert abs(found - LogisticRegression(C=1).fit(standardised, prompts).predict_proba(standardised)).max() > 0.1
 
 
 def test_images_that_do_not_vary_are_no_error():

@@ -1,6 +1,5 @@
 """The plots of a model show the model's numbers."""
 
-
 import numpy as np
 import pytest
 from matplotlib.figure import Figure

@@ -53,9 +53,7 @@ def test_no_prompts_and_no_title_write_nothing(images):
 
 
 def test_captions_are_written_as_they_are_and_labels_on_the_left_of_each_row(images):
-    figure = grid(
-        images, captions=["a", "b", "$x$", "", "", *[""] * 5], labels=["first", "second"], columns=5
-    )
+    figure = grid(images, captions=["a", "b", "$x$", "", "", *[""] * 5], labels=["first", "second"], columns=5)
     assert [axes.get_title() for axes in figure.axes] == ["a", "b", "$x$", *[""] * 7]
     figure.draw_without_rendering()
     assert [axes.get_ylabel() for axes in figure.axes] == ["first", *[""] * 4, "second", *[""] * 4]

@@ -108,9 +108,11 @@ class Trajectory:
 
 
 def _is_constant(value: Any) -> bool:
-    """Return whether a value is a frozen dataclass with constant fields, a function, a number or a string."""
-    if isinstance(value, str | int | float | complex | bytes | NoneType | FunctionType):
+    """Return whether a value cannot change: a frozen dataclass of such values, a function without a closure."""
+    if isinstance(value, str | int | float | NoneType | np.number):
         return True
+    if isinstance(value, FunctionType):
+        return value.__closure__ is None
     parameters = vars(type(value)).get("__dataclass_params__")
     if parameters is None or not parameters.frozen:
         return False
