@@ -67,17 +67,7 @@ def main() -> None:
             right.append(np.mean((drawn > median) == (high in adjectives)))
         print(f"{low} or {high}: {np.mean(right):.3f} of the drawn digits are on the requested side of the median")
 
-    rows = [
-        "7",
-        "thin 7",
-        "thick 7",
-        "upright 7",
-        "slanted 7",
-        "narrow 7",
-        "wide 7",
-        "thick slanted 7",
-        *held_out,
-    ]
+    rows = ["7", "thin 7", "thick 7", "upright 7", "slanted 7", "narrow 7", "wide 7", "thick slanted 7", *held_out]
     grid = [prompt for prompt in rows for _ in range(8)]
     drawn = ld.predict(grid, seed=[*range(8)] * len(rows))
     figure = plot.grid(drawn, labels=rows, columns=8, vmin=0, vmax=255, size=0.6)

@@ -35,13 +35,7 @@ def main() -> None:
             captions += ["seen" if not captions else "", *[""] * DRAWS]
             labels.append(f'as "{prompt}", p = {p:.2f}')
     figure = plot.grid(
-        np.stack(pictures),
-        captions=captions,
-        labels=labels,
-        columns=1 + DRAWS,
-        cmap=UNSEEN,
-        vmin=0,
-        vmax=255,
+        np.stack(pictures), captions=captions, labels=labels, columns=1 + DRAWS, cmap=UNSEEN, vmin=0, vmax=255
     )
     figure.savefig(Path(__file__).parent.parent / "docs" / "ambiguous.png", dpi=90)
 

@@ -269,10 +269,7 @@ def test_sixteen_bit_and_float_images(tmp_path):
         run("classify", tmp_path / "m", tmp_path / f"{k}.png").stdout.split("\t")[1:] for k in (8, 16)
     )
     assert eight == sixteen
-    for other in (
-        images / 255,
-        np.repeat(images[..., None], 3, axis=3),
-    ):  # a model of floats, and one of colours
+    for other in (images / 255, np.repeat(images[..., None], 3, axis=3)):  # a model of floats, and one of colours
         np.savez(tmp_path / "d.npz", images=other, prompts=["a", "b"] * 20)
         run("fit", tmp_path / "d.npz", "-o", tmp_path / "n")
         read = [run("classify", tmp_path / "n", tmp_path / f"{k}.png").stdout.split("\t")[1:] for k in (8, 16)]

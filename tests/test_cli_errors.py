@@ -95,11 +95,7 @@ def test_an_unusable_output_is_refused_before_the_work(tmp_path, monkeypatch):
     assert "folder" in refusal(*sample, tmp_path / "nope" / "x.png")
     (tmp_path / "out").mkdir()
     monkeypatch.setattr(os, "access", lambda path, mode: not str(path).startswith(str(tmp_path)))
-    for args in (
-        [*sample, tmp_path / "out"],
-        [*sample, tmp_path / "out" / "x.png"],
-        [*fit, tmp_path / "a" / "b"],
-    ):
+    for args in ([*sample, tmp_path / "out"], [*sample, tmp_path / "out" / "x.png"], [*fit, tmp_path / "a" / "b"]):
         assert "permission" in refusal(*args)
 
 

@@ -193,10 +193,7 @@ def test_two_measurements_one_after_the_other_are_both_at_once(rank):
     noise = np.diag([0.5, 0.1, 0.0])
     at_once = law.condition(np.concatenate([noisy, exact]), np.vstack([A, B]), noise)
     assert at_once.rank == rank - 1  # the noise-free row fixes one direction
-    for other in (
-        law.condition(noisy, A, R).condition(exact, B),
-        law.condition(exact, B).condition(noisy, A, R),
-    ):
+    for other in (law.condition(noisy, A, R).condition(exact, B), law.condition(exact, B).condition(noisy, A, R)):
         np.testing.assert_allclose(other.mean, at_once.mean, atol=1e-11)
         np.testing.assert_allclose(other.covariance, at_once.covariance, atol=1e-11)
     again = at_once.condition(exact, B)  # what is known already changes nothing
@@ -292,12 +289,7 @@ def test_kl_on_planes():
     assert flat_a.kl_estimate(flat_b, seed=0) == pytest.approx(a.kl_estimate(b, seed=1), rel=0.05)
     beside = Gaussian(flat_b.mean + 0.01 * np.linalg.svd(up)[0][:, 3], flat_b.covariance)
     line = flat_a.condition(flat_a.mean[:1], [0])
-    for p, q in (
-        (flat_a, beside),
-        (flat_a, flat_b.regular(1.0)),
-        (flat_a.regular(1.0), flat_b),
-        (line, flat_a),
-    ):
+    for p, q in ((flat_a, beside), (flat_a, flat_b.regular(1.0)), (flat_a.regular(1.0), flat_b), (line, flat_a)):
         assert p.kl(q) == np.inf
         assert p.kl_estimate(q, 10) == (np.inf, 0.0)
     crossed = Gaussian(np.zeros(2), np.diag([1e-18, 0.0]))
@@ -313,35 +305,19 @@ BAD = [
     (lambda: Gaussian(1.0, EYE), ValueError, r"\(d,\)"),
     (lambda: Gaussian([], np.zeros((0, 0))), ValueError, "1 or more"),
     (lambda: Gaussian([np.nan, 0.0], EYE), ValueError, "finite"),
-    (
-        lambda: Gaussian(np.zeros(3), EYE),
-        ValueError,
-        r"\(3, 3\)",
-    ),
+    (lambda: Gaussian(np.zeros(3), EYE), ValueError, r"\(3, 3\)"),
     (lambda: Gaussian(ZERO, [[1.0, np.inf], [np.inf, 1.0]]), ValueError, "finite"),
-    (
-        lambda: Gaussian(ZERO, [[1.0, 0.5], [0.4, 1.0]]),
-        ValueError,
-        "symmetric",
-    ),
+    (lambda: Gaussian(ZERO, [[1.0, 0.5], [0.4, 1.0]]), ValueError, "symmetric"),
     (lambda: Gaussian(ZERO, [[1.0, 2.0], [2.0, 1.0]]).rank, ValueError, "eigenvalue"),
     (lambda: Gaussian(ZERO, -EYE).draw(1), ValueError, "eigenvalue"),
-    (
-        lambda: LAW.log_prob([1.0, 2.0, 3.0]),
-        ValueError,
-        r"\(3,\)",
-    ),
+    (lambda: LAW.log_prob([1.0, 2.0, 3.0]), ValueError, r"\(3,\)"),
     (lambda: LAW.log_prob(1.0), ValueError, r"got \(\)"),
     (lambda: LAW.marginal([0, 2]), IndexError, "index 2"),
     (lambda: LAW.marginal([]), IndexError, "coordinates"),
     (lambda: LAW.marginal([[0]]), IndexError, "dimension"),
     (lambda: LAW.condition([1.0], [5]), IndexError, "0 to 1"),
     (lambda: LAW.condition([1.0], [0.5, 0.5]), IndexError, "integer"),
-    (
-        lambda: LAW.condition([1.0], np.ones((1, 3))),
-        ValueError,
-        r"\(m, 2\)",
-    ),
+    (lambda: LAW.condition([1.0], np.ones((1, 3))), ValueError, r"\(m, 2\)"),
     (lambda: LAW.condition(1.0, [0]), ValueError, r"\(1,\)"),
     (lambda: LAW.condition([np.nan], [0]), ValueError, "leave"),
     (lambda: LAW.condition([1.0], [0], 0.1), ValueError, r"s\*\*2"),

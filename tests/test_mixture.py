@@ -210,11 +210,7 @@ BAD = [
     (lambda: Mixture([1.0], [LAW]).marginal(2), IndexError, "from 0 to 1"),
     (lambda: Mixture([1.0], [LAW]).condition([1.0], [[1.0]]), ValueError, r"\(m, 2\)"),
     (lambda: Mixture([1.0], [LAW]).wasserstein(POINT), ValueError, "same d"),
-    (
-        lambda: Mixture([1.0], [LAW]).wasserstein(3.0),
-        TypeError,
-        "float",
-    ),
+    (lambda: Mixture([1.0], [LAW]).wasserstein(3.0), TypeError, "float"),
     (lambda: Mixture([1.0], [LAW]).kl_estimate(POINT), ValueError, "same d"),
 ]
 

@@ -115,8 +115,7 @@ def picture(image, low, high):
 
 
 @pytest.mark.parametrize(
-    ("shape", "mode"),
-    [((3, 5), "L"), ((4, 3), "L"), ((3, 5, 1), "L"), ((3, 5, 3), "RGB"), ((3, 5, 4), "RGBA")],
+    ("shape", "mode"), [((3, 5), "L"), ((4, 3), "L"), ((3, 5, 1), "L"), ((3, 5, 3), "RGB"), ((3, 5, 4), "RGBA")]
 )
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (100.0, 4000.0)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -40,10 +40,7 @@ def both():
     """The same data as one-hot embeddings and as groups; prompts of unequal frequency."""
     groups = np.random.default_rng(0).choice(3, p=[0.6, 0.3, 0.1], size=150)
     z = latents(1, np.eye(3)[groups])
-    return (
-        fitted(np.eye(3)[groups], z).select(np.eye(3)),
-        GaussianDenoiser.from_moments(Moments.of(z, groups, 3)),
-    )
+    return (fitted(np.eye(3)[groups], z).select(np.eye(3)), GaussianDenoiser.from_moments(Moments.of(z, groups, 3)))
 
 
 @pytest.mark.parametrize(("alpha", "sigma"), LEVELS)

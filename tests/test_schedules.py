@@ -146,12 +146,7 @@ def test_times_are_even(name, clock):
 
 
 @settings(deadline=None)
-@given(
-    st.integers(2, 60),
-    st.floats(1.0, 200.0),
-    st.floats(1e-4, 0.5),
-    st.floats(1.0, 10.0),
-)
+@given(st.integers(2, 60), st.floats(1.0, 200.0), st.floats(1e-4, 0.5), st.floats(1.0, 10.0))
 def test_karras_grid_is_equation_5(N, sigma_max, sigma_min, rho):
     grid = [
         (sigma_max ** (1 / rho) + i / (N - 1) * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho

@@ -1169,12 +1169,7 @@ class LinearDiffusion(BaseEstimator):
         return 1 if n_samples is None else check_integer(n_samples, "n_samples", 0)
 
     def _restored(
-        self,
-        found: Images,
-        read: NDArray[np.intp],
-        prompts: Prompts,
-        n_samples: int | None,
-        with_prompts: bool,
+        self, found: Images, read: NDArray[np.intp], prompts: Prompts, n_samples: int | None, with_prompts: bool
     ) -> Any:
         """Return images, and prompts if asked, without the axis of draws unless a number was given."""
         n, m, _ = found.shape

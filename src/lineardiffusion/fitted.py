@@ -27,14 +27,7 @@ from lineardiffusion.diffusion.samplers import Sampler, get_sampler
 from lineardiffusion.diffusion.trajectory import Trajectory, compose, simulate
 from lineardiffusion.distributions.gaussian import Gaussian
 from lineardiffusion.distributions.mixture import Mixture
-from lineardiffusion.encoders.conditioning import (
-    Condition,
-    Conditioner,
-    Part,
-    Request,
-    StyleMixture,
-    alternatives,
-)
+from lineardiffusion.encoders.conditioning import Condition, Conditioner, Part, Request, StyleMixture, alternatives
 from lineardiffusion.encoders.image import Encoder, ImageEncoder
 from lineardiffusion.inverse.measurement import PixelModel
 from lineardiffusion.inverse.posterior import LatentLaws

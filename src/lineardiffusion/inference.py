@@ -34,13 +34,7 @@ from lineardiffusion._arrays import ROWS, Array, Images
 from lineardiffusion.encoders.conditioning import Condition, alternatives
 from lineardiffusion.fitted import FittedDiffusion, Resolved, SamplerSettings
 from lineardiffusion.inverse.measurement import Measurement, PixelModel, ReducedMeasurement
-from lineardiffusion.inverse.posterior import (
-    LatentLaws,
-    log_likelihood,
-    posterior_draw,
-    posterior_mean,
-    shares,
-)
+from lineardiffusion.inverse.posterior import LatentLaws, log_likelihood, posterior_draw, posterior_mean, shares
 from lineardiffusion.statistics.moments import Moments
 
 Reduced = tuple[NDArray[np.intp], Measurement, ReducedMeasurement]  # images, and their reduced measurements

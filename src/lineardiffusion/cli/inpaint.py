@@ -31,11 +31,7 @@ from lineardiffusion.cli.pictures import (
 @pictures_option
 @click.option("--mask", type=click.Path(path_type=Path), help="Image that is white where pixels are missing.")
 @click.option(
-    "-n",
-    "count",
-    type=click.IntRange(0, 10**6),
-    default=1,
-    help="Number of draws; 0 gives the posterior mean.",
+    "-n", "count", type=click.IntRange(0, 10**6), default=1, help="Number of draws; 0 gives the posterior mean."
 )
 @click.option("--prompt", help="Prompt of the image (default: drawn from its posterior, too).")
 @click.option("--seed", type=click.IntRange(0), help="Random seed (default: a fresh one).")

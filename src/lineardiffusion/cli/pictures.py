@@ -154,11 +154,7 @@ def make_grid(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
 
 
 def write_png(
-    path: Path,
-    picture: Image.Image,
-    model: lineardiffusion.LinearDiffusion,
-    text: Mapping[str, object],
-    zoom: int,
+    path: Path, picture: Image.Image, model: lineardiffusion.LinearDiffusion, text: Mapping[str, object], zoom: int
 ) -> None:
     """Write a PNG file in one step, with `text`, the version and the pixel range in its text chunks."""
     if zoom > 1:

@@ -191,12 +191,7 @@ class FunctionSchedule(Schedule):
         return np.array(alpha), np.array(sigma)
 
 
-SCHEDULES: dict[str, type[Schedule]] = {
-    "cosine": Cosine,
-    "vp": VPLinear,
-    "karras": Karras,
-    "flow": RectifiedFlow,
-}
+SCHEDULES: dict[str, type[Schedule]] = {"cosine": Cosine, "vp": VPLinear, "karras": Karras, "flow": RectifiedFlow}
 
 
 def get_schedule(schedule: str | Schedule | Callable[[Any], tuple[Any, Any]]) -> Schedule:

@@ -113,11 +113,7 @@ class Statistics:
 
     @classmethod
     def measure(
-        cls,
-        batch: Batch,
-        encoder: Encoder | None = None,
-        embeddings: Array | None = None,
-        histogram: bool = False,
+        cls, batch: Batch, encoder: Encoder | None = None, embeddings: Array | None = None, histogram: bool = False
     ) -> Statistics:
         """Compute the statistics of a batch.
 
