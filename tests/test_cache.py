@@ -1,8 +1,11 @@
 """The cache: least recently used first out, bounded in bytes, safe among threads; and what a model keeps in it."""
 
 import copy
+import os
 import pickle
+import signal
 import threading
+import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
@@ -177,3 +180,23 @@ def test_what_was_composed_once_is_found_again(tiny, told, monkeypatch):
     assert not composed
     ld.score_samples(images[:9], asked, sampler="ddim")
     assert composed  # control: another sampler is composed
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_process_does_not_wait_for_a_thread_of_its_parent():
+    cache = Cache(100)
+    with cache._lock:  # as another thread would hold it
+        child = os.fork()
+        if not child:
+            cache.put("a", 1, 1)
+            os._exit(0 if cache.get("a") == 1 else 1)
+    for _ in range(100):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.05)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert done
+    assert status == 0

@@ -1,6 +1,6 @@
 """Statistics of data sets: what is added can be subtracted, and a model follows from them alone."""
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -128,3 +128,51 @@ def test_latents_of_equal_encoders_add_up(tiny):
     assert_same(first + rest, Statistics.of(prompts, images, encoder=a))
     with pytest.raises(ValueError, match="encoder"):
         first + Statistics.of(prompts[40:], images[40:], encoder=c)
+
+
+def test_styles_of_a_subtracted_prompt_go(tiny):
+    """The styles that are left are those of the images that are left, under the same centres."""
+    prompts, images = tiny
+    ld = LinearDiffusion(5, n_styles=2, random_state=0).fit(prompts, images)
+    gone = np.array([p == "right" for p in prompts])
+
+    def styled(some):
+        latents, places = ld.encode(images[some]), Statistics.of(np.array(prompts)[some].tolist(), images[some])
+        known = np.searchsorted(ld.prompts_, np.array(prompts)[some])
+        empty = type(ld.statistics_.styles).empty(ld.statistics_.styles.clusters, ld.fitted_.encoder)
+        return replace(places, styles=empty.count(latents, known))
+
+    rest = ld.statistics_ - styled(gone)
+    assert rest.prompts == ("left", "up")
+    kept = np.isin(ld.statistics_.styles.clusters.prompt, [0, 2])
+    np.testing.assert_array_equal(rest.styles.clusters.prompt, [0, 0, 1, 1])
+    np.testing.assert_allclose(rest.styles.moments.weight, ld.statistics_.styles.moments.weight[kept])
+    np.testing.assert_allclose(rest.styles.moments.mean, ld.statistics_.styles.moments.mean[kept], atol=1e-9)
+    with pytest.raises(ValueError, match="never"):
+        rest - styled(gone)
+
+
+def test_sum_adds_statistics(tiny):
+    prompts, images = tiny
+    assert_same(sum(Statistics.of(prompts[i::3], images[i::3]) for i in range(3)), Statistics.of(prompts, images))
+    with pytest.raises(TypeError):
+        Statistics.of(prompts, images) + 3
+
+
+def test_arrays_cannot_be_written_to(tiny):
+    """Neither those of statistics nor those of the model that follows from them."""
+    prompts, images = tiny
+    ld = LinearDiffusion(5, n_styles=2, sampler="ddim").fit(prompts, images)
+    ld.predict(["up"], seed=0)
+    (rows,) = {id(x.rows): x.rows for x, _ in ld.fitted_.cache._entries.values()}.values()
+    fitted = ld.fitted_
+    for array in (
+        ld.statistics_.moments.mean, ld.statistics_.styles.squares, ld.components_, ld.mean_, fitted.undrawn,
+        fitted.encoder.analysis, fitted.conditional.basis, fitted.parameters.trajectory.times, rows,
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+    basis = np.eye(12)[:4]
+    encoder = ImageEncoder.from_basis(basis, Statistics.of(prompts, images))
+    basis[0, 0] = 99.0
+    assert encoder.components[0, 0] == 1.0

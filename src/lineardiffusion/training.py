@@ -84,6 +84,8 @@ def update(before: Statistics | None, batch: Batch, parameters: Parameters) -> L
                 f"allow it: LinearDiffusion(max_memory={needed:.3g}). A model that fit made in two passes "
                 "cannot go on"
             )
+    else:
+        _latent_size(parameters.image_encoder, batch)
     statistics = Statistics.measure(batch, parameters.image_encoder, histogram=parameters.contrast == "histogram")
     if before is not None:
         check_histogram(before, parameters)
