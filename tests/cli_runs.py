@@ -1,14 +1,19 @@
 """Run the command line in tests, and write image files for it."""
 
+from inspect import signature
+
 from click.testing import CliRunner
 from PIL import Image
 
 from lineardiffusion.cli import main
 
+# before click 8.2 the standard error is captured apart on request only
+RUNNER = CliRunner(**({"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}))
+
 
 def run(*args, status=0, **settings):
     """Run the command and return its result, which must have this exit status."""
-    result = CliRunner().invoke(main, [str(arg) for arg in args], **settings)
+    result = RUNNER.invoke(main, [str(arg) for arg in args], **settings)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == status, result.output
