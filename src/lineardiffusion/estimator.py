@@ -265,15 +265,9 @@ class LinearDiffusion(BaseEstimator):
         LinearDiffusion
             A new model.
 
-        Raises
-        ------
-        ValueError
-            If the statistics do not add up: other image shapes or kinds of prompts, moments of latents only
-            (see ``max_memory``), styles with other centres, or, with ``contrast="histogram"``, no histogram.
-
         See Also
         --------
-        merge_all : Merge many models in place.
+        merge_all : Merge many models in place; the errors are described there.
         """
         merged: Self = self.merge_all([self, other])
         return merged
@@ -298,7 +292,8 @@ class LinearDiffusion(BaseEstimator):
         Raises
         ------
         ValueError
-            As in :meth:`merge`.
+            If the statistics do not add up: other image shapes or kinds of prompts, moments of latents of other
+            encoders (see ``max_memory``), styles with other centres, no histogram for the contrast.
 
         Examples
         --------
@@ -1100,14 +1095,9 @@ class LinearDiffusion(BaseEstimator):
         return check_array(X, dtype=np.float64)
 
     def _resolve(
-        self,
-        fitted: FittedDiffusion,
-        prompts: Prompts,
-        sampling: SamplerSettings,
-        every_step: bool = False,
-        strength: float = 1.0,
+        self, fitted: FittedDiffusion, prompts: Prompts, sampling: SamplerSettings, **how: Any
     ) -> Resolved:
-        return fitted.resolve(self._check_prompts(fitted, prompts), sampling, every_step, strength)
+        return fitted.resolve(self._check_prompts(fitted, prompts), sampling, **how)
 
     def _resolve_one(self, fitted: FittedDiffusion, prompt: Any, sampling: SamplerSettings) -> Resolved:
         """Resolve one prompt: a string, weights of prompts or an embedding."""
@@ -1143,7 +1133,8 @@ class LinearDiffusion(BaseEstimator):
         sampling: SamplerSettings,
     ) -> Drawing:
         """Check the inputs of a drawing."""
-        resolved = self._resolve(fitted, prompts, sampling, every_step, 1.0 if start is None else strength)
+        how = {"every_step": every_step, "strength": 1.0 if start is None else strength}
+        resolved = self._resolve(fitted, prompts, sampling, **how)
         n, d = len(resolved.request), fitted.d
         if latents is not None:
             latents = np.asarray(latents, dtype=np.float64)
