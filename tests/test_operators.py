@@ -39,7 +39,7 @@ def test_operators_multiply():
     [
         (lambda: operators.masking([[0, 1]]), TypeError, "mask"),
         (lambda: operators.downsampling((6, 9), 2), ValueError, "divides"),
-        (lambda: operators.downsampling((6, 9), True), ValueError, "divides"),
+        (lambda: operators.downsampling((6, 9), True), TypeError, "factor"),
         (lambda: operators.downsampling((6,), 2), ValueError, "image_shape"),
         (lambda: operators.blurring((6, 9), 0.0), ValueError, "sigma"),
         (lambda: operators.blurring((6, 9), np.nan), ValueError, "sigma"),

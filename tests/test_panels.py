@@ -99,8 +99,8 @@ def test_an_animation_without_columns_is_nearly_square(ld, tmp_path):
     ("name", "options", "message"),
     [
         ("film.mp4", {}, "mp4"),
-        ("film.gif", {"zoom": 0}, "zoom=0"),
-        ("film.gif", {"columns": 0}, "columns=0"),
+        ("film.gif", {"zoom": 0}, "zoom == 0"),
+        ("film.gif", {"columns": 0}, "columns == 0"),
         ("film.gif", {"sampler": "none"}, "'none'"),
     ],
 )
@@ -253,7 +253,7 @@ def test_few_styles_and_few_components(digits, n_styles, n_components):
 
 
 def test_bad_input(ld, styled):
-    with pytest.raises(ValueError, match="n=0"):
+    with pytest.raises(ValueError, match="n == 0"):
         plot.components(ld, 0)
     with pytest.raises(ValueError, match="banana"):
         plot.means(ld, ["banana"])
@@ -267,5 +267,5 @@ def test_bad_input(ld, styled):
         plot.styles(ld, "7")
     with pytest.raises(ValueError, match="banana"):
         plot.styles(styled, "banana")
-    with pytest.raises(ValueError, match="columns=0"):
+    with pytest.raises(ValueError, match="columns == 0"):
         plot.styles(styled, "7", columns=0)

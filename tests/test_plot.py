@@ -89,34 +89,14 @@ def test_pictures_run_along_the_rows_from_the_top_left(images):
     assert order == list(range(10))
 
 
-@pytest.mark.parametrize(
-    ("prompts", "columns"),
-    [
-        ("0000011111", 5),  # two runs of five
-        ("0011223344", 2),
-        ("7777777777", 10),  # one run
-        ("0123456789", 4),  # runs of length 1: the square root of 10, rounded up
-        ("0000001111", 4),  # unequal runs
-        ("0101010101", 4),
-        (None, 4),
-    ],
-)
-def test_columns_follow_the_runs_of_equal_prompts(images, prompts, columns):
-    assert n_columns(grid(images, prompts and list(prompts))) == columns
-
-
-def test_a_very_long_run_is_not_one_row():
-    assert n_columns(grid(np.zeros((36, 2, 2)), ["7"] * 36)) == 6
-
-
 @pytest.mark.parametrize("n", [1, 2, 4, 5, 9, 10])
-def test_columns_without_prompts_are_the_least_square_that_holds_all(n):
+def test_columns_are_those_of_the_least_square_that_holds_all(n):
     assert n_columns(grid(np.eye(3)[None].repeat(n, axis=0))) == int(np.ceil(np.sqrt(n)))
 
 
 def test_columns_can_be_given_and_are_never_more_than_the_pictures(images):
-    assert n_columns(grid(images, list("0000011111"), columns=3)) == 3
-    assert n_columns(grid(images, columns=99)) == 10
+    assert n_columns(grid(images, columns=3)) == 3
+    assert n_columns(grid(images[:3], columns=99)) == 3
 
 
 def test_range_is_common_to_all_pictures(images):
@@ -231,15 +211,15 @@ def test_color_map_changes_the_pixels_of_the_figure(images):
         ((4, 3), {}, ValueError, r"image\[None\]"),
         ((2, 4, 3, 2), {}, ValueError, r"\(2, 4, 3, 2\)"),
         ((2, 4, 3, 4), {}, ValueError, "alpha"),
-        ((0, 4, 3), {}, ValueError, "at least one image"),
+        ((0, 4, 3), {}, ValueError, r"0 sample\(s\)"),
         ((2, 4, 3), {"prompts": ["a"]}, ValueError, "1 prompts"),
         ((2, 4, 3), {"prompts": "ab"}, TypeError, "prompts"),
         ((2, 4, 3), {"captions": ["a"]}, ValueError, "1 captions"),
         ((2, 4, 3), {"captions": "ab"}, TypeError, "captions"),
         ((2, 4, 3), {"captions": ["a", "b"], "prompts": ["a", "b"]}, ValueError, "both"),
         ((2, 4, 3), {"labels": ["a", "b"]}, ValueError, "2 labels"),
-        ((2, 4, 3), {"columns": 0}, ValueError, "columns=0"),
-        ((2, 4, 3), {"columns": 1.5}, TypeError, "integer"),
+        ((2, 4, 3), {"columns": 0}, ValueError, "columns == 0"),
+        ((2, 4, 3), {"columns": 1.5}, TypeError, "columns"),
         ((2, 4, 3), {"size": 0.0}, ValueError, "size=0"),
         ((2, 4, 3), {"size": float("nan")}, ValueError, "size=nan"),
         ((2, 4, 3), {"vmin": 2, "vmax": 1}, ValueError, "2 to 1"),
@@ -252,7 +232,7 @@ def test_bad_input_is_refused(shape, options, error, message):
 
 
 def test_bad_pixels_are_refused():
-    with pytest.raises(TypeError, match="complex128"):
+    with pytest.raises(ValueError, match="Complex"):
         grid(np.zeros((2, 3, 3), dtype=complex))
     with pytest.raises(ValueError, match="finite"):
         grid(np.full((2, 3, 3), np.nan))

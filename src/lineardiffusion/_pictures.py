@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lineardiffusion._arrays import Images
 
@@ -12,13 +13,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def to_pil(images: Images, pixel_range: tuple[float, float]) -> list[Image]:
-    """Return Pillow images of `images` (n, h, w) or (n, h, w, c), c one of 1, 3 or 4.
+def to_bytes(images: Images, pixel_range: tuple[float, float]) -> NDArray[np.uint8]:
+    """Convert images to 8 bits, of shape (n, h, w) or (n, h, w, c) where c is 3 or 4.
 
-    `pixel_range` becomes 0 to 255; values outside of it are clipped. Images of another shape are a ValueError.
+    `pixel_range` becomes 0 to 255; values outside of it are clipped.
     """
-    from PIL import Image
-
     if images.ndim == 4 and images.shape[-1] == 1:
         images = images[..., 0]
     if images.ndim != 3 and not (images.ndim == 4 and images.shape[-1] in (3, 4)):
@@ -27,5 +26,12 @@ def to_pil(images: Images, pixel_range: tuple[float, float]) -> list[Image]:
             f'{images.shape[1:]}; use output_type="np"'
         )
     low, high = pixel_range
-    grey = (images.astype(np.float64) - low) * (255 / (high - low or 1.0))
-    return [Image.fromarray(picture) for picture in np.clip(np.rint(grey), 0, 255).astype(np.uint8)]
+    levels = (images.astype(np.float64) - low) * (255 / (high - low or 1.0))
+    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+
+
+def to_pil(images: Images, pixel_range: tuple[float, float]) -> list[Image]:
+    """Return images that `to_bytes` converts as Pillow images."""
+    from PIL import Image
+
+    return [Image.fromarray(picture) for picture in to_bytes(images, pixel_range)]

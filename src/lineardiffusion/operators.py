@@ -1,8 +1,8 @@
 """Linear measurements of an image as matrices, for :meth:`LinearDiffusion.restore`.
 
 Each is a sparse matrix A of shape (m, D) for flattened images of D numbers: y = A x. Operators multiply:
-``downsampling((14, 14), 2) @ downsampling((28, 28), 2)`` averages twice. An operator that acts on rows and on
-columns is a Kronecker product, A = A_rows (x) A_columns (x) I, with the identity over the channels.
+``downsampling((14, 14), 2) @ downsampling((28, 28), 2)`` averages twice. An operator on rows and columns is a
+Kronecker product, A = A_rows (x) A_columns (x) I, with the identity over the channels.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter1d
+
+from lineardiffusion._validation import check_integer
 
 __all__ = ["blurring", "downsampling", "masking"]
 
@@ -67,8 +69,7 @@ def downsampling(image_shape: Sequence[int], factor: int) -> scipy.sparse.csr_ar
     array([2., 5.])
     """
     h, w, c = _shape(image_shape)
-    whole = isinstance(factor, int | np.integer) and not isinstance(factor, bool) and factor >= 1
-    if not whole or h % factor or w % factor:
+    if h % check_integer(factor, "factor") or w % factor:
         raise ValueError(f"factor must be an int that divides {h} and {w}, got {factor!r}")
     mean = np.full((1, factor), 1.0 / factor)
     rows, columns = (scipy.sparse.kron(scipy.sparse.eye_array(n // factor), mean) for n in (h, w))
@@ -97,7 +98,7 @@ def blurring(image_shape: Sequence[int], sigma: float) -> scipy.sparse.csr_array
            [0.  , 0.11, 0.89]])
     """
     h, w, c = _shape(image_shape)
-    if not isinstance(sigma, int | float | np.number) or not 0 < sigma < math.inf:
+    if not 0 < sigma < math.inf:
         raise ValueError(f"sigma must be positive and finite, in pixels; got {sigma!r}")
     rows, columns = (
         scipy.sparse.csr_array(gaussian_filter1d(np.eye(n), sigma, axis=0, mode="nearest")) for n in (h, w)
@@ -113,5 +114,4 @@ def _shape(image_shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 def _kron(rows: Any, columns: Any, channels: int) -> scipy.sparse.csr_array:
-    parts = (rows, columns, scipy.sparse.eye_array(channels))
-    return scipy.sparse.csr_array(reduce(scipy.sparse.kron, parts))
+    return scipy.sparse.csr_array(reduce(scipy.sparse.kron, (rows, columns, scipy.sparse.eye_array(channels))))

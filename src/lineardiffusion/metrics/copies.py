@@ -4,9 +4,9 @@ With d(x) the Euclidean distance of x to the nearest training image,
 
     copying ratio = median of d over generated images / median of d over test images
 
-The ratio is 0 for copies and 1 for images as new as real images that the model was not fitted to. It exceeds
-1 for noise and for blurs, which are far from every sharp image. The median does not notice copies among fewer
-than half of the images; :func:`nearest` gives the distance of each image.
+The ratio is 0 for copies and 1 for images as new as the test images. It exceeds 1 for noise and for blurs, which
+are far from every sharp image. The median does not notice copies among fewer than half of the images;
+:func:`nearest` gives the distance of each image.
 
 References
 ----------
@@ -19,9 +19,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import pairwise_distances_argmin_min
-from sklearn.utils import gen_batches
-
-from lineardiffusion.metrics._checks import check_images, check_same_shape, flatten
+from sklearn.utils import check_array, gen_batches
 
 __all__ = ["copying_ratio", "nearest"]
 
@@ -38,7 +36,7 @@ def copying_ratio(generated: ArrayLike, training: ArrayLike, test: ArrayLike) ->
     training : array-like of shape (m, ...)
         Images that the model was fitted to.
     test : array-like of shape (l, ...)
-        Real images that the model was not fitted to. Their number may differ from n.
+        Real images that the model was not fitted to.
 
     Returns
     -------
@@ -51,10 +49,6 @@ def copying_ratio(generated: ArrayLike, training: ArrayLike, test: ArrayLike) ->
         If the shapes differ after the first axis, an image is not finite, or half of the test images are
         training images.
 
-    See Also
-    --------
-    nearest : Distance of each image, and the training image at that distance.
-
     Examples
     --------
     >>> training, test = np.random.default_rng(0).normal(size=(2, 500, 4, 4))
@@ -63,13 +57,10 @@ def copying_ratio(generated: ArrayLike, training: ArrayLike, test: ArrayLike) ->
     >>> round(copying_ratio(np.random.default_rng(1).normal(size=(500, 4, 4)), training, test), 1)
     1.0
     """
-    real = float(np.median(_nearest("test images", test, training)[0]))
+    real = float(np.median(nearest(test, training)[0]))
     if real == 0:
-        raise ValueError(
-            "half of the test images or more are training images; expected images that the model was not "
-            "fitted to. Hold some out before fitting"
-        )
-    return float(np.median(_nearest("generated images", generated, training)[0])) / real
+        raise ValueError("half of the test images or more are training images; hold some out before fitting")
+    return float(np.median(nearest(generated, training)[0])) / real
 
 
 def nearest(images: ArrayLike, training: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
@@ -87,8 +78,7 @@ def nearest(images: ArrayLike, training: ArrayLike) -> tuple[NDArray[np.float64]
     distances : ndarray of float64, shape (n,)
         Euclidean distances in the units of the pixels; exactly 0 for a copy.
     indices : ndarray of int, shape (n,)
-        Indices of the nearest images in `training`. If several are equally near, up to rounding, the choice
-        among them is arbitrary.
+        Indices in `training`; an arbitrary one if several images are equally near, up to rounding.
 
     Raises
     ------
@@ -100,14 +90,11 @@ def nearest(images: ArrayLike, training: ArrayLike) -> tuple[NDArray[np.float64]
     >>> nearest([[0.0, 3.0], [9.0, 5.0]], [[0.0, 0.0], [9.0, 9.0]])
     (array([3., 4.]), array([0, 1]))
     """
-    return _nearest("images", images, training)
-
-
-def _nearest(name: str, images: ArrayLike, training: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Do what `nearest` does; error messages call the images `name`."""
-    queries, known = check_images(name, images), check_images("training images", training)
-    check_same_shape(name, queries, "training images", known)
-    x, y = flatten(queries), flatten(known)
+    x = check_array(images, allow_nd=True, input_name="images")
+    y = check_array(training, allow_nd=True, input_name="training images")
+    if x.shape[1:] != y.shape[1:]:
+        raise ValueError(f"images have the shape {x.shape[1:]}, the training images {y.shape[1:]}")
+    x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
     dtype = np.result_type(x, y, np.float32)  # float32 holds 8-bit pixels exactly, in half the memory
     # scikit-learn computes |x - y|^2 as |x|^2 - 2 x.y + |y|^2, which loses digits far from the origin.
     mean = y.mean(axis=0, dtype=np.float64).astype(dtype)

@@ -5,22 +5,20 @@ of the Inception network):
 
     F = |m_r - m_g|^2 + tr(C_r + C_g - 2 (C_r^(1/2) C_g C_r^(1/2))^(1/2))
 
-F is the squared Wasserstein distance of two Gaussians. A single number cannot tell bad images from good
-images without variety. Precision, recall, density and coverage can: let B(x) be the ball around x that
-reaches to the k-th nearest neighbour of x in its own set. With real x_i (n) and generated y_j (m),
+F is the squared Wasserstein distance of two Gaussians. A single number cannot tell bad images from good images
+without variety. Precision, recall, density and coverage can: let B(x) be the ball around x that reaches to the
+k-th nearest neighbour of x in its own set. With real x_i (n) and generated y_j (m),
 
     precision   share of the y_j that lie in some B(x_i)        are the generated images realistic?
     recall      share of the x_i that lie in some B(y_j)        can the model generate the real images?
     density     sum over i, j of [y_j in B(x_i)] / (k m)        like precision, less sensitive to outliers
     coverage    share of the B(x_i) that contain some y_j       like recall, with the balls of real images
 
-Density may exceed 1. All five depend on the feature space and on n and m; compare only values that were
-computed with the same features and the same numbers of images.
+Density may exceed 1. Compare only values that were computed with the same features and numbers of images.
 
 References
 ----------
-Heusel et al. (2017), GANs trained by a two time-scale update rule converge to a local Nash equilibrium.
-NeurIPS.
+Heusel et al. (2017), GANs trained by a two time-scale update rule converge to a local Nash equilibrium. NeurIPS.
 Kynkaanniemi et al. (2019), Improved precision and recall metric for assessing generative models. NeurIPS.
 Naeem et al. (2020), Reliable fidelity and diversity metrics for generative models. ICML.
 """
@@ -32,11 +30,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import pairwise_distances_chunked
+from sklearn.metrics.pairwise import check_pairwise_arrays
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_array
 
 from lineardiffusion.distributions.gaussian import Gaussian
-from lineardiffusion.metrics._checks import check_same_shape
 
 __all__ = ["PRDC", "frechet_distance", "precision_recall_density_coverage"]
 
@@ -61,22 +59,17 @@ def frechet_distance(real_features: ArrayLike, generated_features: ArrayLike) ->
     real_features : array-like of shape (n, k)
         Features of n >= 2 real images.
     generated_features : array-like of shape (m, k)
-        Features of m >= 2 generated images. The distance is biased upwards unless n and m are much larger
-        than k.
+        Features of m >= 2 generated images. The distance is biased upwards unless n and m are much above k.
 
     Returns
     -------
     float
-        Distance in the squared units of the features; 0 is best. It is symmetric in the two sets.
+        Distance, symmetric in the two sets, in the squared units of the features; 0 is best.
 
     Raises
     ------
     ValueError
         If the features have other shapes, or are not finite.
-
-    See Also
-    --------
-    lineardiffusion.Gaussian.wasserstein : Square root of the distance, for two known Gaussians.
 
     Examples
     --------
@@ -108,8 +101,7 @@ def precision_recall_density_coverage(
     Returns
     -------
     PRDC
-        Named tuple of precision, recall, density and coverage; all are near 1 for two sets from the same
-        distribution.
+        Named tuple of the four values; all are near 1 for two sets from the same distribution.
 
     Raises
     ------
@@ -118,8 +110,8 @@ def precision_recall_density_coverage(
 
     Notes
     -----
-    Points on the surface of a ball are outside, as in the authors' package prdc. Distances are computed in
-    chunks of bounded memory, in O((n + m)^2 k) time.
+    Points on the surface of a ball are outside, as in the authors' package prdc. Distances are computed in chunks
+    of bounded memory, in O((n + m)^2 k) time.
 
     Examples
     --------
@@ -156,10 +148,10 @@ def _check_features(
     real_features: ArrayLike, generated_features: ArrayLike, at_least: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     real, generated = (
-        np.asarray(check_array(features, dtype=np.float64, ensure_min_samples=at_least, input_name=name))
+        check_array(features, dtype=np.float64, ensure_min_samples=at_least, input_name=name)
         for name, features in (("real_features", real_features), ("generated_features", generated_features))
     )
-    check_same_shape("real_features", real, "generated_features", generated)
+    real, generated = check_pairwise_arrays(real, generated)  # of as many features
     return real, generated
 
 

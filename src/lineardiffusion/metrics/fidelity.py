@@ -3,8 +3,8 @@
     prompt fidelity     accuracy on generated images of a classifier that was fitted to real images
     train on synthetic  accuracy on real images of a classifier that was fitted to generated images
 
-The first is high for a model that generates one good image per prompt. The second is high only if the images
-are both right and varied, as the real test images are (Ravuri and Vinyals 2019).
+The first is high for a model that generates one good image per prompt. The second is high only if the images are
+both right and varied, as the real test images are (Ravuri and Vinyals 2019).
 
 The default classifier of the second is multinomial logistic regression on the pixels. The regression is small
 and convex, so that the accuracy depends on the images and not on chance in training. It minimises
@@ -31,8 +31,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
+from sklearn.utils import check_array, column_or_1d
 
-from lineardiffusion.metrics._checks import check_images, check_prompts, check_same_shape, flatten
+from lineardiffusion._validation import check_images
 
 __all__ = ["fit_classifier", "prompt_fidelity", "train_on_synthetic"]
 
@@ -68,8 +69,8 @@ def fit_classifier(prompts: Any, images: ArrayLike) -> LogisticRegression:
     >>> prompt_fidelity(classifier, prompts[900:], images[900:]) > 0.9
     True
     """
-    pixels = flatten(check_images("images", images))
-    words = check_prompts("prompts", prompts, len(pixels))
+    words = _check_prompts(prompts)
+    pixels = _flatten(check_images(images, len(words)))
     mean = pixels.mean(axis=0, dtype=np.float64)
     dtype = np.result_type(pixels, np.float32)  # float32 holds 8-bit pixels exactly, in half the memory
     rows = np.subtract(pixels, mean.astype(dtype), dtype=dtype)
@@ -100,8 +101,8 @@ def train_on_synthetic(
     test_images : array-like of shape (m, ...)
         Real images.
     classifier : scikit-learn classifier or LinearDiffusion, default=None
-        Classifier of which a copy is fitted; a scikit-learn classifier is fitted to flattened images. None
-        uses :func:`fit_classifier`.
+        Classifier of which a copy is fitted, to flattened images if it is scikit-learn's. None uses
+        :func:`fit_classifier`.
 
     Returns
     -------
@@ -124,16 +125,15 @@ def train_on_synthetic(
     >>> train_on_synthetic(prompts[:900], images[:900], prompts[900:], images[900:], one_nearest) > 0.95
     True
     """
-    generated, real = check_images("images", images), check_images("test images", test_images)
-    check_same_shape("images", generated, "test images", real)
-    words = check_prompts("prompts", prompts, len(generated))
-    expected = check_prompts("test prompts", test_prompts, len(real))
+    words, expected = _check_prompts(prompts), _check_prompts(test_prompts)
+    generated = check_images(images, len(words))
+    real = check_images(test_images, len(expected), generated.shape[1:])
     if classifier is None:
         fitted = fit_classifier(words, generated)
     elif hasattr(classifier, "classify"):
         fitted = clone(classifier).fit(words, generated)
     else:
-        fitted = clone(classifier).fit(flatten(generated), words)
+        fitted = clone(classifier).fit(_flatten(generated), words)
     return float(np.mean(_classify(fitted, real) == expected))
 
 
@@ -143,8 +143,7 @@ def prompt_fidelity(classifier: Any, prompts: Any, images: ArrayLike) -> float:
     Parameters
     ----------
     classifier : LinearDiffusion, scikit-learn classifier or callable
-        Classifier fitted to real images. LinearDiffusion classifies with ``classify``, a scikit-learn
-        classifier with ``predict`` on flattened images (n, D); a callable gets the images unchanged.
+        Classifier fitted to real images. scikit-learn's get flattened images (n, D), others (n, ...).
     prompts : array-like of shape (n,)
         Expected prompts. They are compared as strings, so that 7 equals "7".
     images : array-like of shape (n, ...)
@@ -173,8 +172,8 @@ def prompt_fidelity(classifier: Any, prompts: Any, images: ArrayLike) -> float:
     >>> prompt_fidelity(lambda images: ["7"] * len(images), ["7", "3"], ld.predict(["7", "3"], seed=137))
     0.5
     """
-    array = check_images("images", images)
-    words = check_prompts("prompts", prompts, len(array))
+    words = _check_prompts(prompts)
+    array = check_images(images, len(words))
     known = getattr(classifier, "classes_", None)
     if known is not None and (unknown := sorted(set(words) - set(np.asarray(known).astype(str)))):
         raise ValueError(f"unknown prompt {str(unknown[0])!r}; the classifier knows: {', '.join(map(str, known))}")
@@ -185,12 +184,23 @@ def _classify(classifier: Any, images: NDArray[Any]) -> NDArray[np.str_]:
     if hasattr(classifier, "classify"):  # checked first, because predict of a generative model generates
         answers = classifier.classify(images)
     elif hasattr(classifier, "predict"):
-        answers = classifier.predict(flatten(images))
+        answers = classifier.predict(_flatten(images))
     elif callable(classifier):
         answers = classifier(images)
     else:
-        raise TypeError(
-            f"classifier is a {type(classifier).__name__}; expected an object with classify or predict, or a "
-            "callable"
-        )
-    return check_prompts("the classifier's answers", answers, len(images))
+        raise TypeError(f"{type(classifier).__name__} is no classifier: it has no classify or predict")
+    words = _check_prompts(answers)
+    if len(words) != len(images):
+        raise ValueError(f"the classifier gave {len(words)} answers for {len(images)} images")
+    return words
+
+
+def _check_prompts(prompts: Any) -> NDArray[np.str_]:
+    """Return prompts (n,), n >= 1, as strings, so that 7 and "7" are the same prompt."""
+    words: NDArray[np.str_] = check_array(column_or_1d(prompts), dtype=None, ensure_2d=False).astype(str)
+    return words
+
+
+def _flatten(images: NDArray[Any]) -> NDArray[Any]:
+    """Return images (n, ...) as rows (n, D)."""
+    return images.reshape(len(images), -1)

@@ -11,7 +11,7 @@
 ======================  ===================================================================
 
 matplotlib and Pillow are imported when a function draws, so that importing this package is quick. pyplot is
-never imported: a figure needs no display, and its memory is freed with the last reference to it.
+never imported: a figure needs no display and is freed with the last reference to it.
 """
 
 from lineardiffusion.plot.images import grid

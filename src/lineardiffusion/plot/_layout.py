@@ -8,18 +8,22 @@ picture, or as the widest caption if that is wider, because constrained layout i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_array
+
+from lineardiffusion._validation import check_integer
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-__all__ = ["ColorScale", "check_pictures", "draw_grid"]
+__all__ = ["ColorScale", "check_columns", "check_pictures", "draw_grid"]
 
 _GAP = 0.1  # inches between neighbouring cells
 _CAPTION_PAD = 3.6  # points between a caption and its picture
@@ -35,9 +39,9 @@ class ColorScale(NamedTuple):
 
 def check_pictures(images: ArrayLike) -> NDArray[np.float64]:
     """Return images as floats of shape (n, h, w) for grey or (n, h, w, 3) for colour."""
-    array = np.asarray(images)
-    if array.dtype.kind not in "buif":
-        raise TypeError(f"images of dtype {array.dtype}; expected real numbers")
+    array: NDArray[np.float64] = check_array(
+        images, dtype=np.float64, allow_nd=True, ensure_2d=False, ensure_all_finite=False, input_name="images"
+    )
     if array.ndim == 4 and array.shape[3] == 1:
         array = array[..., 0]
     if array.ndim != 3 and not (array.ndim == 4 and array.shape[3] == 3):
@@ -45,9 +49,12 @@ def check_pictures(images: ArrayLike) -> NDArray[np.float64]:
             f"images of shape {array.shape}; expected (n, h, w) in grey or (n, h, w, 3) in colour; "
             "for a single image pass image[None], without an alpha channel images[..., :3]"
         )
-    if array.size == 0:
-        raise ValueError(f"images of shape {array.shape}; expected at least one image and one pixel")
-    return array.astype(np.float64)
+    return array
+
+
+def check_columns(columns: int | None, n: int) -> int:
+    """Return the number of columns for n pictures: at most n, by default the square root of n, rounded up."""
+    return min(math.isqrt(max(n - 1, 0)) + 1 if columns is None else check_integer(columns, "columns"), n)
 
 
 def draw_grid(

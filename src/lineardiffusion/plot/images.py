@@ -1,28 +1,21 @@
-"""Draw images in a grid, each under its prompt.
-
-All images share one range of values, so that a grey level means the same in every picture.
-"""
+"""Draw images in a grid, in one range of values, so that a grey level means the same in every picture."""
 
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lineardiffusion.plot._layout import ColorScale, check_pictures, draw_grid
+from lineardiffusion.plot._layout import ColorScale, check_columns, check_pictures, draw_grid
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 __all__ = ["grid"]
-
-_LONGEST_ROW = 20  # pictures
 
 
 def grid(
@@ -51,8 +44,7 @@ def grid(
     labels : sequence of str, one per row, default=None
         Texts to write on the left of the rows.
     columns : int, default=None
-        Number of pictures per row. None takes the common length of the runs of equal prompts if that is 2 to
-        20 (``"0", "0", "0", "1", "1", "1"`` gives rows of 3), otherwise the square root of n, rounded up.
+        Number of pictures per row; None takes the square root of n, rounded up.
     cmap : str or matplotlib.colors.Colormap, default="gray_r"
         Colour map of grey pictures; the default draws large values black on white. Use
         ``with_extremes(bad=...)`` of a colour map to colour NaN pixels. Without effect on RGB pictures.
@@ -67,17 +59,15 @@ def grid(
     Returns
     -------
     matplotlib.figure.Figure
-        Figure with one axes per picture, in the order of `images`. Save the figure with
-        ``figure.savefig(path)``, or end a notebook cell with the figure to display it.
+        Figure with one axes per picture. Save it with ``figure.savefig(path)``, or end a notebook cell with it.
 
     Raises
     ------
     ValueError
-        If shapes or lengths do not fit, there is no image or no finite pixel, both prompts and captions are
-        given, or `columns`, `size`, `vmin` or `vmax` is out of range.
+        If shapes or lengths do not fit, the images are not real numbers, there is no image or no finite pixel,
+        both prompts and captions are given, or `columns`, `size`, `vmin` or `vmax` is out of range.
     TypeError
-        If the images are not real numbers, `prompts`, `captions` or `labels` is a single string, or
-        `columns` is not an integer.
+        If `prompts`, `captions` or `labels` is a single string, or `columns` is not an integer.
 
     Examples
     --------
@@ -91,35 +81,23 @@ def grid(
     n = len(pictures)
     if prompts is not None and captions is not None:
         raise ValueError("both prompts and captions are given; expected one of them")
-    words = None if prompts is None else _check_texts(prompts, n, "prompt", "image")
-    columns = _choose_columns(words, n) if columns is None else min(operator.index(columns), n)
-    if columns < 1:
-        raise ValueError(f"columns={columns}; expected at least 1, or None to have it chosen")
+    columns = check_columns(columns, n)
     if not 0 < size < math.inf:
         raise ValueError(f"size={size}; expected a positive number of inches")
-    if captions is not None:
-        words = _check_texts(captions, n, "caption", "image")
-    elif words is not None:
-        words = [f'"{word}"' for word in words]
-    if labels is not None:
-        labels = _check_texts(labels, -(-n // columns), "label", "row")
+    _check_texts("prompts", prompts, n)
+    _check_texts("captions", captions, n)
+    _check_texts("labels", labels, -(-n // columns))
+    if prompts is not None:
+        captions = [f'"{prompt}"' for prompt in prompts]
     scale = ColorScale(cmap, *_choose_range(pictures, vmin, vmax))
-    return draw_grid(pictures, [scale] * n, columns, words, labels, title, size)
+    return draw_grid(pictures, [scale] * n, columns, captions, labels, title, size)
 
 
-def _check_texts(texts: Sequence[str], n: int, what: str, whose: str) -> list[str]:
+def _check_texts(name: str, texts: Sequence[str] | None, n: int) -> None:
     if isinstance(texts, str):
-        raise TypeError(f"{what}s is the string {texts!r}; expected a list, one {what} for each {whose}")
-    if len(texts) != n:
-        raise ValueError(f"{len(texts)} {what}s for {n} {whose}s; expected one {what} for each {whose}")
-    return [str(text) for text in texts]
-
-
-def _choose_columns(prompts: list[str] | None, n: int) -> int:
-    lengths = {len(list(run)) for _, run in groupby(prompts or [])}
-    if len(lengths) == 1 and 1 < (length := lengths.pop()) <= _LONGEST_ROW:
-        return length
-    return math.isqrt(n - 1) + 1
+        raise TypeError(f"{name} is the string {texts!r}; expected a list of {n}")
+    if texts is not None and len(texts) != n:
+        raise ValueError(f"{len(texts)} {name}; expected {n}, one per {'row' if name == 'labels' else 'image'}")
 
 
 def _choose_range(pictures: NDArray[np.float64], vmin: float | None, vmax: float | None) -> tuple[float, float]:

@@ -1,13 +1,11 @@
 """Draw the parts of a fitted model.
 
-    encoder     z = V (x - mean) / s        the principal components, rows of V
-    law         z ~ N(m, C)                 the mean and the pixels' standard deviation sqrt(diag J^T C J),
-                                            where J is the matrix that decodes latents
-    sampler     z = M n + b                 the singular values of M, which are the square roots of the
-                                            eigenvalues of C = M M^T
-    styles      m_0, m_1, ...               the mean of each of a prompt's styles
-
-Every number is read from public methods and attributes of the model.
+encoder     z = V (x - mean) / s        the principal components, rows of V
+law         z ~ N(m, C)                 the mean and the pixels' standard deviation sqrt(diag J^T C J),
+                                        where J is the matrix that decodes latents
+sampler     z = M n + b                 the singular values of M, which are the square roots of the
+                                        eigenvalues of C = M M^T
+styles      m_0, m_1, ...               the mean of each of a prompt's styles
 """
 
 from __future__ import annotations
@@ -22,9 +20,10 @@ from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 from sklearn.decomposition import PCA
 
+from lineardiffusion._validation import check_integer
 from lineardiffusion.diffusion.samplers import Sampler, get_sampler
 from lineardiffusion.distributions.mixture import Mixture
-from lineardiffusion.plot._layout import ColorScale, check_pictures, draw_grid
+from lineardiffusion.plot._layout import ColorScale, check_columns, check_pictures, draw_grid
 from lineardiffusion.plot.images import grid
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def components(ld: LinearDiffusion, n: int = 20, *, columns: int = 10) -> Figure
     ld : LinearDiffusion
         Fitted model.
     n : int, default=20
-        Number of components, in falling order of variance; at most all are drawn.
+        Number of components, in falling order of variance.
     columns : int, default=10
         Number of components per row.
 
@@ -52,7 +51,7 @@ def components(ld: LinearDiffusion, n: int = 20, *, columns: int = 10) -> Figure
     -------
     matplotlib.figure.Figure
         Figure with one axes per component: positive pixels are red, negative pixels blue, zero is white (grey
-        if the images are in colour). All components share one range. The sign of a component is arbitrary.
+        if the images are in colour). The sign of a component is arbitrary.
 
     Raises
     ------
@@ -61,15 +60,12 @@ def components(ld: LinearDiffusion, n: int = 20, *, columns: int = 10) -> Figure
 
     Examples
     --------
-    >>> from lineardiffusion import LinearDiffusion, plot
-    >>> from lineardiffusion.datasets import load_digits
-    >>> ld = LinearDiffusion().fit(*load_digits())
+    >>> from lineardiffusion import LinearDiffusion, datasets, plot
+    >>> ld = LinearDiffusion().fit(*datasets.load_digits())
     >>> len(plot.components(ld, 8).axes)
     8
     """
-    if n < 1:
-        raise ValueError(f"n={n}; expected at least one component")
-    shown = ld.components_[:n].reshape(-1, *ld.image_shape_)
+    shown = ld.components_[: check_integer(n, "n")].reshape(-1, *ld.image_shape_)
     largest = float(abs(shown).max())
     captions = [str(i) for i in range(1, len(shown) + 1)]
     return grid(shown, captions=captions, columns=columns, cmap="RdBu_r", vmin=-largest, vmax=largest)
@@ -83,20 +79,18 @@ def means(ld: LinearDiffusion, prompts: Sequence[str] | None = None) -> Figure:
     ld : LinearDiffusion
         Fitted model.
     prompts : list of str, default=None
-        Prompts to draw; None draws all that the model knows.
+        Prompts to draw (default: all that the model knows).
 
     Returns
     -------
     matplotlib.figure.Figure
-        Figure with the means in the first row, in the range of the data, and the standard deviations in the
-        second row, from 0 (white) to the largest of all prompts. Both belong to :meth:`LinearDiffusion.law`,
-        which does not include contrast.
+        Figure of the means in the range of the data, and below them the standard deviations from 0 (white) to
+        the largest. Both belong to :meth:`LinearDiffusion.law`, which does not include contrast.
 
     Examples
     --------
-    >>> from lineardiffusion import LinearDiffusion, plot
-    >>> from lineardiffusion.datasets import load_digits
-    >>> ld = LinearDiffusion().fit(*load_digits())
+    >>> from lineardiffusion import LinearDiffusion, datasets, plot
+    >>> ld = LinearDiffusion().fit(*datasets.load_digits())
     >>> len(plot.means(ld, ["4", "9"]).axes)
     4
     """
@@ -124,10 +118,9 @@ def singular_values(
 ) -> Figure:
     """Draw the singular values of the samplers' maps from noise to latent, one line per sampler.
 
-    The noise has standard deviation 1 in every direction, so a singular value is the standard deviation of
-    the generated latents in one direction. A sampler whose line is below that of the exact sampler generates
-    images with too little variety. The map of a stochastic sampler takes the noise of the start and of every
-    step.
+    The noise has standard deviation 1 in every direction, so a singular value is the standard deviation of the
+    generated latents in one direction. A sampler below the exact sampler's line generates images with too
+    little variety. The map of a stochastic sampler takes the noise of the start and of every step.
 
     Parameters
     ----------
@@ -138,9 +131,9 @@ def singular_values(
     samplers : sequence of str or sampler, default=("exact",)
         Samplers to compare, by name or as objects that :class:`LinearDiffusion` accepts.
     num_steps : int, default=None
-        Number of steps of each sampler; None takes the model's.
+        Number of steps of each sampler (default: the model's).
     ax : matplotlib.axes.Axes, default=None
-        Axes to draw into; None creates a figure.
+        Axes to draw into (default: those of a new figure).
 
     Returns
     -------
@@ -156,9 +149,8 @@ def singular_values(
 
     Examples
     --------
-    >>> from lineardiffusion import LinearDiffusion, plot
-    >>> from lineardiffusion.datasets import load_digits
-    >>> ld = LinearDiffusion().fit(*load_digits())
+    >>> from lineardiffusion import LinearDiffusion, datasets, plot
+    >>> ld = LinearDiffusion().fit(*datasets.load_digits())
     >>> figure = plot.singular_values(ld, "7", ["exact", "ddim"], num_steps=5)
     >>> [line.get_label() for line in figure.axes[0].lines]
     ['exact', 'ddim, 5 steps']
@@ -194,8 +186,8 @@ def _singular_values(ld: LinearDiffusion, prompt: str, sampler: Sampler) -> NDAr
 def styles(ld: LinearDiffusion, prompt: str, *, columns: int | None = None) -> Figure:
     """Draw the mean of each of a prompt's styles, with similar styles side by side.
 
-    The styles' mean latents are projected onto their two principal components. Each style is then assigned to
-    one cell of the grid such that the sum of squared distances between projections and cells is minimal.
+    The styles' mean latents are projected onto their two principal components; the assignment of styles to the
+    cells of the grid minimises the sum of squared distances between projections and cells.
 
     Parameters
     ----------
@@ -209,8 +201,7 @@ def styles(ld: LinearDiffusion, prompt: str, *, columns: int | None = None) -> F
     Returns
     -------
     matplotlib.figure.Figure
-        Figure with one axes per style; its title is the style's name for ``predict`` and the style's share of
-        the prompt's images.
+        Figure with one axes per style, under the style's name for ``predict`` and its share of the images.
 
     Raises
     ------
@@ -221,9 +212,8 @@ def styles(ld: LinearDiffusion, prompt: str, *, columns: int | None = None) -> F
 
     Examples
     --------
-    >>> from lineardiffusion import LinearDiffusion, plot
-    >>> from lineardiffusion.datasets import load_digits
-    >>> ld = LinearDiffusion(n_styles=6).fit(*load_digits())
+    >>> from lineardiffusion import LinearDiffusion, datasets, plot
+    >>> ld = LinearDiffusion(n_styles=6).fit(*datasets.load_digits())
     >>> figure = plot.styles(ld, "7")
     >>> sorted(axes.get_title().split()[0] for axes in figure.axes)
     ['7~0', '7~1', '7~2', '7~3', '7~4', '7~5']
@@ -232,9 +222,7 @@ def styles(ld: LinearDiffusion, prompt: str, *, columns: int | None = None) -> F
     if prompt not in all_styles:
         raise ValueError(f"unknown prompt {prompt!r}; the model has styles of {', '.join(all_styles)}")
     count, mean = all_styles[prompt]
-    columns = int(np.ceil(np.sqrt(len(count)))) if columns is None else columns
-    if columns < 1:
-        raise ValueError(f"columns={columns}; expected at least 1, or None to have it chosen")
+    columns = check_columns(columns, len(count))
     order = _order_by_similarity(ld.encode(mean), columns)
     low, high = ld.pixel_range_
     captions = [f"{prompt}~{i}  {count[i] / count.sum():.0%}" for i in order]

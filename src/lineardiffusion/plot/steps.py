@@ -1,17 +1,14 @@
 """Draw the steps of the denoising, in a grid or as an animation.
 
-A frame of the animation shows the images after one step in rows, each pixel as zoom x zoom pixels of 8 bits:
+A frame of the animation shows the images after one step in rows, in 8 bits:
 
     frame = rint(255 (pixels - low) / (high - low)),      clipped to the range of the data [low, high]
 
-Frames of grey images are inverted, so that large values are black on white as in `grid`. Pillow writes the
-file, so no display and no video encoder is needed.
+Frames of grey images are inverted, so that large values are black on white as in `grid`.
 """
 
 from __future__ import annotations
 
-import math
-import operator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lineardiffusion.plot._layout import check_pictures
+from lineardiffusion._pictures import to_bytes
+from lineardiffusion._validation import check_integer
+from lineardiffusion.plot._layout import check_columns
 from lineardiffusion.plot.images import grid
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def denoising(
     seed : int, list of int or None, default=None
         Seed of the noise, or one seed per prompt; see :meth:`LinearDiffusion.predict`.
     num_steps : int, default=9
-        Number of steps of the sampler; the noise is drawn as one more picture.
+        Number of steps of the sampler; the noise is one more picture.
     **settings
         Further parameters of :meth:`LinearDiffusion.staged_predict`, as ``sampler`` or ``guidance_scale``.
 
@@ -63,15 +62,10 @@ def denoising(
     matplotlib.figure.Figure
         Figure with one axes per prompt and step, in the range of the training images.
 
-    See Also
-    --------
-    animate : Write the same steps as an animation.
-
     Examples
     --------
-    >>> from lineardiffusion import LinearDiffusion, plot
-    >>> from lineardiffusion.datasets import load_digits
-    >>> ld = LinearDiffusion().fit(*load_digits())
+    >>> from lineardiffusion import LinearDiffusion, datasets, plot
+    >>> ld = LinearDiffusion().fit(*datasets.load_digits())
     >>> figure = plot.denoising(ld, ["7", "3"], seed=137)
     >>> len(figure.axes), figure.axes[9].get_title()
     (20, 'step 9')
@@ -79,15 +73,9 @@ def denoising(
     steps = np.stack(list(ld.staged_predict(prompts, seed, num_steps=num_steps, **settings)), axis=1)
     n, columns = steps.shape[:2]  # `strength` makes columns smaller than num_steps + 1
     captions = ["noise", *(f"step {i}" for i in range(1, columns))] + [""] * ((n - 1) * columns)
-    low, high = ld.pixel_range_
-    return grid(
-        steps.reshape(-1, *ld.image_shape_),
-        captions=captions,
-        labels=[f'"{prompt}"' for prompt in prompts],
-        columns=columns,
-        vmin=low,
-        vmax=high,
-    )
+    labels = [f'"{prompt}"' for prompt in prompts]
+    images, (low, high) = steps.reshape(-1, *ld.image_shape_), ld.pixel_range_
+    return grid(images, captions=captions, labels=labels, columns=columns, vmin=low, vmax=high)
 
 
 def animate(
@@ -106,22 +94,19 @@ def animate(
     Parameters
     ----------
     ld : LinearDiffusion
-        Fitted model of images (h, w), (h, w, 1) or (h, w, 3).
+        Fitted model.
     prompts : list of str or dict
         Prompts to draw, one image each.
     path : str or path-like
-        File to write: a GIF (256 colours) if the name ends in ``.gif``, an animated PNG if it ends in
-        ``.png`` or ``.apng``.
-    seed : int, list of int or None, default=None
-        Seed of the noise, or one seed per prompt; see :meth:`LinearDiffusion.predict`.
+        File to write: a GIF (256 colours) if its name ends in ``.gif``, an animated PNG for ``.png`` or ``.apng``.
+    seed, **settings
+        As in :func:`denoising`.
     num_steps : int, default=30
         Number of steps of the sampler; the noise is one more frame. The last frame lasts two seconds.
     columns : int, default=None
         Number of images per row; None takes the square root of the number of prompts, rounded up.
     zoom : int, default=2
         Side of an image pixel in pixels of the animation.
-    **settings
-        Further parameters of :meth:`LinearDiffusion.staged_predict`, as ``sampler`` or ``guidance_scale``.
 
     Returns
     -------
@@ -131,19 +116,13 @@ def animate(
     Raises
     ------
     ValueError
-        If the ending of `path` is none of the three, `columns` or `zoom` is below 1, or the model does not
-        know a prompt.
-
-    See Also
-    --------
-    denoising : Draw the same steps in a grid.
+        If `path` ends in none of the three, `columns` or `zoom` is below 1, or the model does not know a prompt.
 
     Examples
     --------
     >>> import tempfile
-    >>> from lineardiffusion import LinearDiffusion, plot
-    >>> from lineardiffusion.datasets import load_digits
-    >>> ld = LinearDiffusion().fit(*load_digits())
+    >>> from lineardiffusion import LinearDiffusion, datasets, plot
+    >>> ld = LinearDiffusion().fit(*datasets.load_digits())
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = plot.animate(ld, ["7", "3"], f"{folder}/digits.gif", seed=137, num_steps=10)
     ...     path.stat().st_size > 1000
@@ -154,14 +133,11 @@ def animate(
     path = Path(path)
     if path.suffix.lower() not in _FORMATS:
         raise ValueError(f"cannot animate into '{path}'; its name must end in {', '.join(_FORMATS)}")
-    columns = math.isqrt(max(len(prompts) - 1, 0)) + 1 if columns is None else operator.index(columns)
-    for name, value in (("columns", columns), ("zoom", operator.index(zoom))):
-        if value < 1:
-            raise ValueError(f"{name}={value}; expected at least 1")
-    frames = [
-        Image.fromarray(_tile(_to_bytes(check_pictures(images), ld.pixel_range_), columns, zoom))
-        for images in ld.staged_predict(prompts, seed, num_steps=num_steps, **settings)
-    ]
+    columns, zoom = check_columns(columns, len(prompts)), check_integer(zoom, "zoom")
+    frames = []
+    for images in ld.staged_predict(prompts, seed, num_steps=num_steps, **settings):
+        pictures = to_bytes(images, ld.pixel_range_)
+        frames.append(Image.fromarray(_tile(255 - pictures if pictures.ndim == 3 else pictures, columns, zoom)))
     frames[0].save(
         path,
         format=_FORMATS[path.suffix.lower()],
@@ -173,17 +149,9 @@ def animate(
     return path
 
 
-def _to_bytes(pictures: NDArray[np.float64], pixel_range: tuple[float, float]) -> NDArray[np.uint8]:
-    """Convert pictures (n, h, w) or (n, h, w, 3) to 8 bits, and invert grey pictures."""
-    low, high = pixel_range
-    levels = np.clip(np.rint((pictures - low) * (255 / (high - low or 1.0))), 0, 255)
-    return (255 - levels if pictures.ndim == 3 else levels).astype(np.uint8)
-
-
 def _tile(pictures: NDArray[np.uint8], columns: int, zoom: int) -> NDArray[np.uint8]:
     """Return one picture of all pictures in rows, with each pixel enlarged; empty cells are white."""
     n, h, w, *channels = pictures.shape
-    columns = min(columns, n)
     rows = -(-n // columns)
     blank = np.full((rows * columns - n, h, w, *channels), 255, np.uint8)
     cells = np.concatenate([pictures, blank]).reshape(rows, columns, h, w, *channels)
