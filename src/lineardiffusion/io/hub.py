@@ -30,11 +30,8 @@ def pull(repo_id: str, revision: str | None, token: str | None) -> Path:
     try:
         folder = hub.snapshot_download(repo_id, revision=revision, token=token, allow_patterns=[CONFIG, WEIGHTS])
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        at = "" if revision is None else f" at {revision!r}"
-        raise FileNotFoundError(
-            f"there is no model {repo_id!r}{at} on the Hugging Face Hub, or it is private: check the name and "
-            "the token"
-        ) from error
+        name = repr(repo_id) if revision is None else f"{repo_id!r} at {revision!r}"
+        raise FileNotFoundError(f"the Hub has no model {name}, or it is private: check name and token") from error
     return Path(folder)
 
 
@@ -71,45 +68,31 @@ def card(config: dict[str, Any], repo_id: str, license: str = "mit") -> Any:
         pipeline_tag="text-to-image" if known else None,
         tags=["lineardiffusion", "diffusion", "image-generation", "closed-form"],
     )
-    prompts, example = f"{len(known)} prompts:\n\n    {_text(known[:SHOWN])}", _text(known[:2])
-    if len(known) > SHOWN:
-        prompts += f"\n\nand {len(known) - SHOWN} more."
-    if not known:
-        prompts, example = f"Embeddings: arrays of shape (n, {config['embedding']['size']}).", "embeddings"
+    prompts, example = f"Embeddings: arrays of shape (n, {(config['embedding'] or {}).get('size')}).", "embeddings"
+    if known:
+        more = f"\n\nand {len(known) - SHOWN} more." if len(known) > SHOWN else ""
+        prompts, example = f"{len(known)} prompts:\n\n    {_text(known[:SHOWN])}{more}", _text(known[:2])
     low, high = config["pixel_range"]
     parameters = "\n".join(f"    {name} = {value!r}" for name, value in config["parameters"].items())
     return hub.ModelCard(f"""---
 {data.to_yaml()}
 ---
-
 # {repo_id.split("/")[-1]}
 
-A diffusion model whose every learned part is linear: it is fitted in closed form and sampled exactly, and the
-distribution of the generated images is known. It is a scikit-learn estimator.
+A diffusion model whose every learned part is linear, fitted in closed form and sampled exactly.
 
-## Use
-
-    pip install "linear-diffusion[hub]"
-
-    from lineardiffusion import LinearDiffusion
+    from lineardiffusion import LinearDiffusion  # pip install "linear-diffusion[hub]"
 
     ld = LinearDiffusion.from_pretrained({_text(repo_id)})
     images = ld.predict({example}, seed=137)
 
-## Prompts
-
 {prompts}
 
-## Images
-
-Shape {tuple(config["image_shape"])}, pixels from {low:g} to {high:g}, trained on {config["pixel_dtype"]}.
-
-## Parameters
+Images of shape {tuple(config["image_shape"])}, pixels from {low:g} to {high:g}, trained on {config["pixel_dtype"]}.
 
 {parameters}
 
 `{WEIGHTS}` holds statistics of the training data (weight, mean and scatter of each prompt), not the images.
-Nothing is pickled.
 """)
 
 
