@@ -8,7 +8,7 @@ Kronecker product, A = A_rows (x) A_columns (x) I, with the identity over the ch
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
@@ -68,12 +68,14 @@ def downsampling(image_shape: Sequence[int], factor: int) -> scipy.sparse.csr_ar
     >>> downsampling((2, 4), 2) @ np.array([[1.0, 1.0, 2.0, 2.0], [3.0, 3.0, 8.0, 8.0]]).ravel()
     array([2., 5.])
     """
-    h, w, c = _shape(image_shape)
-    if h % check_integer(factor, "factor") or w % factor:
-        raise ValueError(f"factor must be an int that divides {h} and {w}, got {factor!r}")
-    mean = np.full((1, factor), 1.0 / factor)
-    rows, columns = (scipy.sparse.kron(scipy.sparse.eye_array(n // factor), mean) for n in (h, w))
-    return _kron(rows, columns, c)
+    mean = np.full((1, check_integer(factor, "factor")), 1.0 / factor)
+
+    def average(n: int) -> Any:
+        if n % factor:
+            raise ValueError(f"factor must be an int that divides {n}, got {factor!r}")
+        return scipy.sparse.kron(scipy.sparse.eye_array(n // factor), mean)
+
+    return _separable(image_shape, average)
 
 
 def blurring(image_shape: Sequence[int], sigma: float) -> scipy.sparse.csr_array:
@@ -97,21 +99,15 @@ def blurring(image_shape: Sequence[int], sigma: float) -> scipy.sparse.csr_array
            [0.11, 0.79, 0.11],
            [0.  , 0.11, 0.89]])
     """
-    h, w, c = _shape(image_shape)
     if not 0 < sigma < math.inf:
         raise ValueError(f"sigma must be positive and finite, in pixels; got {sigma!r}")
-    rows, columns = (
-        scipy.sparse.csr_array(gaussian_filter1d(np.eye(n), sigma, axis=0, mode="nearest")) for n in (h, w)
-    )
-    return _kron(rows, columns, c)
+    return _separable(image_shape, lambda n: gaussian_filter1d(np.eye(n), sigma, axis=0, mode="nearest"))
 
 
-def _shape(image_shape: Sequence[int]) -> tuple[int, int, int]:
+def _separable(image_shape: Sequence[int], operator: Callable[[int], Any]) -> scipy.sparse.csr_array:
+    """Return A_rows (x) A_columns (x) I, where operator(n) acts on n pixels in a row or a column."""
     shape = tuple(image_shape)
     if len(shape) not in (2, 3) or any(not isinstance(n, int | np.integer) or n < 1 for n in shape):
         raise ValueError(f"image_shape must be (h, w) or (h, w, c), got {image_shape!r}")
-    return shape[0], shape[1], shape[2] if len(shape) == 3 else 1
-
-
-def _kron(rows: Any, columns: Any, channels: int) -> scipy.sparse.csr_array:
-    return scipy.sparse.csr_array(reduce(scipy.sparse.kron, (rows, columns, scipy.sparse.eye_array(channels))))
+    parts: list[Any] = [scipy.sparse.csr_array(operator(n)) for n in shape[:2]]
+    return scipy.sparse.csr_array(reduce(scipy.sparse.kron, parts + [scipy.sparse.eye_array(n) for n in shape[2:]]))

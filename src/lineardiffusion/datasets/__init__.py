@@ -1,8 +1,5 @@
 """Load image data sets with one prompt per image, ready to fit: ``ld.fit(*load_digits())``.
 
-Every loader returns ``(prompts, images)`` in the order in which ``fit`` takes them: ``prompts`` is a list
-of n strings, ``images`` a ``uint8`` array of shape (n, h, w).
-
 ==========================  ======  =======  ======  =============================================
 loader                      n       h x w    range   source
 ==========================  ======  =======  ======  =============================================
@@ -11,10 +8,9 @@ loader                      n       h x w    range   source
 :func:`load_fashion_mnist`  70,000  28 x 28  0..255  Xiao, Rasul and Vollgraf, arXiv:1708.07747
 ==========================  ======  =======  ======  =============================================
 
-If ``folder`` is given, the files of MNIST and Fashion-MNIST are read from that folder only. Otherwise the
-loaders search ``$LINEARDIFFUSION_DATA/mnist`` (or ``fashion-mnist``), then ``lineardiffusion/mnist`` in
-scikit-learn's data home. Missing files are downloaded into the latter once, and each is checked against
-the SHA-256 of the official file.
+The files of MNIST and Fashion-MNIST are searched in ``$LINEARDIFFUSION_DATA/mnist`` (or ``fashion-mnist``), then
+in ``lineardiffusion/mnist`` in scikit-learn's data home. Missing files are downloaded into the latter once, and
+each is checked against the SHA-256 of the official file.
 """
 
 from lineardiffusion.datasets.idx import read_idx

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
-import shutil
 import tempfile
 import urllib.request
 from collections.abc import Iterable
@@ -21,23 +20,18 @@ def download(urls: Iterable[str], path: Path, sha256: str) -> None:
     failures = []
     for url in urls:
         try:
-            return _download_from(url, path, sha256)
+            with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
+                content = response.read()
+            if (found := hashlib.sha256(content).hexdigest()) != sha256:
+                raise OSError(f"the SHA-256 of the file is {found}, expected {sha256}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # A temporary folder, because NamedTemporaryFile would make the file readable for its owner only; on
+            # the same disk, so that os.replace is atomic.
+            with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+                temporary = Path(folder, path.name)
+                temporary.write_bytes(content)
+                os.replace(temporary, path)
+            return
         except (OSError, http.client.HTTPException) as error:
             failures.append(f"{url}: {error}")
     raise OSError("; ".join(failures))
-
-
-def _download_from(url: str, path: Path, sha256: str) -> None:
-    with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A temporary folder, because NamedTemporaryFile would make the file readable for its owner only; on
-        # the same disk, so that os.replace is atomic.
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            temporary = Path(folder, path.name)
-            with temporary.open("w+b") as file:
-                shutil.copyfileobj(response, file)
-                file.seek(0)
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-            if found != sha256:
-                raise OSError(f"the SHA-256 of the file is {found}, expected {sha256}")
-            os.replace(temporary, path)

@@ -25,19 +25,17 @@ _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 
 def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read an IDX file, gzip-compressed or not.
 
-    No more is read than the header announces, and no more is allocated than the file holds, so that neither
-    a false header nor a small archive of very many zeros can fill the memory.
+    Neither a false header nor a small archive of very many zeros can fill the memory.
 
     Parameters
     ----------
     path : path
-        Path of the file. Its first bytes, not its name, decide whether it is decompressed.
+        Path of the file, whose first bytes decide whether it is decompressed.
 
     Returns
     -------
     ndarray
-        Entries in the shape of the header and in native byte order; the dtype is uint8, int8, int16, int32,
-        float32 or float64.
+        Entries in native byte order: uint8, int8, int16, int32, float32 or float64.
 
     Raises
     ------
@@ -65,7 +63,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
             return _parse_idx(cast(BinaryIO, gzip.GzipFile(fileobj=file)) if compressed else file)
         except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(
-                f"cannot read '{path}' as an IDX file: {error}. Replace the file by a fresh copy."
+                f"cannot read '{path}' as an IDX file: {error}. Replace it by a fresh copy."
             ) from error
 
 
@@ -73,15 +71,12 @@ def _parse_idx(stream: BinaryIO) -> NDArray[Any]:
     start = stream.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _IDX_DTYPES:
         codes = ", ".join(f"{code:02x}" for code in _IDX_DTYPES)
-        raise ValueError(
-            f"the file begins with the bytes '{start.hex(' ')}'; expected '00 00', one of {codes}, and "
-            "the number of dimensions"
-        )
+        raise ValueError(f"it begins with '{start.hex(' ')}'; expected '00 00', one of {codes}, and the rank")
     dtype, rank = np.dtype(_IDX_DTYPES[start[2]]), start[3]
     sizes = stream.read(4 * rank)
     if len(sizes) < 4 * rank:
         raise ValueError(f"the file ends within the header, which announces {rank} dimensions")
-    shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
+    shape = tuple(np.frombuffer(sizes, ">u4").tolist())
     announced = math.prod(shape) * dtype.itemsize
 
     # Chunks, because read(announced) would allocate what a false header announces. Asking for one byte more
@@ -91,8 +86,6 @@ def _parse_idx(stream: BinaryIO) -> NDArray[Any]:
         entries += chunk
     if len(entries) != announced:
         found = "more" if len(entries) > announced else f"only {len(entries):,}"
-        raise ValueError(
-            f"the header announces {announced:,} bytes of {dtype.name}, shape {shape}, but {found} follow"
-        )
+        raise ValueError(f"the header announces {announced:,} bytes for the shape {shape}, but {found} follow")
     native = np.frombuffer(entries, dtype).astype(dtype.newbyteorder("="), copy=False)
     return native.reshape(shape)  # NumPy raises ValueError for more than 64 dimensions

@@ -1,7 +1,7 @@
 """Load scikit-learn's digits, MNIST and Fashion-MNIST as prompts and images.
 
-MNIST and Fashion-MNIST consist of four IDX files each: images and labels of a training part ("train") and of
-a test part ("t10k"). The prompt of an image is the word for its label.
+MNIST and Fashion-MNIST consist of four IDX files each: images and labels of a training part ("train") and of a
+test part ("t10k"). The prompt of an image is the word for its label.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PARTS = {"train": ("train",), "test": ("t10k",), "all": ("train", "t10k")}
 
 @dataclass(frozen=True)
 class _Source:
-    """Where the four files of a data set come from, and what their labels mean."""
+    """Store where the four files of a data set come from, and what their labels mean."""
 
     folder: str
     words: list[str]  # prompts of the labels 0, 1, ...
@@ -87,8 +87,7 @@ def load_mnist(
     split : {"all", "train", "test"}, default="all"
         Part to load: the 60,000 training images, the 10,000 test images, or both in this order.
     folder : path, default=None
-        Folder of the IDX files, compressed (``.gz``) or not. None searches the folders that
-        :mod:`lineardiffusion.datasets` lists.
+        Folder of the IDX files, compressed (``.gz``) or not (default: see :mod:`lineardiffusion.datasets`).
     download : bool, default=True
         Whether to download missing files (11 MB in all). Without effect if `folder` is given.
 
@@ -123,20 +122,20 @@ def load_fashion_mnist(
     Parameters
     ----------
     split, folder, download
-        Same parameters as those of :func:`load_mnist`; the download is 31 MB.
+        As in :func:`load_mnist`; the download is 31 MB.
 
     Returns
     -------
     prompts : list of str, length n
-        Words ``"t-shirt"``, ``"trouser"``, ``"pullover"``, ``"dress"``, ``"coat"``, ``"sandal"``,
-        ``"shirt"``, ``"sneaker"``, ``"bag"`` and ``"ankle boot"``.
+        ``"t-shirt"``, ``"trouser"``, ``"pullover"``, ``"dress"``, ``"coat"``, ``"sandal"``, ``"shirt"``,
+        ``"sneaker"``, ``"bag"`` and ``"ankle boot"``.
     images : ndarray of shape (n, 28, 28), dtype uint8
         Brightness from 0 (background) to 255.
 
     Raises
     ------
     ValueError, FileNotFoundError
-        In the same cases as :func:`load_mnist`.
+        As in :func:`load_mnist`.
 
     Examples
     --------
@@ -167,8 +166,8 @@ def _read_part(images_path: Path, labels_path: Path, source: _Source) -> tuple[N
                 f"'{path}' holds {array.dtype} of shape {array.shape}; expected uint8, rank {rank}, "
                 f"one entry for each of {labels.size:,} labels. Use the official files."
             )
-    if labels.max(initial=0) >= (known := len(source.words)):
-        raise ValueError(f"'{labels_path}' has a label {labels.max()}; expected 0 to {known - 1}.")
+    if labels.max(initial=0) >= len(source.words):
+        raise ValueError(f"'{labels_path}' has a label {labels.max()}; expected 0 to {len(source.words) - 1}.")
     return images, labels
 
 
@@ -176,11 +175,10 @@ def _find(source: _Source, names: list[str], folder: str | os.PathLike[str] | No
     """Return the paths of the files called `names`, after downloading missing files into the data home."""
     root = os.environ.get("LINEARDIFFUSION_DATA")
     # The path that sklearn.datasets.get_data_home returns; that function would also create the folder.
-    home = Path(os.environ.get("SCIKIT_LEARN_DATA", "~/scikit_learn_data"), "lineardiffusion")
-    roots = [Path(root), home] if root else [home]
+    home = Path(os.environ.get("SCIKIT_LEARN_DATA", "~/scikit_learn_data"), "lineardiffusion", source.folder)
+    places = [Path(folder)] if folder is not None else [Path(root, source.folder), home] if root else [home]
     reasons = []
-    for place in [place / source.folder for place in roots] if folder is None else [Path(folder)]:
-        place = place.expanduser()
+    for place in map(Path.expanduser, places):
         paths = [path if (path := place / name).is_file() else place / f"{name}.gz" for name in names]
         missing = [path for path in paths if not path.is_file()]
         if not missing:
@@ -189,13 +187,11 @@ def _find(source: _Source, names: list[str], folder: str | os.PathLike[str] | No
     if folder is None and download:
         try:
             for path in missing:
-                urls = [mirror + path.name for mirror in source.mirrors]
-                download_file(urls, path, source.sha256[path.stem])
+                download_file((mirror + path.name for mirror in source.mirrors), path, source.sha256[path.stem])
             return paths
         except OSError as error:  # no network, or no permission to write
             reasons.append(f"the download failed ({error})")
     raise FileNotFoundError(
-        f"{source.folder}: no files found (download={download}): {'; '.join(reasons)}. Pass the folder of "
-        f"the files as folder=..., or call the folder '{source.folder}' and set LINEARDIFFUSION_DATA (now "
-        f"{root!r}) to its parent. load_digits() needs no files."
+        f"{source.folder}: no files found (download={download}): {'; '.join(reasons)}. Pass folder=..., or set "
+        f"LINEARDIFFUSION_DATA (now {root!r}) to the parent of '{source.folder}'. load_digits() needs no files."
     )

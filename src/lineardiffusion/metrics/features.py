@@ -56,10 +56,8 @@ def frechet_distance(real_features: ArrayLike, generated_features: ArrayLike) ->
 
     Parameters
     ----------
-    real_features : array-like of shape (n, k)
-        Features of n >= 2 real images.
-    generated_features : array-like of shape (m, k)
-        Features of m >= 2 generated images. The distance is biased upwards unless n and m are much above k.
+    real_features, generated_features : array-like of shape (n, k) and (m, k)
+        Features of two or more images each. The distance is biased upwards unless n and m are much above k.
 
     Returns
     -------
@@ -91,10 +89,8 @@ def precision_recall_density_coverage(
 
     Parameters
     ----------
-    real_features : array-like of shape (n, k)
-        Features of more than `n_neighbors` real images.
-    generated_features : array-like of shape (m, k)
-        Features of more than `n_neighbors` generated images.
+    real_features, generated_features : array-like of shape (n, k) and (m, k)
+        Features of more than `n_neighbors` images each.
     n_neighbors : int, default=5
         Rank of the neighbour to which a point's ball reaches; the point itself does not count.
 

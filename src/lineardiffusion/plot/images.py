@@ -1,21 +1,40 @@
-"""Draw images in a grid, in one range of values, so that a grey level means the same in every picture."""
+"""Draw images in a grid, in one range of values, so that a grey level means the same in every picture.
+
+matplotlib's constrained layout places the pictures, captions, labels and the title. The layout divides a figure
+of given size, whereas the user gives the size of a picture. So the pictures are first laid out in a figure that is
+too large; the figure then shrinks by what the cells have in excess. A cell is as wide as a picture, or as the
+widest caption if that is wider, because constrained layout ignores the width of captions.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_array
 
-from lineardiffusion.plot._layout import ColorScale, check_columns, check_pictures, draw_grid
+from lineardiffusion._validation import check_integer
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
-__all__ = ["grid"]
+__all__ = ["ColorScale", "check_columns", "check_pictures", "draw_grid", "grid"]
+
+_GAP = 0.1  # inches between neighbouring cells
+_CAPTION_PAD = 3.6  # points between a caption and its picture
+
+
+class ColorScale(NamedTuple):
+    """Map pixel values to colours: `low` and `high` are drawn as the two ends of the colour map."""
+
+    cmap: str | Colormap
+    low: float
+    high: float
 
 
 def grid(
@@ -109,3 +128,84 @@ def _choose_range(pictures: NDArray[np.float64], vmin: float | None, vmax: float
     if not -math.inf < low <= high < math.inf:
         raise ValueError(f"values from {low:g} to {high:g}; expected finite vmin <= vmax")
     return low, high
+
+
+def check_pictures(images: ArrayLike) -> NDArray[np.float64]:
+    """Return images as floats of shape (n, h, w) for grey or (n, h, w, 3) for colour."""
+    array: NDArray[np.float64] = check_array(
+        images, dtype=np.float64, allow_nd=True, ensure_2d=False, ensure_all_finite=False, input_name="images"
+    )
+    if array.ndim == 4 and array.shape[3] == 1:
+        array = array[..., 0]
+    if array.ndim != 3 and not (array.ndim == 4 and array.shape[3] == 3):
+        raise ValueError(
+            f"images of shape {array.shape}; expected (n, h, w) in grey or (n, h, w, 3) in colour; "
+            "for a single image pass image[None], without an alpha channel images[..., :3]"
+        )
+    return array
+
+
+def check_columns(columns: int | None, n: int) -> int:
+    """Return the number of columns for n pictures: at most n, by default the square root of n, rounded up."""
+    return min(math.isqrt(max(n - 1, 0)) + 1 if columns is None else check_integer(columns, "columns"), n)
+
+
+def draw_grid(
+    pictures: NDArray[np.float64],
+    scales: Sequence[ColorScale],
+    columns: int,
+    captions: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
+    title: str | None = None,
+    size: float = 0.8,
+) -> Figure:
+    """Draw checked pictures, each with its own colour scale; `grid` documents the other parameters."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    height, width = pictures.shape[1:3]
+    rows = -(-len(pictures) // columns)
+    engine = ConstrainedLayoutEngine(w_pad=_GAP / 2, h_pad=_GAP / 2, wspace=0.0, hspace=0.0)
+    figure = Figure(layout=engine)
+    cells = figure.add_gridspec(rows, columns)
+    font: dict[str, Any] = {"fontsize": 10, "parse_math": False}  # a dollar sign does not start a formula
+    texts = []
+    for i, (picture, scale) in enumerate(zip(pictures, scales, strict=True)):
+        axes = figure.add_subplot(cells[divmod(i, columns)])
+        pixels = np.ma.masked_invalid(picture if picture.ndim == 2 else _intensities(picture, scale))
+        axes.imshow(pixels, cmap=scale.cmap, vmin=scale.low, vmax=scale.high, aspect="auto")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        texts.append(axes.set_title(captions[i] if captions is not None else "", pad=_CAPTION_PAD, **font))
+    caption_width = _extent(texts)[0]
+    for row, label in enumerate(labels or ()):
+        axes = figure.axes[row * columns]
+        texts.append(axes.set_ylabel(label, rotation="horizontal", ha="right", va="center", **font))
+    title_width = 0.0
+    if title is not None:
+        texts.append(figure.suptitle(title, fontsize=13, parse_math=False))
+        title_width = _extent(texts[-1:])[0] + 2 * _GAP
+
+    picture_size = size * np.array([width, height]) / max(height, width)
+    cell = np.maximum(picture_size, [caption_width, 0.0])
+    margin = _extent(texts) + 1.0
+    figure.set_size_inches((cell + margin) * [columns, rows] + margin)
+    engine.execute(figure)
+    excess = figure.axes[0].get_position(original=True).size * figure.get_size_inches() - cell
+    figure.set_size_inches(np.maximum(figure.get_size_inches() - excess * [columns, rows], [title_width, 0.0]))
+    for axes in figure.axes:
+        axes.set_aspect("equal", anchor="N")  # at the top of the cell, next to the caption
+    return figure
+
+
+def _extent(texts: Sequence[Text]) -> NDArray[np.float64]:
+    """Return the greatest width and the greatest height of the texts, in inches."""
+    extents = [text.get_window_extent(dpi=72).size for text in texts]  # 72 dots per inch
+    return np.asarray(np.max(extents, axis=0) / 72)
+
+
+def _intensities(picture: NDArray[np.float64], scale: ColorScale) -> NDArray[np.float64]:
+    """Scale RGB to the range from 0 to 1 that matplotlib expects; pixels that are not finite become white."""
+    shares = np.clip((picture - scale.low) / (scale.high - scale.low or 1.0), 0.0, 1.0)
+    shares[~np.isfinite(picture).all(axis=2)] = 1.0
+    return shares

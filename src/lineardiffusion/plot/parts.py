@@ -1,11 +1,9 @@
 """Draw the parts of a fitted model.
 
-encoder     z = V (x - mean) / s        the principal components, rows of V
-law         z ~ N(m, C)                 the mean and the pixels' standard deviation sqrt(diag J^T C J),
-                                        where J is the matrix that decodes latents
-sampler     z = M n + b                 the singular values of M, which are the square roots of the
-                                        eigenvalues of C = M M^T
-styles      m_0, m_1, ...               the mean of each of a prompt's styles
+encoder     z = V (x - mean) / s    principal components, the rows of V
+law         z ~ N(m, C)             mean and pixels' standard deviation sqrt(diag J^T C J), where J decodes latents
+sampler     z = M n + b             singular values of M, the square roots of the eigenvalues of C = M M^T
+styles      m_0, m_1, ...           mean of each of a prompt's styles
 """
 
 from __future__ import annotations
@@ -23,8 +21,7 @@ from sklearn.decomposition import PCA
 from lineardiffusion._validation import check_integer
 from lineardiffusion.diffusion.samplers import Sampler, get_sampler
 from lineardiffusion.distributions.mixture import Mixture
-from lineardiffusion.plot._layout import ColorScale, check_columns, check_pictures, draw_grid
-from lineardiffusion.plot.images import grid
+from lineardiffusion.plot.images import ColorScale, check_columns, check_pictures, draw_grid, grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

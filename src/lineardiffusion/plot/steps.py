@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from lineardiffusion._pictures import to_bytes
 from lineardiffusion._validation import check_integer
-from lineardiffusion.plot._layout import check_columns
-from lineardiffusion.plot.images import grid
+from lineardiffusion.plot.images import check_columns, grid
 
 if TYPE_CHECKING:
     from os import PathLike
