@@ -12,8 +12,7 @@ from PIL import Image
 from cli_runs import refusal, run, write_folders
 from idx_files import idx
 from lineardiffusion import LinearDiffusion, __version__
-from lineardiffusion.cli.options import import_if_path
-from lineardiffusion.cli.sample import _file_name
+from lineardiffusion.cli.sample import _file_name, import_if_path
 from lineardiffusion.cli.source import open_source
 
 MASK = np.arange(8)[:, None] >= np.full(8, 4)  # the lower half is missing
@@ -223,7 +222,7 @@ def test_inpaint_keeps_known_pixels_and_draws_the_others(saved, forms, tmp_path)
     assert (draws[1] == np.rint(np.clip(expected[1], 0, 16) * (255 / 16))).all()
     answer = json.loads(run(*common, "-n", 2, "-o", tmp_path / "two", "--json").stdout)
     assert [Image.open(one["file"]).text["prompt"] for one in answer["files"]] == [
-        one["prompts"][0] for one in answer["files"]
+        one["prompt"] for one in answer["files"]
     ]
     run(*common, "-n", 0, "-o", tmp_path / "mean.png")
     assert Image.open(tmp_path / "mean.png").size == (8, 8)

@@ -1,9 +1,9 @@
 """Measure a model on images that it was not fitted to: the command ``evaluate``.
 
 Two measures are exact: the log-likelihood of the test images given their prompts, and the error of
-classification by Bayes' rule. The quality of generated images is measured on samples, one per test image and
-with its prompt: a classifier of real images predicts their prompts (fidelity), and the Frechet distance and
-the coverage compare generated with real images in principal components of real pixels; see
+classification by Bayes' rule. The quality of generated images is measured on one sample per test image, drawn
+from its prompt: a classifier of real images predicts the prompts (fidelity), and the Frechet distance and the
+coverage compare generated with real images in principal components of real pixels; see
 :mod:`lineardiffusion.metrics`. The classifier and the components are fitted to the training part of the data,
 or to all of it if the data has no parts.
 """
@@ -15,45 +15,47 @@ from collections import defaultdict
 from typing import Any
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 
 import lineardiffusion
-from lineardiffusion.cli.console import json_option, note, print_result, progress, quiet_option
-from lineardiffusion.cli.source import open_source
+from lineardiffusion.cli.common import command, note, progress
 
 _REFERENCE_SIZE = 10_000  # real images to which the classifier and the components are fitted
 _COMPONENTS = 64
 
 
-@click.command()
+@command
 @click.argument("model")
 @click.argument("data")
 @click.option(
     "-n", "count", type=click.IntRange(6), help="Number of test images to use (default: the whole test part)."
 )
 @click.option("--seed", type=click.IntRange(0), default=0, help="Seed of the first sample.")
-@quiet_option
-@json_option
-def evaluate(model: str, data: str, count: int | None, seed: int, quiet: bool, as_json: bool) -> None:
-    """Measure MODEL on the test part of DATA: likelihood, classification and quality of its samples."""
-    from sklearn.decomposition import PCA  # imported here, so that --help does not wait for scikit-learn
+def evaluate(model: str, data: str, count: int | None, seed: int) -> tuple[Any, str]:
+    """Measure MODEL on the test part of DATA.
+
+    The measures are the likelihood, the error of classification and the quality of samples.
+    """
+    import numpy as np
+    from sklearn.decomposition import PCA
 
     from lineardiffusion import metrics
+    from lineardiffusion.cli.source import open_source
+
+    def flatten(images: Any) -> Any:
+        return images.reshape(len(images), -1).astype(np.float32)
 
     ld = lineardiffusion.LinearDiffusion.from_pretrained(model)
     test, train = open_source(data, "test"), open_source(data, "train")
     if not test.has_parts:
         note(f"'{data}' has no test part: using all of it, which may include training images")
     n = min(count or len(test), len(test))
-    reference_prompts, reference = train.take(min(_REFERENCE_SIZE, len(train)))
+    reference_prompts, reference = train.take(_REFERENCE_SIZE)
     classifier = metrics.fit_classifier(reference_prompts, reference)
-    rows = _flatten(reference)
+    rows = flatten(reference)
     pca = PCA(min(_COMPONENTS, *rows.shape), random_state=0).fit(rows)
 
     total: dict[str, float] = defaultdict(float)
-    real: list[NDArray[Any]] = []
-    generated: list[NDArray[Any]] = []
+    real, generated = [], []
     seeds = itertools.count(seed)
     with progress(n, "evaluating") as advance:
         for prompts, images in test.batches(n):
@@ -64,8 +66,8 @@ def evaluate(model: str, data: str, count: int | None, seed: int, quiet: bool, a
             total["classification_error"] += np.sum(ld.classify(images) != np.array(prompts))
             total["fidelity"] += size * metrics.prompt_fidelity(classifier, prompts, samples)
             total["fidelity_of_real"] += size * metrics.prompt_fidelity(classifier, prompts, images)
-            real.append(pca.transform(_flatten(images)))
-            generated.append(pca.transform(_flatten(samples)))
+            real.append(pca.transform(flatten(images)))
+            generated.append(pca.transform(flatten(samples)))
             advance(size)
     features = np.concatenate(real), np.concatenate(generated)
     value = {
@@ -83,8 +85,4 @@ def evaluate(model: str, data: str, count: int | None, seed: int, quiet: bool, a
         f"Frechet distance      {value['frechet']:.4g} (squared, pixel units)",
         f"coverage              {value['coverage']:.4f}",
     ]
-    print_result(value, "\n".join(text), as_json)
-
-
-def _flatten(images: NDArray[Any]) -> NDArray[np.float32]:
-    return images.reshape(len(images), -1).astype(np.float32)
+    return value, "\n".join(text)

@@ -10,21 +10,23 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import lineardiffusion
-from lineardiffusion.cli.console import counted, json_option, note, print_result, progress, quiet_option
-from lineardiffusion.cli.options import check_writable, output_option
-from lineardiffusion.cli.source import SPLITS, Source, open_source
-from lineardiffusion.statistics.moments import Moments
+from lineardiffusion.cli.common import command, counted, model_output_option, note, progress
+
+if TYPE_CHECKING:
+    from lineardiffusion.cli.source import Source
 
 
-@click.command()
+@command
 @click.argument("data")
-@output_option("Folder for the model.")
-@click.option("--split", type=click.Choice(SPLITS), default="train", help="Part of DATA, if it has parts.")
+@model_output_option
+@click.option(
+    "--split", type=click.Choice(["train", "test", "all"]), default="train", help="Part of DATA, if it has parts."
+)
 @click.option("--n-components", type=click.IntRange(1), default=144, help="Maximum number of components.")
 @click.option("--n-styles", type=click.IntRange(1), default=1, help="Number of styles (clusters) per prompt.")
 @click.option(
@@ -47,15 +49,14 @@ from lineardiffusion.statistics.moments import Moments
     show_default=False,
     help="Maximum size of the moments in bytes (default: 1.5e9).",
 )
-@quiet_option
-@json_option
-def fit(data: str, output: Path, split: str, seed: int, quiet: bool, as_json: bool, **parameters: Any) -> None:
-    """Fit a model to DATA and save it to a folder.
+def fit(data: str, output: Path, split: str, seed: int, **parameters: Any) -> tuple[Any, str]:
+    """Fit a model to DATA and save it.
 
     DATA is a folder of IDX files, a folder with one subfolder of images per prompt, an .npz file with the
     arrays "images" and "prompts" (or "labels"), or one of the names digits, mnist and fashion-mnist.
     """
-    check_writable(output)
+    from lineardiffusion.cli.source import open_source
+
     started = time.perf_counter()
     model = lineardiffusion.LinearDiffusion(**parameters, random_state=seed)
     source = open_source(data, split)
@@ -63,20 +64,17 @@ def fit(data: str, output: Path, split: str, seed: int, quiet: bool, as_json: bo
     model.refit(random_state=None)  # the seed is that of the styles, not the default seed of images
     model.save_pretrained(output)
     seconds = time.perf_counter() - started
-    value = {
-        "model": str(output),
-        "images": len(source),
-        "image_shape": list(model.image_shape_),
-        "prompts": model.prompts_.tolist(),
-        "seconds": round(seconds, 3),
-    }
-    shape, prompts = " x ".join(map(str, model.image_shape_)), counted(len(model.prompts_), "prompt")
-    summary = f"{output}: {counted(len(source), 'image')} of {shape}, {prompts}, fitted in {seconds:.1f} s"
-    print_result(value, "" if quiet else summary, as_json)
+    shape, prompts = list(model.image_shape_), model.prompts_.tolist()
+    size, count = " x ".join(map(str, shape)), counted(len(prompts), "prompt")
+    summary = f"{output}: {counted(len(source), 'image')} of {size}, {count}, fitted in {seconds:.1f} s"
+    value = {"model": str(output), "images": len(source), "image_shape": shape, "prompts": prompts}
+    return {**value, "seconds": round(seconds, 3)}, summary
 
 
 def _fit_source(model: lineardiffusion.LinearDiffusion, source: Source) -> None:
     """Fit `model` in one pass over the images, or in two for the styles of a stream."""
+    from lineardiffusion.statistics.moments import Moments
+
     pixels = source.read(source.order()[:1])[0].size
     streams = source.streams and Moments.nbytes(len(source.classes), pixels) <= model.max_memory
     if source.streams and not streams:

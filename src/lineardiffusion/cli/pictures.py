@@ -13,35 +13,25 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 import lineardiffusion
-from lineardiffusion.cli.options import check_writable
+from lineardiffusion.cli.common import is_grid_file
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 _KEPT_MODES = ("L", "RGB", "RGBA", "I", "F")
 _CONVERTED_MODES = {"1": "L", "LA": "RGBA", "PA": "RGBA", "La": "RGBA", "RGBa": "RGBA"}  # others: RGB
 _MODE_OF_CHANNELS: dict[tuple[int, ...], str] = {(): "L", (1,): "L", (3,): "RGB", (4,): "RGBA"}
 _GAP = 2  # pixels between the images of a grid
 
 
-def open_picture(path: Path) -> Image.Image:
-    """Open and decode an image file.
-
-    Raises
-    ------
-    ValueError
-        If the file is not an image, or is damaged.
-    OSError
-        If the file cannot be opened.
-    """
+def _open(path: Path) -> Image.Image:
+    """Open and decode an image file, or raise an error that names it."""
     with path.open("rb") as file:  # outside the try block: file system errors already name the file
         try:
             picture = Image.open(file)
@@ -54,24 +44,18 @@ def open_picture(path: Path) -> Image.Image:
 
 def read_pixels(path: Path) -> NDArray[Any]:
     """Return the pixels (h, w) or (h, w, c) of an image file, c 3 or 4, in the file's own units."""
-    picture = open_picture(path)
+    picture = _open(path)
     if picture.mode not in _KEPT_MODES and not picture.mode.startswith("I;16"):
         picture = picture.convert(_CONVERTED_MODES.get(picture.mode, "RGB"))
     return np.asarray(picture)
 
 
 def pixels_for_model(path: Path, model: lineardiffusion.LinearDiffusion, resize: bool) -> NDArray[Any]:
-    """Return the pixels of an image file in the shape and units of a model's images.
-
-    Raises
-    ------
-    ValueError
-        If the size or the kind of pixels differs and cannot be converted, or `resize` is False.
-    """
+    """Return the pixels of an image file in the shape and units of a model's images."""
     shape = model.image_shape_
     if len(shape) not in (2, 3) or shape[2:] not in _MODE_OF_CHANNELS:
         raise ValueError(f"this model's images have shape {shape}; expected (h, w) or (h, w, c), c 1, 3 or 4")
-    picture = at_model_size(open_picture(path), path, model, resize)
+    picture = _at_model_size(_open(path), path, model, resize)
     recorded_range = _recorded_range(picture)
     dtype, mode = np.dtype(model.pixel_dtype_), _MODE_OF_CHANNELS[shape[2:]]
     is_float, is_wide = picture.mode == "F", picture.mode[0] == "I"
@@ -80,7 +64,7 @@ def pixels_for_model(path: Path, model: lineardiffusion.LinearDiffusion, resize:
         return np.asarray(picture).reshape(shape)
     if is_float:
         raise ValueError(f"'{path}' has float pixels, but the model's are {dtype}; convert the file first")
-    pixels = np.asarray((to_grey(picture) if is_wide else picture).convert(mode))
+    pixels = np.asarray((_to_grey(picture) if is_wide else picture).convert(mode))
     if recorded_range is None and dtype.kind == "f":
         recorded_range = model.pixel_range_
     if recorded_range is not None:
@@ -89,7 +73,23 @@ def pixels_for_model(path: Path, model: lineardiffusion.LinearDiffusion, resize:
     return pixels.reshape(shape)
 
 
-def to_grey(picture: Image.Image) -> Image.Image:
+def find_missing(
+    path: Path, is_mask: bool, model: lineardiffusion.LinearDiffusion, resize: bool
+) -> NDArray[np.bool_]:
+    """Return which pixels (h, w) are missing: white pixels of a mask, transparent pixels of an image.
+
+    After resizing, a pixel is missing if any part of it is, since the posterior keeps known pixels unchanged.
+    """
+    picture = _open(path)
+    if is_mask:
+        missing = np.asarray(_to_grey(picture)) >= 128
+    else:
+        missing = np.asarray(picture.convert("RGBA").getchannel("A")) < 255
+    share = _at_model_size(Image.fromarray(missing.astype(np.float32)), path, model, resize)
+    return np.asarray(share) > 1e-6
+
+
+def _to_grey(picture: Image.Image) -> Image.Image:
     """Convert a picture to 8-bit grey.
 
     White is 1 in float pixels. 32-bit pixels are taken as 16-bit if one of them exceeds 255.
@@ -101,7 +101,7 @@ def to_grey(picture: Image.Image) -> Image.Image:
     return picture.convert("L")
 
 
-def at_model_size(
+def _at_model_size(
     picture: Image.Image, path: Path, model: lineardiffusion.LinearDiffusion, resize: bool
 ) -> Image.Image:
     """Resize a picture to the size of a model's images, with a filter that keeps its range of values."""
@@ -120,7 +120,7 @@ def at_model_size(
 
 
 def _recorded_range(picture: Image.Image) -> tuple[float, float] | None:
-    """Return the pixel range that :func:`write_png` recorded in a file; None for other files."""
+    """Return the pixel range that :func:`write_pictures` recorded in a file; None for other files."""
     with contextlib.suppress(ValueError, AttributeError):
         low, high = map(float, picture.info.get("pixel_range", "").split())
         if np.isfinite([low, high]).all():
@@ -128,41 +128,52 @@ def _recorded_range(picture: Image.Image) -> tuple[float, float] | None:
     return None
 
 
-def is_grid_file(output: Path) -> bool:
-    """Return whether `output` is a PNG file rather than a folder; raise an error if it cannot be written."""
-    suffix = output.suffix.lower()
-    if output.is_dir() or suffix not in SUFFIXES:
-        check_writable(output)
-        return False
-    if suffix != ".png":
-        raise click.UsageError(f"cannot write '{output}': give a name that ends in .png, or a folder")
-    if not output.parent.is_dir():
-        raise FileNotFoundError(f"cannot write '{output}': its folder does not exist")
-    check_writable(output.parent)
-    return True
+def write_pictures(
+    output: Path,
+    pictures: Iterable[Image.Image],
+    names: Iterable[tuple[str, dict[str, Any]]],
+    grid: dict[str, list[Any]],
+    columns: int,
+    settings: Mapping[str, object],
+    model: lineardiffusion.LinearDiffusion,
+    zoom: int,
+) -> list[dict[str, Any]]:
+    """Write pictures to a folder, or as a grid with `columns` to one PNG file; describe each file.
+
+    `names` has each picture's file name and description, `grid` is the description of the grid. The text
+    chunks of a file are its description, the settings, the version and the pixel range.
+    """
+    low, high = model.pixel_range_
+    version = f"lineardiffusion {lineardiffusion.__version__}"
+    settings = {**settings, "version": version, "pixel_range": f"{low!r} {high!r}"}
+    if is_grid_file(output):
+        text = {name.removesuffix("s"): "\n".join(map(str, values)) for name, values in grid.items()}
+        _write_png(output, _make_grid(list(pictures), columns), {**text, **settings}, zoom)
+        return [{"file": str(output), **grid}]
+    files = []
+    for picture, (name, own) in zip(pictures, names, strict=True):
+        path = output / f"{name}.png"
+        _write_png(path, picture, {**own, **settings}, zoom)
+        files.append({"file": str(path), **own})
+    return files
 
 
-def make_grid(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
+def _make_grid(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
     """Arrange pictures of one size in rows, with white gaps."""
     width, height = pictures[0].width + _GAP, pictures[0].height + _GAP
-    mode = pictures[0].mode
     size = (width * columns - _GAP, height * (len(pictures) // columns) - _GAP)
-    grid = Image.new(mode, size, "white")
+    grid = Image.new(pictures[0].mode, size, "white")
     for i, picture in enumerate(pictures):
         grid.paste(picture, (i % columns * width, i // columns * height))
     return grid
 
 
-def write_png(
-    path: Path, picture: Image.Image, model: lineardiffusion.LinearDiffusion, text: Mapping[str, object], zoom: int
-) -> None:
-    """Write a PNG file in one step, with `text`, the version and the pixel range in its text chunks."""
+def _write_png(path: Path, picture: Image.Image, text: Mapping[str, object], zoom: int) -> None:
+    """Write a PNG file in one step, so that an interrupt leaves no part of it."""
     if zoom > 1:
         picture = picture.resize((zoom * picture.width, zoom * picture.height), Image.Resampling.NEAREST)
     chunks = PngImagePlugin.PngInfo()
-    low, high = model.pixel_range_
-    version = f"lineardiffusion {lineardiffusion.__version__}"
-    for key, value in {**text, "version": version, "pixel_range": f"{low!r} {high!r}"}.items():
+    for key, value in text.items():
         chunks.add_text(key, str(value))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{secrets.token_hex(8)}.part")

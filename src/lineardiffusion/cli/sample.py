@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import os
 import re
 import secrets
+import sys
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import click
 
 import lineardiffusion
-from lineardiffusion.cli.console import counted, json_option, print_result, progress, quiet_option
-from lineardiffusion.cli.options import import_if_path, pictures_option, zoom_option
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from lineardiffusion.cli.common import command, counted, pictures_option, progress, zoom_option
 
 _BATCH = 512  # images drawn at a time
-_MAX_COUNT = 10**6  # images per prompt
 _MAX_NAME = 100  # bytes of a file's name that come from the prompt
 
 
-@click.command()
+def _read_prompts(ctx: click.Context, param: click.Parameter, file: TextIO | None) -> list[str]:
+    if file is None:
+        return []
+    try:
+        prompts = [line.strip() for line in file if line.strip()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"'{file.name}' is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    if not prompts:
+        raise ValueError(f"'{file.name}' contains no prompts; expected one per line")
+    return prompts
+
+
+@command
 @click.argument("model")
 @click.argument("prompts", nargs=-1, metavar="PROMPT...")
 @pictures_option
 @click.option(
     "-n",
     "count",
-    type=click.IntRange(1, _MAX_COUNT),
+    type=click.IntRange(1, 10**6),
     default=1,
     help="Number of images per prompt; each uses the next seed.",
 )
@@ -44,7 +54,9 @@ _MAX_NAME = 100  # bytes of a file's name that come from the prompt
 )
 @click.option(
     "--prompts-file",
+    "more_prompts",
     type=click.File(encoding="utf-8-sig"),
+    callback=_read_prompts,
     help="File with more prompts, one per line (- for standard input).",
 )
 @click.option(
@@ -64,29 +76,24 @@ _MAX_NAME = 100  # bytes of a file's name that come from the prompt
     help="Strength of the prompt; 1 means no guidance (default: the model's setting).",
 )
 @zoom_option
-@quiet_option
-@json_option
 def sample(
     model: str,
     prompts: tuple[str, ...],
     output: Path,
     count: int,
     seeds: tuple[int, ...],
-    prompts_file: TextIO | None,
+    more_prompts: list[str],
     zoom: int,
-    quiet: bool,
-    as_json: bool,
     **options: Any,
-) -> None:
+) -> tuple[Any, str]:
     """Draw images from PROMPTs. In a grid, each prompt is a row and each seed a column.
 
     The same model, prompt and seed always give the same image. Without --seed, a random seed is used. Every
     file records its prompt, seed and settings in its PNG text chunks.
     """
-    from lineardiffusion.cli.pictures import is_grid_file, make_grid, write_png  # slow: imports Pillow
+    from lineardiffusion.cli.pictures import write_pictures
 
-    as_grid = is_grid_file(output)
-    rows = list(dict.fromkeys([*prompts, *(_read_prompts(prompts_file) if prompts_file else ())]))
+    rows = list(dict.fromkeys([*prompts, *more_prompts]))
     if not rows:
         raise click.UsageError("there are no prompts: give PROMPT or --prompts-file")
     seeds = seeds or (secrets.randbelow(2**31),)
@@ -97,24 +104,16 @@ def sample(
     settings = {name: getattr(ld, name) if value is None else value for name, value in options.items()}
     jobs = [(prompt, seed) for prompt in rows for seed in columns]
     pictures = _draw(ld, jobs, {**options, "sampler": sampler})
-    if as_grid:
-        text = {"prompt": "\n".join(rows), "seed": " ".join(map(str, columns)), **settings}
-        write_png(output, make_grid(list(pictures), len(columns)), ld, text, zoom)
-        files: list[dict[str, Any]] = [{"file": str(output), "prompts": rows, "seeds": columns}]
-    else:
-        files = []
-        for (prompt, seed), picture in zip(jobs, pictures, strict=True):
-            path = output / f"{_file_name(prompt)}-{seed}.png"
-            write_png(path, picture, ld, {"prompt": prompt, "seed": seed, **settings}, zoom)
-            files.append({"file": str(path), "prompt": prompt, "seed": seed})
+    names = ((f"{_file_name(prompt)}-{seed}", {"prompt": prompt, "seed": seed}) for prompt, seed in jobs)
+    grid: dict[str, list[Any]] = {"prompts": rows, "seeds": columns}
+    files = write_pictures(output, pictures, names, grid, len(columns), settings, ld, zoom)
     count_text = f"{counted(len(jobs), 'image')} from {counted(len(rows), 'prompt')}"
-    summary = f"{output}: {count_text}, first seed {columns[0]}"
-    print_result({"files": files, **settings}, "" if quiet else summary, as_json)
+    return {"files": files, **settings}, f"{output}: {count_text}, first seed {columns[0]}"
 
 
 def _draw(
     model: lineardiffusion.LinearDiffusion, jobs: list[tuple[str, int]], options: dict[str, Any]
-) -> Iterator[Image]:
+) -> Iterator[Any]:
     """Yield the picture of each prompt and seed; draw them in batches to bound the memory."""
     with progress(len(jobs), "sampling") as advance:
         for start in range(0, len(jobs), _BATCH):
@@ -123,14 +122,22 @@ def _draw(
             advance(len(prompts))
 
 
-def _read_prompts(file: TextIO) -> list[str]:
+def import_if_path(name: str | None) -> Any:
+    """Import the function that ``package.module:function`` names; return any other name unchanged.
+
+    The working directory is searched first, then ``sys.path``. The library checks the other names.
+    """
+    if name is None or ":" not in name:
+        return name
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, os.getcwd())
     try:
-        prompts = [line.strip() for line in file if line.strip()]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"'{file.name}' is not UTF-8 text: {error.reason} at byte {error.start}") from error
-    if not prompts:
-        raise ValueError(f"'{file.name}' contains no prompts; expected one per line")
-    return prompts
+        function = getattr(importlib.import_module(module), attribute)
+    except Exception as error:
+        raise ValueError(f"cannot import '{name}': {type(error).__name__}: {error}") from error
+    if not callable(function):
+        raise ValueError(f"'{name}' is not a function")
+    return function
 
 
 def _file_name(prompt: str) -> str:

@@ -29,11 +29,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineardiffusion import datasets
-from lineardiffusion.cli.pictures import SUFFIXES, read_pixels
-from lineardiffusion.datasets import read_idx
+from lineardiffusion.cli.common import SUFFIXES
+from lineardiffusion.cli.pictures import read_pixels
 
 BATCH = 4096  # images read at a time
-SPLITS = ("train", "test", "all")
 _FORMS = (
     "expected a folder of IDX files, a folder with one subfolder of images per prompt, an .npz file, or one "
     "of digits, mnist, fashion-mnist"
@@ -43,27 +42,13 @@ _LOADERS = {"mnist": datasets.load_mnist, "fashion-mnist": datasets.load_fashion
 
 @dataclass(frozen=True)
 class Source:
-    """Images with their prompts, read on demand.
+    """Images with their prompts, read on demand."""
 
-    Attributes
-    ----------
-    classes : tuple of str
-        Distinct prompts.
-    labels : ndarray of int, shape (n,)
-        Index of each image's prompt in `classes`.
-    read : callable
-        Function from indices (m,) to images (m, ...).
-    streams : bool
-        Whether `read` opens files, so that not all images should be held in memory.
-    has_parts : bool
-        Whether there is a training part and a test part.
-    """
-
-    classes: tuple[str, ...]
-    labels: NDArray[np.intp]
-    read: Callable[[NDArray[np.intp]], NDArray[Any]]
-    streams: bool = False
-    has_parts: bool = False
+    classes: tuple[str, ...]  # distinct prompts
+    labels: NDArray[np.intp]  # index of each image's prompt in `classes`, shape (n,)
+    read: Callable[[NDArray[np.intp]], NDArray[Any]]  # from indices (m,) to images (m, ...)
+    streams: bool = False  # whether `read` opens files, so that not all images should be held in memory
+    has_parts: bool = False  # whether there is a training part and a test part
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -97,13 +82,7 @@ class Source:
 
 
 def open_source(data: str, split: str) -> Source:
-    """Open the part `split` of DATA, or all of it if it has no parts.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError
-        If there is no such data or it is damaged; the message names the file.
-    """
+    """Open the part `split` of DATA, or all of it if it has no parts."""
     path = Path(data)
     if data == "digits":
         return _from_arrays(*datasets.load_digits())
@@ -126,29 +105,25 @@ def _from_arrays(prompts: Sequence[str] | NDArray[Any], images: NDArray[Any], ha
 
 def _from_idx(folder: Path, split: str) -> Source:
     """Read pairs such as train-images-idx3-ubyte and train-labels-idx1-ubyte, with or without .gz."""
-    parts = {}
-    for path in sorted(folder.glob("*-images-idx*"), reverse=True):  # unpacked replaces .gz: faster to read
-        parts[path.name.partition("-images-idx")[0]] = path
+    paths = sorted(folder.glob("*-images-idx*"), reverse=True)  # unpacked replaces .gz: faster to read
+    parts = {path.name.partition("-images-idx")[0]: path for path in paths}
     has_parts = "t10k" in parts and len(parts) > 1
     if has_parts and split != "all":
         parts = {part: path for part, path in parts.items() if (part == "t10k") == (split == "test")}
     if not parts:
         raise FileNotFoundError(f"'{folder}' has IDX files, but none named ...-images-idx3-ubyte")
-    pairs = [_read_idx_pair(path, part) for part, path in sorted(parts.items())]
-    shapes = {images.shape[1:] for images, _ in pairs}
+    images, labels = [], []
+    for part, path in sorted(parts.items()):
+        labels_path = next(folder.glob(f"{glob.escape(part)}-labels-idx1*"), None)
+        if labels_path is None:
+            raise FileNotFoundError(f"'{path}' has no labels; expected {part}-labels-idx1-ubyte beside it")
+        images.append(datasets.read_idx(path))
+        labels.append(datasets.read_idx(labels_path))
+        _check_pair(images[-1], labels[-1], f"'{path}' and '{labels_path}'")
+    shapes = {block.shape[1:] for block in images}
     if len(shapes) > 1:
         raise ValueError(f"the IDX files in '{folder}' have images of different shapes: {sorted(shapes)}")
-    images = pairs[0][0] if len(pairs) == 1 else np.concatenate([images for images, _ in pairs])
-    return _from_arrays(np.concatenate([labels for _, labels in pairs]), images, has_parts)
-
-
-def _read_idx_pair(path: Path, part: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    labels_path = next(path.parent.glob(f"{glob.escape(part)}-labels-idx1*"), None)
-    if labels_path is None:
-        raise FileNotFoundError(f"'{path}' has no labels; expected {part}-labels-idx1-ubyte beside it")
-    images, labels = read_idx(path), read_idx(labels_path)
-    _check_pair(images, labels, f"'{path}' and '{labels_path}'")
-    return images, labels
+    return _from_arrays(np.concatenate(labels), np.concatenate(images), has_parts)
 
 
 def _from_npz(path: Path) -> Source:
