@@ -246,7 +246,7 @@ BAD = np.where(np.arange(60).reshape(20, 3) == 7, np.nan, GOOD)
         (lambda: frechet_distance(GOOD, GOOD[:1]), "minimum of 2"),
         (lambda: frechet_distance(GOOD, BAD), "generated_features contains NaN"),
         (lambda: precision_recall_density_coverage(GOOD, GOOD[:5]), "minimum of 6"),
-        (lambda: precision_recall_density_coverage(GOOD, GOOD, 0), "n_neighbors=0"),
+        (lambda: precision_recall_density_coverage(GOOD, GOOD, 0), "n_neighbors == 0"),
         (lambda: copying_ratio(GOOD, GOOD, GOOD), "training images"),
         (lambda: copying_ratio(GOOD[:, :2], GOOD, GOOD + 1), r"shape \(2,\)"),
         (lambda: nearest(GOOD[:0], GOOD), "0 sample"),

@@ -5,8 +5,10 @@ import sys
 import warnings
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lineardiffusion.plot import grid
@@ -16,13 +18,20 @@ SRC = Path(__file__).parents[1] / "src"
 
 @pytest.fixture
 def images() -> np.ndarray:
-    """Ten grey pictures, 4 x 3, of 120 different values: none can be taken for another."""
-    return np.random.default_rng(0).permutation(120).reshape(10, 4, 3).astype(np.uint8)
+    """Six grey pictures, 4 x 3, of 72 different values: none can be taken for another."""
+    return np.random.default_rng(0).permutation(72).reshape(6, 4, 3).astype(np.uint8)
 
 
 def drawn(figure: Figure) -> list[np.ndarray]:
     """The array in each axes."""
     return [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
+
+
+def rendered(figure: Figure) -> np.ndarray:
+    """The pixels of the figure, RGBA."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())
 
 
 def corners(figure: Figure) -> list[tuple[float, float]]:
@@ -37,34 +46,33 @@ def n_columns(figure: Figure) -> int:
 
 
 def test_each_axes_has_its_picture_under_its_prompt(images):
-    prompts = [f"prompt {i}" for i in range(10)]
-    figure = grid(images, prompts, title="Ten pictures")
-    assert len(figure.axes) == 10
-    for picture, image in zip(drawn(figure), images, strict=True):
-        np.testing.assert_array_equal(picture, image)
+    prompts = [f"prompt {i}" for i in range(6)]
+    figure = grid(images, prompts, title="Six pictures")
+    np.testing.assert_array_equal(drawn(figure), images)
     assert [axes.get_title() for axes in figure.axes] == [f'"{prompt}"' for prompt in prompts]
-    assert figure.get_suptitle() == "Ten pictures"
+    assert figure.get_suptitle() == "Six pictures"
 
 
-def test_no_prompts_and_no_title_write_nothing(images):
-    figure = grid(images)
+def test_no_prompts_and_no_title_write_nothing_and_one_channel_is_grey(images):
+    figure = grid(images[..., None])
+    np.testing.assert_array_equal(drawn(figure), images)
     assert {axes.get_title() for axes in figure.axes} == {""}
     assert figure.get_suptitle() == ""
 
 
 def test_captions_are_written_as_they_are_and_labels_on_the_left_of_each_row(images):
-    figure = grid(images, captions=["a", "b", "$x$", "", "", *[""] * 5], labels=["first", "second"], columns=5)
-    assert [axes.get_title() for axes in figure.axes] == ["a", "b", "$x$", *[""] * 7]
+    figure = grid(images, captions=["a", "b", "$x$", "", "", ""], labels=["first", "second"], columns=3)
+    assert [axes.get_title() for axes in figure.axes] == ["a", "b", "$x$", "", "", ""]
     figure.draw_without_rendering()
-    assert [axes.get_ylabel() for axes in figure.axes] == ["first", *[""] * 4, "second", *[""] * 4]
-    for axes in figure.axes[::5]:
+    assert [axes.get_ylabel() for axes in figure.axes] == ["first", "", "", "second", "", ""]
+    for axes in figure.axes[::3]:
         words, picture = axes.yaxis.label.get_window_extent(), axes.images[0].get_window_extent()
         assert 0 <= words.x0 < words.x1 < picture.x0
         assert picture.y0 < (words.y0 + words.y1) / 2 < picture.y1
 
 
 def test_a_row_without_captions_leaves_no_space_for_them(images):
-    figure = grid(images[:9], captions=["a"] * 6 + [""] * 3, columns=3)
+    figure = grid(images, captions=["a"] * 4 + [""] * 2, columns=2)
     lower, upper = np.diff(sorted({bottom for _, bottom in corners(figure)}))
     assert lower == pytest.approx(0.8 + 0.1, abs=0.01)  # the side of a picture and the gap
     assert upper > 1.0
@@ -73,7 +81,7 @@ def test_a_row_without_captions_leaves_no_space_for_them(images):
 @pytest.mark.parametrize("label", ["a", "a label that is much wider than any of the pictures"])
 @pytest.mark.parametrize("prompt", ["7", "a wide prompt"])
 def test_texts_do_not_change_the_size_of_the_pictures(images, label, prompt):
-    figure = grid(images, [prompt] * 10, labels=[label] * 2, columns=5, title="Ten pictures")
+    figure = grid(images, [prompt] * 6, labels=[label] * 2, columns=3, title="Six pictures")
     figure.draw_without_rendering()
     for axes in figure.axes:
         np.testing.assert_allclose(axes.images[0].get_window_extent().height / figure.dpi, 0.8, rtol=1e-3)
@@ -84,9 +92,8 @@ def test_texts_do_not_change_the_size_of_the_pictures(images, label, prompt):
 def test_pictures_run_along_the_rows_from_the_top_left(images):
     lefts, bottoms = np.array(corners(grid(images, columns=4))).T
     assert len(set(lefts)) == 4
-    assert len(set(bottoms)) == 3
-    order = sorted(range(10), key=lambda i: (-bottoms[i], lefts[i]))
-    assert order == list(range(10))
+    assert len(set(bottoms)) == 2
+    assert sorted(range(6), key=lambda i: (-bottoms[i], lefts[i])) == list(range(6))
 
 
 @pytest.mark.parametrize("n", [1, 2, 4, 5, 9, 10])
@@ -101,7 +108,7 @@ def test_columns_can_be_given_and_are_never_more_than_the_pictures(images):
 
 def test_range_is_common_to_all_pictures(images):
     figure = grid(images / 10 - 3)
-    assert {axes.images[0].get_clim() for axes in figure.axes} == {(-3.0, 119 / 10 - 3)}
+    assert {axes.images[0].get_clim() for axes in figure.axes} == {(-3.0, 71 / 10 - 3)}
     figure = grid(images, vmin=-5, vmax=300)
     assert {axes.images[0].get_clim() for axes in figure.axes} == {(-5.0, 300.0)}
 
@@ -109,15 +116,9 @@ def test_range_is_common_to_all_pictures(images):
 def test_color_is_scaled_by_the_common_range_and_clipped():
     images = np.random.default_rng(1).integers(0, 256, size=(3, 5, 4, 3), dtype=np.uint8)
     low, high = int(images.min()), int(images.max())
-    for picture, image in zip(drawn(grid(images)), images, strict=True):
-        np.testing.assert_allclose(picture, (image.astype(float) - low) / (high - low))
-    for picture, image in zip(drawn(grid(images, vmin=50, vmax=150)), images, strict=True):
-        np.testing.assert_allclose(picture, np.clip((image.astype(float) - 50) / 100, 0, 1))
-
-
-def test_one_channel_is_grey(images):
-    for picture, image in zip(drawn(grid(images[..., None])), images, strict=True):
-        np.testing.assert_array_equal(picture, image)
+    np.testing.assert_allclose(drawn(grid(images)), (images.astype(float) - low) / (high - low))
+    clipped = np.clip((images.astype(float) - 50) / 100, 0, 1)
+    np.testing.assert_allclose(drawn(grid(images, vmin=50, vmax=150)), clipped)
 
 
 def test_pixels_that_are_not_finite_stay_blank():
@@ -134,54 +135,46 @@ def test_pixels_that_are_not_finite_stay_blank():
 
 
 def test_missing_pixels_can_have_a_color_of_their_own():
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     bad = matplotlib.colormaps["gray_r"].with_extremes(bad="blue")
     for cmap, corner in (("gray_r", [255, 255, 255]), (bad, [0, 0, 255])):
         figure = grid([[[np.nan, 1.0], [0.0, 0.5]]], cmap=cmap)
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
+        pixels = rendered(figure)
         box = figure.axes[0].images[0].get_window_extent()
         at = int(figure.bbox.height - box.y1) + 3, int(box.x0) + 3
-        np.testing.assert_array_equal(np.asarray(canvas.buffer_rgba())[at][:3], corner)
+        np.testing.assert_array_equal(pixels[at][:3], corner)
 
 
 @pytest.mark.parametrize("dtype", [bool, np.int8, np.int64, np.float16, np.float32])
 def test_any_real_dtype_can_be_rendered(dtype, tmp_path):
-    images = np.eye(4).astype(dtype)[None].repeat(3, axis=0)
     with warnings.catch_warnings(action="error"):
-        grid(images, list("abc")).savefig(tmp_path / "grid.png")
+        grid(np.eye(4).astype(dtype)[None], ["a"]).savefig(tmp_path / "grid.png")
 
 
 def test_a_constant_picture_is_no_error(tmp_path):
     with warnings.catch_warnings(action="error"):
-        grid(np.full((2, 3, 3), 7.0)).savefig(tmp_path / "grey.png")
-        grid(np.full((2, 3, 3, 3), 7.0)).savefig(tmp_path / "color.png")
+        grid(np.full((1, 3, 3), 7.0)).savefig(tmp_path / "grey.png")
+        grid(np.full((1, 3, 3, 3), 7.0)).savefig(tmp_path / "color.png")
 
 
 @pytest.mark.parametrize(
     "prompts",
     [
-        list("0123456789"),
-        ["ankle boot"] * 10,
-        ["a picture of $3 or $4, with a prompt much wider than itself", "two\nlines", *"01234567"],
+        list("012345"),
+        ["ankle boot"] * 6,
+        ["a picture of $3 or $4, with a prompt much wider than itself", "two\nlines", *"0123"],
     ],
 )
 @pytest.mark.parametrize(("shape", "size"), [((28, 28), 0.3), ((10, 40), 0.3), ((40, 10), 1.5)])
 def test_no_text_touches_a_picture_or_another_text(prompts, shape, size):
-    images = np.zeros((10, *shape))
-    figure = grid(images, prompts, columns=5, title="A title, gjpqy", size=size)
+    figure = grid(np.zeros((6, *shape)), prompts, columns=3, title="A title, gjpqy", size=size)
     figure.draw_without_rendering()
     texts = [axes.title.get_window_extent() for axes in figure.axes]
     pictures = [axes.images[0].get_window_extent() for axes in figure.axes]
     everything = [*texts, *pictures, figure._suptitle.get_window_extent()]
     for i, one in enumerate(everything):
         assert not any(one.overlaps(other) for other in everything[i + 1 :])
-        assert one.x0 >= 0
-        assert one.y0 >= 0
-        assert one.x1 <= figure.bbox.x1
-        assert one.y1 <= figure.bbox.y1
+        assert one.min.min() >= 0
+        assert (one.max <= figure.bbox.max).all()
     # The longer side is `size` inches, and the pixels are square.
     height, width = (size * side / max(shape) * figure.dpi for side in shape)
     for box in pictures:
@@ -194,15 +187,11 @@ def test_a_dollar_in_a_prompt_starts_no_formula(tmp_path):
 
 
 def test_color_map_changes_the_pixels_of_the_figure(images):
-    def pixels(**options: str) -> np.ndarray:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-        canvas = FigureCanvasAgg(grid(images, **options))
-        canvas.draw()
-        return np.asarray(canvas.buffer_rgba())
-
-    np.testing.assert_array_equal(pixels(), pixels(cmap="gray_r"))
-    assert (pixels() != pixels(cmap="gray")).any()
+    default, same, other = (
+        rendered(grid(images[:1], **cmap)) for cmap in ({}, {"cmap": "gray_r"}, {"cmap": "gray"})
+    )
+    np.testing.assert_array_equal(default, same)
+    assert (default != other).any()
 
 
 @pytest.mark.parametrize(
@@ -231,11 +220,10 @@ def test_bad_input_is_refused(shape, options, error, message):
         grid(np.zeros(shape), **options)
 
 
-def test_bad_pixels_are_refused():
-    with pytest.raises(ValueError, match="Complex"):
-        grid(np.zeros((2, 3, 3), dtype=complex))
-    with pytest.raises(ValueError, match="finite"):
-        grid(np.full((2, 3, 3), np.nan))
+@pytest.mark.parametrize(("pixel", "message"), [(1j, "Complex"), (np.nan, "finite")])
+def test_bad_pixels_are_refused(pixel, message):
+    with pytest.raises(ValueError, match=message):
+        grid(np.full((2, 3, 3), pixel))
 
 
 def test_matplotlib_is_imported_by_the_first_grid_and_pyplot_never():

@@ -4,9 +4,8 @@ With d(x) the Euclidean distance of x to the nearest training image,
 
     copying ratio = median of d over generated images / median of d over test images
 
-The ratio is 0 for copies and 1 for images as new as the test images. It exceeds 1 for noise and for blurs, which
-are far from every sharp image. The median does not notice copies among fewer than half of the images;
-:func:`nearest` gives the distance of each image.
+The ratio exceeds 1 for noise and for blurs, which are far from every sharp image. The median does not notice
+copies among fewer than half of the images; :func:`nearest` gives the distance of each image.
 
 References
 ----------

@@ -34,6 +34,7 @@ from sklearn.metrics.pairwise import check_pairwise_arrays
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_array
 
+from lineardiffusion._validation import check_integer
 from lineardiffusion.distributions.gaussian import Gaussian
 
 __all__ = ["PRDC", "frechet_distance", "precision_recall_density_coverage"]
@@ -118,12 +119,14 @@ def precision_recall_density_coverage(
     >>> without_variety.precision, without_variety.coverage < 0.1
     (1.0, True)
     """
-    if n_neighbors < 1:
-        raise ValueError(f"n_neighbors={n_neighbors}; expected 1 or more")
-    real, generated = _check_features(real_features, generated_features, at_least=n_neighbors + 1)
+    at_least = check_integer(n_neighbors, "n_neighbors") + 1
+    real, generated = _check_features(real_features, generated_features, at_least)
     mean = real.mean(axis=0)  # squared distances lose digits far from the origin
     real, generated = real - mean, generated - mean
-    real_radius, generated_radius = (_radii(points, n_neighbors) for points in (real, generated))
+    real_radius, generated_radius = (  # to the n_neighbors-th neighbour of each point
+        NearestNeighbors(n_neighbors=n_neighbors).fit(points).kneighbors()[0][:, -1] * _SHRINK
+        for points in (real, generated)
+    )
     balls = np.zeros(len(generated), dtype=np.intp)  # number of real balls around each generated point
     recalled, covered, start = 0, 0, 0
     for distances in pairwise_distances_chunked(real, generated, working_memory=_WORKING_MEMORY):
@@ -149,9 +152,3 @@ def _check_features(
     )
     real, generated = check_pairwise_arrays(real, generated)  # of as many features
     return real, generated
-
-
-def _radii(points: NDArray[np.float64], n_neighbors: int) -> NDArray[np.float64]:
-    """Return the distance (n,) of each point to its n_neighbors-th neighbour."""
-    distances, _ = NearestNeighbors(n_neighbors=n_neighbors).fit(points).kneighbors()
-    return np.asarray(distances[:, -1] * _SHRINK)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,18 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-__all__ = ["ColorScale", "check_columns", "check_pictures", "draw_grid", "grid"]
+__all__ = ["check_columns", "check_pictures", "draw_grid", "grid"]
 
 _GAP = 0.1  # inches between neighbouring cells
 _CAPTION_PAD = 3.6  # points between a caption and its picture
-
-
-class ColorScale(NamedTuple):
-    """Map pixel values to colours: `low` and `high` are drawn as the two ends of the colour map."""
-
-    cmap: str | Colormap
-    low: float
-    high: float
 
 
 def grid(
@@ -108,7 +100,7 @@ def grid(
     _check_texts("labels", labels, -(-n // columns))
     if prompts is not None:
         captions = [f'"{prompt}"' for prompt in prompts]
-    scale = ColorScale(cmap, *_choose_range(pictures, vmin, vmax))
+    scale = (cmap, *_choose_range(pictures, vmin, vmax))
     return draw_grid(pictures, [scale] * n, columns, captions, labels, title, size)
 
 
@@ -152,14 +144,14 @@ def check_columns(columns: int | None, n: int) -> int:
 
 def draw_grid(
     pictures: NDArray[np.float64],
-    scales: Sequence[ColorScale],
+    scales: Sequence[tuple[str | Colormap, float, float]],
     columns: int,
     captions: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
     title: str | None = None,
     size: float = 0.8,
 ) -> Figure:
-    """Draw checked pictures, each with its own colour scale; `grid` documents the other parameters."""
+    """Draw checked pictures, each with its own cmap, vmin and vmax; `grid` documents the parameters."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -170,10 +162,10 @@ def draw_grid(
     cells = figure.add_gridspec(rows, columns)
     font: dict[str, Any] = {"fontsize": 10, "parse_math": False}  # a dollar sign does not start a formula
     texts = []
-    for i, (picture, scale) in enumerate(zip(pictures, scales, strict=True)):
+    for i, (picture, (cmap, low, high)) in enumerate(zip(pictures, scales, strict=True)):
         axes = figure.add_subplot(cells[divmod(i, columns)])
-        pixels = np.ma.masked_invalid(picture if picture.ndim == 2 else _intensities(picture, scale))
-        axes.imshow(pixels, cmap=scale.cmap, vmin=scale.low, vmax=scale.high, aspect="auto")
+        pixels = np.ma.masked_invalid(picture if picture.ndim == 2 else _intensities(picture, low, high))
+        axes.imshow(pixels, cmap=cmap, vmin=low, vmax=high, aspect="auto")
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
         texts.append(axes.set_title(captions[i] if captions is not None else "", pad=_CAPTION_PAD, **font))
@@ -204,8 +196,8 @@ def _extent(texts: Sequence[Text]) -> NDArray[np.float64]:
     return np.asarray(np.max(extents, axis=0) / 72)
 
 
-def _intensities(picture: NDArray[np.float64], scale: ColorScale) -> NDArray[np.float64]:
+def _intensities(picture: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
     """Scale RGB to the range from 0 to 1 that matplotlib expects; pixels that are not finite become white."""
-    shares = np.clip((picture - scale.low) / (scale.high - scale.low or 1.0), 0.0, 1.0)
+    shares = np.clip((picture - low) / (high - low or 1.0), 0.0, 1.0)
     shares[~np.isfinite(picture).all(axis=2)] = 1.0
     return shares

@@ -21,7 +21,7 @@ from sklearn.decomposition import PCA
 from lineardiffusion._validation import check_integer
 from lineardiffusion.diffusion.samplers import Sampler, get_sampler
 from lineardiffusion.distributions.mixture import Mixture
-from lineardiffusion.plot.images import ColorScale, check_columns, check_pictures, draw_grid, grid
+from lineardiffusion.plot.images import check_columns, check_pictures, draw_grid, grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,7 +99,7 @@ def means(ld: LinearDiffusion, prompts: Sequence[str] | None = None) -> Figure:
     std = np.sqrt(np.maximum(variance, 0.0)).reshape(-1, *ld.image_shape_)
     mean = ld.decode(np.stack([law.mean for law in laws]))
     n, largest = len(names), float(std.max())
-    scales = [ColorScale("gray_r", *ld.pixel_range_)] * n + [ColorScale("Reds", 0.0, largest)] * n
+    scales = [("gray_r", *ld.pixel_range_)] * n + [("Reds", 0.0, largest)] * n
     captions = [f'"{name}"' for name in names] + [""] * n
     labels = ["mean", f"std, 0 to {largest:.3g}"]
     return draw_grid(check_pictures(np.concatenate([mean, std])), scales, n, captions, labels)

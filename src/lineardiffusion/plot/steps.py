@@ -137,14 +137,9 @@ def animate(
     for images in ld.staged_predict(prompts, seed, num_steps=num_steps, **settings):
         pictures = to_bytes(images, ld.pixel_range_)
         frames.append(Image.fromarray(_tile(255 - pictures if pictures.ndim == 3 else pictures, columns, zoom)))
-    frames[0].save(
-        path,
-        format=_FORMATS[path.suffix.lower()],
-        save_all=True,
-        append_images=frames[1:],
-        duration=[_FRAME_MS] * (len(frames) - 1) + [_LAST_MS],
-        loop=0,  # without end
-    )
+    first, *rest = frames
+    stays = [_FRAME_MS] * len(rest) + [_LAST_MS]
+    first.save(path, _FORMATS[path.suffix.lower()], save_all=True, append_images=rest, duration=stays, loop=0)
     return path
 
 
