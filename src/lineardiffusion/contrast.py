@@ -70,19 +70,15 @@ class AffineContrast:
         if high == low:
             return cls(1.0, 0.0, low, high)
         share, mean, deviation = pixels(moments, encoder)
-        deviation += 1e-9 * (high - low)
         unit = high - low
-        target_mean = float(encoder.mean.mean())
-        target_square = float(np.mean(encoder.mean**2) + encoder.pixel_variance)
-        target_deviation = np.sqrt(target_square - target_mean**2)
+        deviation += 1e-9 * unit
+        target = np.array([encoder.mean.mean(), np.sqrt(encoder.mean.var() + encoder.pixel_variance)])
 
         def error(numbers: Array) -> Array:
-            first, second = censored(
-                np.exp(numbers[0]) * mean + unit * numbers[1], np.exp(numbers[0]) * deviation, low, high
-            )
-            e1, e2 = float(share @ first.mean(axis=1)), float(share @ second.mean(axis=1))
-            spread = np.sqrt(max(e2 - e1**2, 0.0))
-            return np.asarray([e1 - target_mean, spread - target_deviation]) / unit
+            gain = np.exp(numbers[0])
+            moments = censored(gain * mean + unit * numbers[1], gain * deviation, low, high)
+            e1, e2 = (share @ x.mean(axis=1) for x in moments)
+            return np.asarray(([e1, np.sqrt(max(e2 - e1**2, 0.0))] - target) / unit)
 
         found = least_squares(error, np.zeros(2), bounds=([-5.0, -50.0], [np.log(GAIN_MAX), 50.0]), xtol=1e-12)
         return cls(float(np.exp(found.x[0])), float(unit * found.x[1]), low, high)
@@ -97,16 +93,11 @@ class AffineContrast:
 class HistogramContrast:
     """A monotone step function from pixels of the law to values of the data, in pixel units.
 
-    Attributes
-    ----------
-    thresholds : ndarray of shape (k - 1,)
-        Rising thresholds; a pixel up to the first threshold gets the first value, and so on.
-    values : ndarray of shape (k,)
-        Rising values of the data.
+    A pixel up to the first threshold gets the first value, and so on.
     """
 
-    thresholds: Array
-    values: Array
+    thresholds: Array  # (k - 1,), rising
+    values: Array  # (k,), rising
 
     def __post_init__(self) -> None:
         freeze(self)
@@ -189,11 +180,5 @@ def censored(mean: Array, deviation: Array, low: float, high: float) -> tuple[Ar
     inside = 1.0 - below - above
     slope = deviation * (density_a - density_b)
     first = low * below + high * above + mean * inside + slope
-    second = (
-        low**2 * below
-        + high**2 * above
-        + (mean**2 + deviation**2) * inside
-        + 2 * mean * slope
-        + deviation**2 * (a * density_a - b * density_b)
-    )
-    return first, second
+    second = low**2 * below + high**2 * above + (mean**2 + deviation**2) * inside + 2 * mean * slope
+    return first, second + deviation**2 * (a * density_a - b * density_b)

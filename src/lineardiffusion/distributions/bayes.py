@@ -32,17 +32,13 @@ IMPOSSIBLE = (
 )
 
 
-def bayes(
+def condition(
     mean: Array, root: Array, y: Array, A: Array, noise_root: Array
 ) -> tuple[tuple[Array, Array], tuple[int, float]]:
     """Condition N(m, L L^T) on y (m,), for L (d, r), A (m, d) and T (m, k), L and T of full column rank.
 
-    Returns
-    -------
-    (mean, covariance) : ndarrays of shape (d,) and (d, d)
-        Mean and covariance of x given y.
-    (rank, log_prob) : int and float
-        Dimension of the plane of the law of y, and log-density of y on it; -inf if y lies off the plane.
+    Return the mean (d,) and the covariance (d, d) of x given y; the dimension of the plane of the law of y, and the
+    log-density of y on it (-inf if y lies off the plane).
     """
     r = root.shape[1]
     expected = A @ mean
@@ -59,9 +55,9 @@ def bayes(
 
 
 def log_prob_on(r: Array, basis: Array, std: Array, size: Array | float) -> Array:
-    """Return the log-density of N(0, B diag(std^2) B^T) at r (..., d), on the plane of B (d, p).
+    """Return the log-density of N(0, B diag(std^2) B^T) at r (..., d) on the plane of B (d, p), and -inf off it.
 
-    It is -inf off the plane. `size` (...) is the size of the numbers whose difference r is.
+    `size` (...) is the size of the numbers whose difference r is.
     """
     inside = r @ basis
     log_prob = -0.5 * (np.log(2 * np.pi * std**2).sum() + ((inside / std) ** 2).sum(axis=-1))
@@ -75,10 +71,8 @@ def spectrum(covariance: Array) -> tuple[Array, Array]:
     """Return eigenvalues (d,), ascending, with rounding set to 0, and eigenvectors (d, d)."""
     variance, basis = np.linalg.eigh(covariance)
     if variance[0] < -TOLERANCE * abs(variance[-1]):
-        raise ValueError(
-            f"covariance must have no eigenvalue below 0, got {variance[0]:.3g} (the largest is "
-            f"{variance[-1]:.3g}); was it estimated entry by entry? Clip its eigenvalues at 0"
-        )
+        found = f"{variance[0]:.3g} (the largest is {variance[-1]:.3g}); was it estimated entry by entry?"
+        raise ValueError(f"covariance must have no eigenvalue below 0, got {found} Clip its eigenvalues at 0")
     return np.where(variance > rounding(len(variance)) * variance[-1], variance, 0.0), basis
 
 
@@ -94,8 +88,7 @@ def check_covariance(covariance: ArrayLike, d: int, name: str = "covariance") ->
         raise ValueError(f"{name} must have the shape ({d}, {d}), got {C.shape}")
     if not np.isfinite(C).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity among it")
-    gap, largest = np.abs(C - C.T).max(), np.abs(C).max()
-    if gap > TOLERANCE * largest:
+    if (gap := np.abs(C - C.T).max()) > TOLERANCE * np.abs(C).max():
         raise ValueError(f"{name} must be symmetric, but some entries differ by {gap:.3g} from their mirror")
     return C
 
@@ -119,9 +112,9 @@ def check_measurement(
     if noise_covariance is None:
         return seen, A, np.zeros((m, 0))
     if np.ndim(noise_covariance) != 2:
+        hint = f"for noise of standard deviation s it is s**2 * np.eye({m})"
         raise ValueError(
-            f"noise_covariance must have the shape ({m}, {m}), got {np.shape(noise_covariance)}; "
-            f"for noise of standard deviation s it is s**2 * np.eye({m})"
+            f"noise_covariance must have the shape ({m}, {m}), got {np.shape(noise_covariance)}; {hint}"
         )
     variance, basis = spectrum(check_covariance(noise_covariance, m, "noise_covariance"))
     kept = variance > 0

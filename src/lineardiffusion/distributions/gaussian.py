@@ -20,15 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lineardiffusion._arrays import Array, freeze
 from lineardiffusion._cache import computed_once
-from lineardiffusion.distributions.bayes import (
-    IMPOSSIBLE,
-    TOLERANCE,
-    bayes,
-    check_covariance,
-    check_measurement,
-    log_prob_on,
-    spectrum,
-)
+from lineardiffusion.distributions import bayes
 from lineardiffusion.distributions.law import Law, check_indices, check_points
 
 
@@ -62,7 +54,7 @@ class Gaussian(Law):
         if not np.isfinite(mean).all():
             raise ValueError("mean must be finite, got NaN or infinity among it")
         object.__setattr__(self, "mean", mean)
-        object.__setattr__(self, "covariance", check_covariance(self.covariance, len(mean)).copy())
+        object.__setattr__(self, "covariance", bayes.check_covariance(self.covariance, len(mean)).copy())
         freeze(self)
 
     @property
@@ -72,7 +64,7 @@ class Gaussian(Law):
 
     @computed_once
     def _eigen(self) -> tuple[Array, Array]:
-        return spectrum(self.covariance)
+        return bayes.spectrum(self.covariance)
 
     @computed_once
     def rank(self) -> int:
@@ -101,9 +93,8 @@ class Gaussian(Law):
     def draw(self, n_samples: int, seed: int | np.random.Generator | None = None) -> Array:
         """Draw ``n_samples`` vectors, shape (n_samples, d)."""
         variance, basis = self._eigen
-        n = np.random.default_rng(seed).normal(size=(n_samples, len(variance)))
-        draws: Array = self.mean + n @ (basis * np.sqrt(variance)).T
-        return draws
+        n = np.random.default_rng(seed).normal(size=(n_samples, self.dim))
+        return np.asarray(self.mean + n @ (basis * np.sqrt(variance)).T)
 
     def log_prob(self, x: ArrayLike) -> Array:
         """Log-density in nats at `x` (..., d), shape (...).
@@ -123,7 +114,7 @@ class Gaussian(Law):
     def plane_log_prob(self, x: Array) -> tuple[NDArray[np.intp], Array]:
         std, basis = self._plane
         size = np.abs(x).max(axis=-1) + np.abs(self.mean).max() + std.max(initial=0.0)
-        log_prob = log_prob_on(x - self.mean, basis, std, size)
+        log_prob = bayes.log_prob_on(x - self.mean, basis, std, size)
         return np.where(np.isneginf(log_prob), self.dim + 1, self.rank), log_prob
 
     def marginal(self, indices: Any) -> Gaussian:
@@ -173,10 +164,10 @@ class Gaussian(Law):
         >>> law.condition([1.0], [[1.0, 1.0]], [[2.0]]).mean  # their sum, with noise of variance 2
         array([0.375, 0.375])
         """
-        measured = check_measurement(y, operator, noise_covariance, self.dim)
-        given, (_, log_prob) = bayes(self.mean, self.root, *measured)
+        measured = bayes.check_measurement(y, operator, noise_covariance, self.dim)
+        given, (_, log_prob) = bayes.condition(self.mean, self.root, *measured)
         if log_prob == -np.inf:
-            raise ValueError(IMPOSSIBLE)
+            raise ValueError(bayes.IMPOSSIBLE)
         return Gaussian(*given)
 
     def wasserstein(self, other: Law) -> float:
@@ -212,7 +203,8 @@ class Gaussian(Law):
         off = np.abs(rows - inside @ basis_b.T).max(axis=1)
         spread = std.max(initial=0.0)
         size = np.abs(self.mean).max() + np.abs(other.mean).max() + spread
-        if len(std) != len(std_b) or off[:-1].max(initial=0.0) > TOLERANCE * spread or off[-1] > TOLERANCE * size:
+        apart = off[:-1].max(initial=0.0) > bayes.TOLERANCE * spread or off[-1] > bayes.TOLERANCE * size
+        if len(std) != len(std_b) or apart:
             return float("inf")
         white = inside / std_b  # C_b^(-1/2) of the root of C_a, and of the step
         s = np.linalg.svd(white[:-1], compute_uv=False)

@@ -35,7 +35,7 @@ from scipy.optimize import linprog
 from scipy.special import logsumexp, softmax
 
 from lineardiffusion._arrays import Array
-from lineardiffusion.distributions.bayes import IMPOSSIBLE, TOLERANCE, bayes, check_measurement
+from lineardiffusion.distributions import bayes
 from lineardiffusion.distributions.gaussian import Gaussian
 from lineardiffusion.distributions.law import Law, check_points
 
@@ -63,17 +63,13 @@ class Mixture(Law):
 
     def __post_init__(self) -> None:
         w = np.asarray(self.weights, dtype=np.float64)
-        if w.ndim != 1 or not w.size or len(self.components) != w.size:
-            raise ValueError(
-                f"a mixture needs one weight a component and at least one, got weights of the shape "
-                f"{w.shape} and {len(self.components)} components"
-            )
-        if not (w >= 0).all() or not abs(w.sum() - 1) <= TOLERANCE:
-            raise ValueError(
-                f"weights must be 0 or more with the sum 1, got the least {w.min():.6g} and the sum "
-                f"{w.sum():.6g}; divide them by their sum"
-            )
-        object.__setattr__(self, "weights", tuple(w.tolist()))
+        if not w.size or w.shape != (len(self.components),):
+            got = f"{w.shape} for {len(self.components)} components"
+            raise ValueError(f"a mixture needs one weight a component and at least one, got {got}")
+        if not (w >= 0).all() or not abs(w.sum() - 1) <= bayes.TOLERANCE:
+            found = f"the least {w.min():.6g} and the sum {w.sum():.6g}"
+            raise ValueError(f"weights must be 0 or more with the sum 1, got {found}; divide them by their sum")
+        object.__setattr__(self, "weights", tuple((w / w.sum()).tolist()))
         object.__setattr__(self, "components", tuple(self.components))
         for c in self.components:
             if not isinstance(c, Gaussian):
@@ -105,7 +101,7 @@ class Mixture(Law):
     def draw(self, n_samples: int, seed: int | np.random.Generator | None = None) -> Array:
         """Draw ``n_samples`` vectors, shape (n_samples, d)."""
         rng = np.random.default_rng(seed)
-        chosen = rng.choice(len(self.weights), size=n_samples, p=_probabilities(self.weights))
+        chosen = rng.choice(len(self.weights), size=n_samples, p=self.weights)
         draws = np.empty((n_samples, self.dim))
         for k in np.unique(chosen):
             members = chosen == k
@@ -186,12 +182,12 @@ class Mixture(Law):
         >>> np.round(given.weights, 3), given.mean.round(2)
         (array([0.002, 0.998]), array([ 3.5 , -0.44]))
         """
-        measured = check_measurement(y, operator, noise_covariance, self.dim)
-        found = [bayes(c.mean, c.root, *measured) for c in self.components]
+        measured = bayes.check_measurement(y, operator, noise_covariance, self.dim)
+        found = [bayes.condition(c.mean, c.root, *measured) for c in self.components]
         rank, log_prob = (np.array(column) for column in zip(*(of_y for _, of_y in found), strict=True))
         _, terms = _on_smallest_plane(self.weights, rank, log_prob)
         if np.isneginf(terms).all():
-            raise ValueError(IMPOSSIBLE)
+            raise ValueError(bayes.IMPOSSIBLE)
         return Mixture(softmax(terms).tolist(), [Gaussian(*given) for given, _ in found])
 
     def wasserstein(self, other: Law) -> float:
@@ -208,7 +204,7 @@ class Mixture(Law):
         """
         self.check_same_dim(other)
         theirs = other if isinstance(other, Mixture) else Mixture([1.0], [other])  # type: ignore[list-item]
-        w, v = _probabilities(self.weights), _probabilities(theirs.weights)
+        w, v = self.weights, theirs.weights
         cost = np.array([[a.wasserstein(b) ** 2 for b in theirs.components] for a in self.components])
         unit = cost.max() or 1.0  # the solver's tolerances are absolute
         of_w = scipy.sparse.kron(scipy.sparse.eye_array(len(w)), np.ones((1, len(v))))
@@ -233,15 +229,9 @@ def _on_smallest_plane(
     log w_k p_k is -inf for components on a larger plane, and for those with weight 0.
     """
     with np.errstate(divide="ignore"):
-        log_weight = np.log(_probabilities(weights))
+        log_weight = np.log(weights)
     terms = log_prob + log_weight.reshape(-1, *(1,) * (log_prob.ndim - 1))
     nowhere = np.iinfo(rank.dtype).max
     possible = np.where(np.isneginf(terms), nowhere, rank)
     least = possible.min(axis=0)
     return least, np.where((possible == least) & (possible < nowhere), terms, -np.inf)
-
-
-def _probabilities(weights: Sequence[float]) -> Array:
-    """Return the weights divided by their sum."""
-    w = np.asarray(weights, dtype=np.float64)
-    return np.asarray(w / w.sum())

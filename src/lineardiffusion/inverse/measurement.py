@@ -41,28 +41,19 @@ from lineardiffusion.encoders.image import ImageEncoder
 CUTOFF = 1e-12  # of the largest eigenvalue of B, below which a direction of y is not measured
 
 
-def is_sparse(matrix: Any) -> bool:
-    """Return whether a matrix is a sparse one of scipy."""
-    return bool(scipy.sparse.issparse(matrix))
-
-
 def check_operator(operator: Any, D: int) -> Any:
     """Return the operator as a matrix of numbers with D columns, dense or sparse."""
-    if isinstance(operator, LinearOperator):
-        if operator.shape[1] == D:
-            operator = operator @ np.eye(D)
-    elif not is_sparse(operator):
-        operator = np.asarray(operator)
-    if operator.ndim != 2 or operator.shape[1] != D or not operator.shape[0]:
-        raise ValueError(
-            f"operator must have the shape (m, {D}), a column for each number of the flattened image; got "
-            f"{operator.shape}"
-        )
-    sparse = is_sparse(operator)
-    values = operator.data if sparse else operator
+    if isinstance(operator, LinearOperator) and operator.shape[1] == D:
+        operator = operator @ np.eye(D)
+    sparse = scipy.sparse.issparse(operator)
+    matrix: Any = operator if sparse or isinstance(operator, LinearOperator) else np.asarray(operator)
+    if matrix.ndim != 2 or matrix.shape[1] != D or not matrix.shape[0]:
+        columns = "a column for each number of the flattened image"
+        raise ValueError(f"operator must have the shape (m, {D}), {columns}; got {matrix.shape}")
+    values = matrix.data if sparse else matrix
     if values.dtype.kind not in "buif" or not np.isfinite(values).all():
         raise ValueError("operator must hold finite real numbers")
-    return (scipy.sparse.csr_array(operator) if sparse else operator).astype(np.float64)
+    return (scipy.sparse.csr_array(matrix) if sparse else matrix).astype(np.float64)
 
 
 def rounding_variance(pixel_range: tuple[float, float]) -> float:
@@ -75,19 +66,12 @@ def rounding_variance(pixel_range: tuple[float, float]) -> float:
 class PixelModel:
     """The law of pixels given latents: the encoder, and the variances of what it discards.
 
-    Attributes
-    ----------
-    encoder : ImageEncoder
-        Linear image encoder.
-    floor : float
-        Least variance of a direction, that of rounding to 256 levels, in squared units of the latents.
-    v : float
-        Variance of a discarded direction, in the same unit; 1 where no direction is discarded.
+    Both variances are in squared units of the latents.
     """
 
     encoder: ImageEncoder
-    floor: float
-    v: float
+    floor: float  # least variance of a direction, that of rounding to 256 levels
+    v: float  # variance of a discarded direction; 1 where no direction is discarded
 
     @classmethod
     def of(cls, encoder: ImageEncoder, pixel_range: tuple[float, float]) -> PixelModel:
@@ -105,65 +89,33 @@ class PixelModel:
 
 @dataclass(frozen=True, eq=False)
 class ReducedMeasurement:
-    """Reduction of n measurements.
+    """Reduction of n measurements."""
 
-    Attributes
-    ----------
-    centred : ndarray of shape (n, m)
-        y - A mean.
-    whitened : ndarray of shape (n, k)
-        y~.
-    inside : ndarray of shape (n, p)
-        b.
-    rest : ndarray of shape (n,)
-        Squared length of y~ outside of the plane of the latents.
-    """
-
-    centred: Array
-    whitened: Array
-    inside: Array
-    rest: Array
+    centred: Array  # y - A mean, (n, m)
+    whitened: Array  # y~, (n, k)
+    inside: Array  # b, (n, p)
+    rest: Array  # squared length of y~ outside of the plane of the latents, (n,)
 
     def __getitem__(self, members: NDArray[np.intp]) -> ReducedMeasurement:
         """Return some of the measurements."""
-        return ReducedMeasurement(
-            self.centred[members], self.whitened[members], self.inside[members], self.rest[members]
-        )
+        parts = (self.centred, self.whitened, self.inside, self.rest)
+        return ReducedMeasurement(*(part[members] for part in parts))
 
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """A measurement operator, factorised for use with any law.
-
-    Attributes
-    ----------
-    pixel_model : PixelModel
-    operator : ndarray or scipy sparse array of shape (m, D)
-        A' = A diag(r s).
-    offset : ndarray of shape (m,)
-        A mean.
-    noise_std : float
-        tau, in the unit of y.
-    whitener : ndarray of shape (m,) or (k, m)
-        L^-1, as a vector where it is diagonal; k < m where rows of A depend on each other.
-    null : ndarray of shape (m - k, m)
-        Directions in which y - A mean can only be 0.
-    U, f, W : ndarray of shape (k, p), (p,), (d, p)
-        Singular value decomposition of L^-1 F, with p singular values.
-    log_det : float
-        log det B.
-    """
+    """A measurement operator, factorised for use with any law."""
 
     pixel_model: PixelModel
-    operator: Any
-    offset: Array
-    noise_std: float
-    whitener: Array
-    null: Array
-    U: Array
+    operator: Any  # A' = A diag(r s), (m, D), an array or sparse
+    offset: Array  # A mean, (m,)
+    noise_std: float  # tau, in the unit of y
+    whitener: Array  # L^-1, (m,) where diagonal, else (k, m); k < m where rows of A depend on each other
+    null: Array  # directions in which y - A mean can only be 0, (m - k, m)
+    U: Array  # (k, p), with f (p,) and W (d, p) the singular value decomposition of L^-1 F
     f: Array
     W: Array
-    log_det: float
+    log_det: float  # log det B
 
     @classmethod
     def of(cls, pixel_model: PixelModel, operator: Any, noise_std: float = 0.0) -> Measurement:
@@ -171,16 +123,13 @@ class Measurement:
         encoder = pixel_model.encoder
         offset = np.asarray(operator @ encoder.mean)
         scaled = operator * pixel_model.scale[None]
-        if is_sparse(scaled):
+        if not isinstance(scaled, np.ndarray):
             scaled = scipy.sparse.csr_array(scaled)
         gram = scaled @ scaled.T
         whitener, null, log_det = _whiten(pixel_model.v * gram, noise_std**2)
         F = np.asarray(scaled @ encoder.components.T)
         phi = whitener[:, None] * F if whitener.ndim == 1 else whitener @ F
-        if min(phi.shape):
-            U, f, Wt = np.linalg.svd(phi, full_matrices=False)
-        else:
-            U, f, Wt = np.zeros((len(phi), 0)), np.zeros(0), np.zeros((0, phi.shape[1]))
+        U, f, Wt = np.linalg.svd(phi, full_matrices=False)
         return cls(pixel_model, scaled, offset, noise_std, whitener, null, U, f, Wt.T, log_det)
 
     @classmethod
@@ -209,13 +158,7 @@ class Measurement:
         return len(self.whitener)
 
     def reduce(self, y: Array) -> ReducedMeasurement:
-        """Reduce measurements (n, m), in the unit of y.
-
-        Raises
-        ------
-        ValueError
-            If a measurement without noise contradicts itself.
-        """
+        """Reduce measurements (n, m); a ValueError for one without noise that contradicts itself."""
         centred = y - self.offset
         if len(self.null):
             out = np.abs(centred @ self.null.T).max(axis=1)
@@ -244,7 +187,7 @@ def _whiten(gram: Any, noise_variance: float) -> tuple[Array, Array, float]:
     """Return L^-1, the null directions and log det on the others, for B = gram + noise_variance I."""
     m = gram.shape[0]
     diagonal = np.asarray(gram.diagonal(), dtype=np.float64)
-    if is_sparse(gram):
+    if not isinstance(gram, np.ndarray):
         if m and gram.count_nonzero() == np.count_nonzero(diagonal) and (diagonal + noise_variance).all():
             diagonal = diagonal + noise_variance
             return diagonal**-0.5, np.zeros((0, m)), float(np.log(diagonal).sum())

@@ -38,18 +38,10 @@ from lineardiffusion.inverse.measurement import Measurement, PixelModel, Reduced
 
 @dataclass(frozen=True, eq=False)
 class LatentLaws:
-    """K Gaussian laws of latents, each with at least the floor's variance in every direction.
+    """K Gaussian laws of latents, each with at least the floor's variance in every direction."""
 
-    Attributes
-    ----------
-    mean : ndarray of shape (K, d)
-        Means m.
-    covariance : ndarray of shape (K, d, d)
-        Covariances C.
-    """
-
-    mean: Array
-    covariance: Array
+    mean: Array  # (K, d)
+    covariance: Array  # (K, d, d)
 
     def __post_init__(self) -> None:
         freeze(self)

@@ -1,7 +1,6 @@
 """The Hugging Face Hub: models to share, each with a model card that is written from its configuration.
 
-A repository holds ``model.safetensors``, ``config.json`` and ``README.md``, the card. A model that is pulled is
-checked like any file. The package ``huggingface_hub`` is an extra, imported only here and only when needed.
+A model that is pulled is checked like any file. ``huggingface_hub`` is an extra, imported only when needed.
 """
 
 from __future__ import annotations
@@ -28,11 +27,12 @@ def pull(repo_id: str, revision: str | None, token: str | None) -> Path:
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        folder = hub.snapshot_download(repo_id, revision=revision, token=token, allow_patterns=[CONFIG, WEIGHTS])
+        return Path(
+            hub.snapshot_download(repo_id, revision=revision, token=token, allow_patterns=[CONFIG, WEIGHTS])
+        )
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         name = repr(repo_id) if revision is None else f"{repo_id!r} at {revision!r}"
         raise FileNotFoundError(f"the Hub has no model {name}, or it is private: check name and token") from error
-    return Path(folder)
 
 
 def push(
@@ -53,25 +53,22 @@ def push(
         model.save_pretrained(folder, precision=precision)  # an error here leaves no empty repository
         card(read_configuration(Path(folder, WEIGHTS)), repo_id, license).save(Path(folder, "README.md"))
         hub.create_repo(repo_id, private=private, token=token, exist_ok=True)
-        return str(
-            hub.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=commit_message, token=token)
-        )
+        options = {"commit_message": commit_message, "token": token}
+        return str(hub.upload_folder(repo_id=repo_id, folder_path=folder, **options))
 
 
 def card(config: dict[str, Any], repo_id: str, license: str = "mit") -> Any:
     """Write the model card, a ``huggingface_hub.ModelCard``, from the configuration in the model's file."""
     hub = _package("writing a model card")
     known: list[str] = config["prompts"]
-    data = hub.ModelCardData(
-        license=license,
-        library_name="lineardiffusion",
-        pipeline_tag="text-to-image" if known else None,
-        tags=["lineardiffusion", "diffusion", "image-generation", "closed-form"],
-    )
-    prompts, example = f"Embeddings: arrays of shape (n, {(config['embedding'] or {}).get('size')}).", "embeddings"
-    if known:
-        more = f"\n\nand {len(known) - SHOWN} more." if len(known) > SHOWN else ""
-        prompts, example = f"{len(known)} prompts:\n\n    {_text(known[:SHOWN])}{more}", _text(known[:2])
+    tags = ["lineardiffusion", "diffusion", "image-generation", "closed-form"]
+    task = "text-to-image" if known else None
+    data = hub.ModelCardData(license=license, library_name="lineardiffusion", pipeline_tag=task, tags=tags)
+    prompts, example = f"{len(known)} prompts:\n\n    {_text(known[:SHOWN])}", _text(known[:2])
+    if len(known) > SHOWN:
+        prompts += f"\n\nand {len(known) - SHOWN} more."
+    if not known:
+        prompts, example = f"Embeddings: arrays of shape (n, {config['embedding']['size']}).", "embeddings"
     low, high = config["pixel_range"]
     parameters = "\n".join(f"    {name} = {value!r}" for name, value in config["parameters"].items())
     return hub.ModelCard(f"""---

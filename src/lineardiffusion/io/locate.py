@@ -18,9 +18,7 @@ def locate(name_or_path: str | Path, revision: str | None = None, token: str | N
     if name in shipped:
         return SHIPPED / name / WEIGHTS
     if folder.exists():
-        raise FileNotFoundError(
-            f"{folder} is no model: expected a folder with {WEIGHTS}, as save_pretrained writes it"
-        )
+        raise FileNotFoundError(f"{folder} is no model: save_pretrained would have written {WEIGHTS} there")
     if isinstance(name_or_path, str) and hub.is_repository(name):
         return hub.pull(name, revision, token) / WEIGHTS
     raise FileNotFoundError(

@@ -28,7 +28,6 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from lineardiffusion._arrays import Array
 from lineardiffusion.diffusion.samplers import SAMPLERS
 from lineardiffusion.diffusion.schedules import SCHEDULES
 from lineardiffusion.encoders.clusters import StyleClusters
@@ -69,7 +68,8 @@ DTYPES = {"prompt": ("int64",), "root": ("float16",)}  # by the last part of an 
 NOT_NEGATIVE = ("weight", "spread", "squares", "variance", "pixel_scale")
 LOSSLESS = ("matrix", "origin", "weight", "mean", "squares", "values")  # stored whole at any precision
 
-# The kind of every field of the configuration, see _check; Parameters checks the parameters
+# The kind of every field of the configuration: a type (int: 1 to LARGEST, object: any, Parameters checks it), a set
+# of strings, (None, kind), [kind of every entry] or {field: kind}
 FIELDS: Json = {
     "model_type": {KEY},
     "format_version": int,
@@ -91,17 +91,10 @@ def save(
     path: Path, statistics: Statistics, parameters: Parameters, embedding: Json | None, precision: str, version: str
 ) -> None:
     """Write a model to a folder; `embedding` holds ``size`` and ``names`` of embeddings, None for strings."""
-    if precision not in FIELDS["precision"]:
-        raise ValueError(f'precision must be "full" or "half", got {precision!r}')
-    config: Json = {
-        "model_type": KEY,
-        "format_version": FORMAT,
-        "library_version": version,
-        "precision": precision,
-        "parameters": _describe_parameters(parameters, statistics.encoder),
-        "embedding": embedding,
-        **_describe_statistics(statistics),
-    }
+    _require(precision in FIELDS["precision"], f'precision must be "full" or "half", got {precision!r}')
+    config: Json = {"model_type": KEY, "format_version": FORMAT, "library_version": version, "precision": precision}
+    config |= {"parameters": _describe_parameters(parameters, statistics.encoder), "embedding": embedding}
+    config |= _describe_statistics(statistics)
     arrays = _arrays(statistics, precision == "half")
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"{path} is a file; give the folder that {WEIGHTS} goes to")
@@ -147,7 +140,7 @@ def _opened(path: Path) -> Iterator[tuple[Json, Any]]:
         raise ValueError(f"cannot load {path}: {str(error) or type(error).__name__}") from error
 
 
-def _require(holds: bool | np.bool_, message: str) -> None:
+def _require(holds: object, message: str) -> None:
     if not holds:
         raise ValueError(message)
 
@@ -158,11 +151,7 @@ def _finite(text: str) -> float:
 
 
 def _check(value: Any, kind: Any, name: str) -> None:
-    """Raise an error unless a JSON value is of a kind.
-
-    A kind is a type (int: 1 to LARGEST, object: any), a set of strings, (None, kind), [kind of every entry] or
-    {field: kind}.
-    """
+    """Raise an error unless a JSON value is of a kind, see FIELDS."""
     if isinstance(kind, tuple):
         kind = None if value is None else kind[1]
     if isinstance(kind, list) and isinstance(value, list):
@@ -184,8 +173,8 @@ def _replacing(path: Path) -> Iterator[Path]:
     """Yield the path of a new file that replaces the old one at the end, in one step."""
     new = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        with open(new, "xb") as file:
-            mode = os.fstat(file.fileno()).st_mode
+        new.touch(exist_ok=False)
+        mode = new.stat().st_mode
         yield new
         new.chmod(mode)  # safetensors makes files for their owner alone
         with open(new, "rb") as file:
@@ -200,10 +189,9 @@ ADVICE = {
     "image_encoder": "fit on its latents: LinearDiffusion().fit(prompts, encoder.encode(images))",
     "random_state": "refit(random_state=...) with an int of 0 or more, or None",
     "num_steps": f"refit(num_steps=...) with {STEPS} at most",
-} | {
-    name: f"refit({name}=...) with one of {', '.join(known)} before you save, and with your own after you load"
-    for name, known in CLASSES.items()
 }
+for name, known in CLASSES.items():
+    ADVICE[name] = f"refit({name}=...) with one of {', '.join(known)}, and with your own after you load"
 
 
 def _describe_parameters(parameters: Parameters, encoder: Any) -> Json:
@@ -274,7 +262,9 @@ def _arrays(statistics: Statistics, half: bool) -> Arrays:
     for part, owner in parts:
         values = {} if owner is None else {one.name: getattr(owner, one.name) for one in fields(owner)}
         arrays = {name: one for name, one in values.items() if isinstance(one, np.ndarray)}
-        if isinstance(owner, Moments):
+        if isinstance(owner, StyleClusters):
+            arrays["prompt"] = owner.prompt.astype(np.int64)
+        elif isinstance(owner, Moments):
             scatter = arrays.pop("scatter")
             arrays |= zip(SCATTER[half], compress(scatter) if half else [pack(scatter)], strict=True)
         elif isinstance(owner, JointMoments):
@@ -286,8 +276,6 @@ def _arrays(statistics: Statistics, half: bool) -> Arrays:
 
 def _smallest(name: str, array: NDArray[Any], half: bool = False) -> NDArray[Any]:
     """Return a float32 array where nothing is lost by it; in half precision six digits may suffice."""
-    if array.dtype == np.intp:
-        array = array.astype(np.int64)
     if array.dtype == np.float64:
         with np.errstate(over="ignore", under="ignore"):
             single = array.astype(np.float32)
@@ -309,8 +297,9 @@ def _take(arrays: Arrays, part: str, shapes: dict[str, str], sizes: dict[str, in
         array = arrays.pop(name)
         sizes = dict(zip(axes, array.shape, strict=False)) | sizes
         shape, dtypes = tuple(map(sizes.get, axes)), DTYPES.get(last, ("float32", "float64"))
-        right = array.shape == shape and array.size > 0
-        _require(right, f"the array {name} must have the shape {shape}, got {array.shape}")
+        _require(
+            array.size and array.shape == shape, f"the array {name} must have the shape {shape}, got {array.shape}"
+        )
         _require(array.dtype.name in dtypes, f"the array {name} must be one of {dtypes}, got {array.dtype}")
         _require(np.isfinite(array).all(), f"the array {name} holds NaN or infinity")
         _require(last not in NOT_NEGATIVE or (array >= 0).all(), f"the array {name} must not be negative")
@@ -322,23 +311,23 @@ def _restore_statistics(config: Json, arrays: Arrays) -> Statistics:
     shape, prompts, embedding = tuple(config["image_shape"]), tuple(config["prompts"]), config["embedding"]
     bounds, half = config["pixel_range"], config["precision"] == "half"
     _require(prompts == vocabulary(prompts), "'prompts' must be sorted, and each there once")
-    rising = len(bounds) == 2 and bounds[0] <= bounds[1]
-    _require(rising, f"'pixel_range' must be two rising numbers, got {bounds!r:.40}")
+    _require(
+        len(bounds) == 2 and bounds == sorted(bounds),
+        f"'pixel_range' must be two rising numbers, got {bounds!r:.40}",
+    )
     _require(bool(prompts) == (embedding is None), "there must be either prompts or the size of an embedding")
     encoder = None if config["encoder"] is None else _restore_encoder(config["encoder"], arrays, shape)
-    needed = config["latents"] or config["styles"] is not None
-    _require(encoder is not None or not needed, "the encoder of the latents is missing")
+    _require(encoder or not (config["latents"] or config["styles"]), "the encoder of the latents is missing")
     n = len(encoder.components) if encoder is not None and config["latents"] else math.prod(shape)
     moments: Moments | JointMoments
     if embedding is not None or "moments.matrix" in arrays:
         moments = _restore_joint(arrays, n)
         if embedding is not None:
-            k = len(moments.matrix) - 1
-            same = {embedding["size"], len(embedding["names"] or [()] * k)} == {k}
+            k, names = len(moments.matrix) - 1, embedding["names"]
+            same = embedding["size"] == k and (not names or len(names) == k)
             _require(same, f"'embedding' must have the size and the names of {k} entries")
     else:
-        sizes = {"g": len(prompts), "n": n, "T": triangle(n)}
-        moments = _restore_moments("moments", half, **_take(arrays, "moments", MOMENTS | SCATTER[half], sizes))
+        moments = _restore_moments(arrays, "moments", len(prompts), n, half)
     styles = histogram = None
     if encoder is not None and config["styles"] is not None:
         styles = _restore_styles(config["styles"], arrays, encoder, len(prompts), half)
@@ -351,9 +340,11 @@ def _restore_statistics(config: Json, arrays: Arrays) -> Statistics:
     return Statistics(moments, prompts, shape, (bounds[0], bounds[1]), dtype, encoder, styles, histogram)
 
 
-def _restore_moments(part: str, half: bool, *, weight: Array, mean: Array, **stored: Any) -> Moments:
+def _restore_moments(arrays: Arrays, part: str, g: int, n: int, half: bool) -> Moments:
+    sizes = {"g": g, "n": n, "T": triangle(n)}
+    weight, mean, *stored = _take(arrays, part, MOMENTS | SCATTER[half], sizes).values()
     _require(weight.any(), f"{part}.weight must not be 0 everywhere")
-    scatter = expand(stored["spread"], stored["root"]) if half else unpack(stored["scatter"], mean.shape[1])
+    scatter = expand(*stored) if half else unpack(stored[0], n)
     _require(np.isfinite(scatter).all(), f"{part}.spread holds numbers whose squares overflow")
     return Moments(weight, mean, scatter)
 
@@ -379,14 +370,13 @@ def _restore_encoder(stored: Json, arrays: Arrays, shape: tuple[int, ...]) -> Im
 
 def _restore_styles(stored: Json, arrays: Arrays, encoder: ImageEncoder, p: int, half: bool) -> StyleStatistics:
     d = len(encoder.components)
-    found = _take(arrays, "styles", STYLES | MOMENTS | SCATTER[half], {"n": d, "T": triangle(d)})
-    owner, centres, squares = (found.pop(name) for name in STYLES)
+    owner, centres, squares = _take(arrays, "styles", STYLES, {"n": d}).values()
     ordered = owner[0] == 0 and owner[-1] == p - 1 and np.isin(np.diff(owner), (0, 1)).all()
     _require(ordered, "styles.prompt must name the prompts in order, each at least once")
     least, most, requested = np.bincount(owner).min(), np.bincount(owner).max(), stored["requested"]
     possible = most <= requested and (not stored["shared"] or least == most)
     _require(possible, f"prompts have {least} to {most} styles, {requested} were requested")
-    moments = _restore_moments("styles", half, **found)
+    moments = _restore_moments(arrays, "styles", len(owner), d, half)
     possible = ((squares > 0) | (moments.weight == 0)).all()
     _require(possible, "styles.squares must be above 0 where a style has images")
     return StyleStatistics(StyleClusters(centres, owner.astype(np.intp), **stored), moments, squares, encoder)

@@ -28,14 +28,7 @@ Codes = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
-    """Values and their weights.
-
-    Attributes
-    ----------
-    values : ndarray of shape (k,)
-        Rising, in pixel units.
-    weight : ndarray of shape (k,)
-        Sum over the pixels of this value of their images' sample weights; positive.
+    """Values (k,), rising, and for each the positive sum of the sample weights of its pixels' images.
 
     Examples
     --------
@@ -58,12 +51,9 @@ class Histogram:
     def of(cls, rows: NDArray[np.generic], sample_weight: Array | None = None) -> Histogram:
         """Count the pixels of images (n, D), each by the weight (n,) of its image."""
         n, D = rows.shape
-        total = cls(np.empty(0), np.empty(0))
-        step = max(1, PIXELS // D)
-        for start in range(0, n, step):
-            block = rows[start : start + step]
-            weight = None if sample_weight is None else np.repeat(sample_weight[start : start + step], D)
-            total = total + cls._count(block, weight)
+        total, step = cls(np.empty(0), np.empty(0)), max(1, PIXELS // D)
+        for block in (slice(start, start + step) for start in range(0, n, step)):
+            total += cls._count(rows[block], None if sample_weight is None else np.repeat(sample_weight[block], D))
         return total
 
     @classmethod
@@ -99,15 +89,13 @@ class Histogram:
         return np.asarray(total / total[-1])
 
 
-def _codes(x: Array) -> Codes:
-    """Whole numbers in the order of the values."""
-    magnitude = np.abs(x).view(np.int64)
-    magnitude += 1 << (DROPPED - 1)
-    magnitude >>= DROPPED
-    return np.where(x < 0, -magnitude, magnitude)
-
-
 def _values(codes: Codes) -> Array:
-    """The value of each code."""
+    """Return the value of each code."""
     magnitude = (np.abs(codes) << DROPPED).view(np.float64)
     return np.where(codes < 0, -magnitude, magnitude)
+
+
+def _codes(x: Array) -> Codes:
+    """Return whole numbers in the order of the values."""
+    magnitude = (np.abs(x).view(np.int64) + (1 << (DROPPED - 1))) >> DROPPED
+    return np.where(x < 0, -magnitude, magnitude)

@@ -26,18 +26,10 @@ BLOCK_BYTES = 2**26  # of products e~ (x) x~ at a time
 
 @dataclass(frozen=True, eq=False)
 class JointMoments:
-    """M and its origin.
+    """M, symmetric to the last bit, its axes in the order embedding, image, embedding, image; and its origin."""
 
-    Attributes
-    ----------
-    matrix : ndarray of shape (k + 1, d + 1, k + 1, d + 1)
-        M, the axes in the order embedding, image, embedding, image; symmetric to the last bit.
-    origin : ndarray of shape (d,)
-        o.
-    """
-
-    matrix: Array
-    origin: Array
+    matrix: Array  # (k + 1, d + 1, k + 1, d + 1)
+    origin: Array  # o, (d,)
 
     def __post_init__(self) -> None:
         freeze(self)
@@ -47,10 +39,8 @@ class JointMoments:
         """Compute the joint moments of `rows` (n, d) and `embeddings` (n, k), with weights (n,), in one pass."""
         origin = rows[:1024].mean(axis=0, dtype=np.float64)
         k, d = embeddings.shape[1] + 1, rows.shape[1] + 1
-        matrix = np.zeros((k * d, k * d))
-        step = max(1, BLOCK_BYTES // (8 * k * d))
-        for start in range(0, len(rows), step):
-            block = slice(start, start + step)
+        matrix, step = np.zeros((k * d, k * d)), max(1, BLOCK_BYTES // (8 * k * d))
+        for block in (slice(start, start + step) for start in range(0, len(rows), step)):
             e, x = _with_one(embeddings[block]), _with_one(rows[block] - origin)
             if sample_weight is not None:
                 x *= np.sqrt(sample_weight[block])[:, None]
@@ -61,8 +51,7 @@ class JointMoments:
     @classmethod
     def of_prompts(cls, embeddings: Array, moments: Moments) -> JointMoments:
         """Compute the same from each prompt's moments; `embeddings` (g, k), one row per group."""
-        e = _with_one(embeddings)
-        m = _with_one(moments.mean)
+        e, m = _with_one(embeddings), _with_one(moments.mean)
         second = moments.weight[:, None, None] * (m[:, :, None] * m[:, None, :])
         second[:, 1:, 1:] += moments.scatter
         squares = (e[:, :, None] * e[:, None, :]).reshape(len(e), -1)
@@ -77,37 +66,31 @@ class JointMoments:
 
     def __add__(self, other: JointMoments) -> JointMoments:
         """Return the moments of both data sets together, about this one's origin."""
-        return JointMoments(self.matrix + other._moved(self.origin), self.origin)
+        return JointMoments(self.matrix + other._about(self.origin), self.origin)
 
     def __sub__(self, other: JointMoments) -> JointMoments:
         """Return the moments without a part of the data; a ValueError if it was not in the data."""
-        matrix = self.matrix - other._moved(self.origin)
-        size = len(matrix) * matrix.shape[1]
-        diagonal = matrix.reshape(size, size).diagonal()
-        if (diagonal < -1e-9 * np.abs(self.matrix.reshape(size, size).diagonal())).any() or matrix[0, 0, 0, 0] <= 0:
+        matrix = self.matrix - other._about(self.origin)
+        after, before = (np.einsum("ijij->ij", M) for M in (matrix, self.matrix))
+        if (after < -1e-9 * np.abs(before)).any() or after[0, 0] <= 0:
             raise ValueError(
-                "cannot subtract images that were never added (a weight or a second moment would be negative), "
-                "nor all images"
+                "cannot subtract images that were never added (a moment would be negative), nor all images"
             )
         return JointMoments(matrix, self.origin)
 
+    def _about(self, origin: Array) -> Array:
+        return self.project(origin, np.eye(len(origin))).matrix
+
     def project(self, origin: Array, basis: Array) -> JointMoments:
-        """Return the moments with ``(x - origin) @ basis`` for x; `basis` (d, c)."""
-        return JointMoments(self._transform(origin, basis), np.zeros(basis.shape[1]))
-
-    def _moved(self, origin: Array) -> Array:
-        """Return M about another origin."""
-        return self._transform(origin, np.eye(len(origin)))
-
-    def _transform(self, origin: Array, basis: Array) -> Array:
-        """Return M of x' = [1, (x - origin) basis], where [1, x - o] is multiplied by a matrix."""
+        """Return the moments of ``(x - origin) @ basis``, `basis` (d, c): [1, x - o] is multiplied by a matrix."""
         matrix = np.zeros((len(basis) + 1, basis.shape[1] + 1))
         matrix[0, 0] = 1.0
         matrix[0, 1:] = (self.origin - origin) @ basis
         matrix[1:, 1:] = basis
         M: Array = np.einsum("iajb,ac,be->icje", self.matrix, matrix, matrix, optimize=True)
         # einsum leaves an ulp between the halves, and the axes in any order in memory
-        return np.ascontiguousarray(0.5 * (M + M.transpose(2, 3, 0, 1)))
+        M = np.ascontiguousarray(0.5 * (M + M.transpose(2, 3, 0, 1)))
+        return JointMoments(M, np.zeros(basis.shape[1]))
 
     def pooled(self) -> Moments:
         """Return the moments of all images as one group."""
