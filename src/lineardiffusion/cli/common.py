@@ -13,11 +13,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 
@@ -98,7 +96,7 @@ def _check_pictures(output: Path) -> None:
     return _check_folder(output.parent)
 
 
-def _output_option(check: Callable[[Path], None], help: str) -> Callable[[F], F]:
+def _output_option(check: Callable[[Path], None], help: str) -> Callable[[Any], Any]:
     """Return the option ``-o``, which rejects a path that cannot be written before any work is done."""
 
     def to_path(ctx: click.Context, param: click.Parameter, value: str) -> Path:
@@ -114,7 +112,5 @@ model_output_option = _output_option(_check_folder, "Folder for the model.")
 pictures_option = _output_option(
     _check_pictures, "File NAME.png for one grid of all images, or a folder for one file per image."
 )
-zoom_option = click.option(
-    "--zoom", type=click.IntRange(1, 64), default=1, help="Factor by which the written images are enlarged."
-)
+zoom_option = click.option("--zoom", type=click.IntRange(1, 64), default=1, help="Enlargement of the images.")
 resize_option = click.option("--resize", is_flag=True, help="Resize the input to the size of the model's images.")

@@ -1,11 +1,8 @@
 """Measure a model on images that it was not fitted to: the command ``evaluate``.
 
-Two measures are exact: the log-likelihood of the test images given their prompts, and the error of
-classification by Bayes' rule. The quality of generated images is measured on one sample per test image, drawn
-from its prompt: a classifier of real images predicts the prompts (fidelity), and the Frechet distance and the
-coverage compare generated with real images in principal components of real pixels; see
-:mod:`lineardiffusion.metrics`. The classifier and the components are fitted to the training part of the data,
-or to all of it if the data has no parts.
+The log-likelihood given the prompts and the error of Bayes' rule are exact. The other measures, those of
+:mod:`lineardiffusion.metrics`, compare the test images with one sample from each of their prompts. They use a
+classifier and principal components of the training part of the data, or of all of it if it has no parts.
 """
 
 from __future__ import annotations
@@ -26,15 +23,10 @@ _COMPONENTS = 64
 @command
 @click.argument("model")
 @click.argument("data")
-@click.option(
-    "-n", "count", type=click.IntRange(6), help="Number of test images to use (default: the whole test part)."
-)
+@click.option("-n", "count", type=click.IntRange(6), help="Number of test images to use (default: all of them).")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Seed of the first sample.")
 def evaluate(model: str, data: str, count: int | None, seed: int) -> tuple[Any, str]:
-    """Measure MODEL on the test part of DATA.
-
-    The measures are the likelihood, the error of classification and the quality of samples.
-    """
+    """Measure MODEL on test DATA: likelihood, classification, samples."""
     import numpy as np
     from sklearn.decomposition import PCA
 

@@ -24,15 +24,13 @@ if TYPE_CHECKING:
 @command
 @click.argument("data")
 @model_output_option
-@click.option(
-    "--split", type=click.Choice(["train", "test", "all"]), default="train", help="Part of DATA, if it has parts."
-)
+@click.option("--split", type=click.Choice(["train", "test", "all"]), default="train", help="Part of DATA to use.")
 @click.option("--n-components", type=click.IntRange(1), default=144, help="Maximum number of components.")
 @click.option("--n-styles", type=click.IntRange(1), default=1, help="Number of styles (clusters) per prompt.")
 @click.option(
     "--contrast",
     type=click.Choice(["affine", "histogram"]),
-    help="Correction of pixels to the mean and variance, or to the histogram, of the data (default: none).",
+    help="Match the data's mean and variance, or histogram.",
 )
 @click.option("--scale", is_flag=True, help="Standardise each pixel before the PCA.")
 @click.option(
@@ -42,13 +40,7 @@ if TYPE_CHECKING:
 )
 @click.option("--schedule", metavar="NAME", default="cosine", help="Noise schedule, such as cosine or karras.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Random seed of the clustering into styles.")
-@click.option(
-    "--max-memory",
-    type=float,
-    default=1.5e9,
-    show_default=False,
-    help="Maximum size of the moments in bytes (default: 1.5e9).",
-)
+@click.option("--max-memory", type=float, default=1.5e9, show_default="1.5e9", help="Maximum bytes of moments.")
 def fit(data: str, output: Path, split: str, seed: int, **parameters: Any) -> tuple[Any, str]:
     """Fit a model to DATA and save it.
 

@@ -15,10 +15,7 @@ _MAX_SHOWN = 20  # prompts in the text; JSON has all of them
 @command
 @click.argument("model")
 def info(model: str) -> tuple[Any, str]:
-    """Describe MODEL.
-
-    The output has its prompts, image shape, number of components and styles, parameters and size.
-    """
+    """Describe MODEL: prompts, image shape, styles, parameters, size."""
     from lineardiffusion.io.locate import locate
     from lineardiffusion.io.model_file import read_configuration
 

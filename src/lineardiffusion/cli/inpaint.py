@@ -17,9 +17,7 @@ from lineardiffusion.cli.common import command, counted, pictures_option, resize
 @click.argument("image", type=click.Path(path_type=Path))
 @pictures_option
 @click.option("--mask", type=click.Path(path_type=Path), help="Image that is white where pixels are missing.")
-@click.option(
-    "-n", "count", type=click.IntRange(0, 10**6), default=1, help="Number of draws; 0 gives the posterior mean."
-)
+@click.option("-n", "count", type=click.IntRange(0, 10**6), default=1, help="Number of draws; 0: posterior mean.")
 @click.option("--prompt", help="Prompt of the image (default: drawn from its posterior, too).")
 @click.option("--seed", type=click.IntRange(0), help="Random seed (default: a fresh one).")
 @resize_option

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-import lineardiffusion
+from lineardiffusion import LinearDiffusion, __version__
 from lineardiffusion.cli.common import is_grid_file
 
 _KEPT_MODES = ("L", "RGB", "RGBA", "I", "F")
@@ -50,13 +50,12 @@ def read_pixels(path: Path) -> NDArray[Any]:
     return np.asarray(picture)
 
 
-def pixels_for_model(path: Path, model: lineardiffusion.LinearDiffusion, resize: bool) -> NDArray[Any]:
+def pixels_for_model(path: Path, model: LinearDiffusion, resize: bool) -> NDArray[Any]:
     """Return the pixels of an image file in the shape and units of a model's images."""
     shape = model.image_shape_
     if len(shape) not in (2, 3) or shape[2:] not in _MODE_OF_CHANNELS:
         raise ValueError(f"this model's images have shape {shape}; expected (h, w) or (h, w, c), c 1, 3 or 4")
     picture = _at_model_size(_open(path), path, model, resize)
-    recorded_range = _recorded_range(picture)
     dtype, mode = np.dtype(model.pixel_dtype_), _MODE_OF_CHANNELS[shape[2:]]
     is_float, is_wide = picture.mode == "F", picture.mode[0] == "I"
     same_units = (is_float and dtype.kind == "f") or (is_wide and dtype.kind in "iu" and dtype.itemsize > 1)
@@ -65,17 +64,18 @@ def pixels_for_model(path: Path, model: lineardiffusion.LinearDiffusion, resize:
     if is_float:
         raise ValueError(f"'{path}' has float pixels, but the model's are {dtype}; convert the file first")
     pixels = np.asarray((_to_grey(picture) if is_wide else picture).convert(mode))
-    if recorded_range is None and dtype.kind == "f":
-        recorded_range = model.pixel_range_
-    if recorded_range is not None:
-        low, high = recorded_range
+    pixel_range = model.pixel_range_ if dtype.kind == "f" else None
+    with contextlib.suppress(KeyError, ValueError, AttributeError):  # not written by this command
+        low, high = map(float, picture.info["pixel_range"].split())
+        if np.isfinite([low, high]).all():
+            pixel_range = low, high
+    if pixel_range is not None:
+        low, high = pixel_range
         pixels = low + pixels * ((high - low) / 255)
     return pixels.reshape(shape)
 
 
-def find_missing(
-    path: Path, is_mask: bool, model: lineardiffusion.LinearDiffusion, resize: bool
-) -> NDArray[np.bool_]:
+def find_missing(path: Path, is_mask: bool, model: LinearDiffusion, resize: bool) -> NDArray[np.bool_]:
     """Return which pixels (h, w) are missing: white pixels of a mask, transparent pixels of an image.
 
     After resizing, a pixel is missing if any part of it is, since the posterior keeps known pixels unchanged.
@@ -90,10 +90,7 @@ def find_missing(
 
 
 def _to_grey(picture: Image.Image) -> Image.Image:
-    """Convert a picture to 8-bit grey.
-
-    White is 1 in float pixels. 32-bit pixels are taken as 16-bit if one of them exceeds 255.
-    """
+    """Convert to 8-bit grey: white is 1 in floats, and 65535 in integers if one of them exceeds 255."""
     if picture.mode == "F":
         picture = Image.fromarray((np.asarray(picture).clip(0, 1) * 255).astype(np.uint8))
     if picture.mode.startswith("I;16") or (picture.mode == "I" and np.asarray(picture).max(initial=0) > 255):
@@ -101,9 +98,7 @@ def _to_grey(picture: Image.Image) -> Image.Image:
     return picture.convert("L")
 
 
-def _at_model_size(
-    picture: Image.Image, path: Path, model: lineardiffusion.LinearDiffusion, resize: bool
-) -> Image.Image:
+def _at_model_size(picture: Image.Image, path: Path, model: LinearDiffusion, resize: bool) -> Image.Image:
     """Resize a picture to the size of a model's images, with a filter that keeps its range of values."""
     height, width = model.image_shape_[:2]
     if picture.size == (width, height):
@@ -119,15 +114,6 @@ def _at_model_size(
     return picture.resize((width, height), Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR)
 
 
-def _recorded_range(picture: Image.Image) -> tuple[float, float] | None:
-    """Return the pixel range that :func:`write_pictures` recorded in a file; None for other files."""
-    with contextlib.suppress(ValueError, AttributeError):
-        low, high = map(float, picture.info.get("pixel_range", "").split())
-        if np.isfinite([low, high]).all():
-            return low, high
-    return None
-
-
 def write_pictures(
     output: Path,
     pictures: Iterable[Image.Image],
@@ -135,7 +121,7 @@ def write_pictures(
     grid: dict[str, list[Any]],
     columns: int,
     settings: Mapping[str, object],
-    model: lineardiffusion.LinearDiffusion,
+    model: LinearDiffusion,
     zoom: int,
 ) -> list[dict[str, Any]]:
     """Write pictures to a folder, or as a grid with `columns` to one PNG file; describe each file.
@@ -144,8 +130,8 @@ def write_pictures(
     chunks of a file are its description, the settings, the version and the pixel range.
     """
     low, high = model.pixel_range_
-    version = f"lineardiffusion {lineardiffusion.__version__}"
-    settings = {**settings, "version": version, "pixel_range": f"{low!r} {high!r}"}
+    own_chunks = {"version": f"lineardiffusion {__version__}", "pixel_range": f"{low!r} {high!r}"}
+    settings = {**settings, **own_chunks}
     if is_grid_file(output):
         text = {name.removesuffix("s"): "\n".join(map(str, values)) for name, values in grid.items()}
         _write_png(output, _make_grid(list(pictures), columns), {**text, **settings}, zoom)

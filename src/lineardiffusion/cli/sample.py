@@ -38,43 +38,17 @@ def _read_prompts(ctx: click.Context, param: click.Parameter, file: TextIO | Non
 @click.argument("model")
 @click.argument("prompts", nargs=-1, metavar="PROMPT...")
 @pictures_option
-@click.option(
-    "-n",
-    "count",
-    type=click.IntRange(1, 10**6),
-    default=1,
-    help="Number of images per prompt; each uses the next seed.",
-)
-@click.option(
-    "--seed",
-    "seeds",
-    type=click.IntRange(0),
-    multiple=True,
-    help="Random seed (default: a fresh one); may be given several times.",
-)
+@click.option("-n", "count", type=click.IntRange(1, 10**6), default=1, help="Number of images per prompt.")
+@click.option("--seed", "seeds", type=click.IntRange(0), multiple=True, help="Random seed; may be repeated.")
 @click.option(
     "--prompts-file",
-    "more_prompts",
     type=click.File(encoding="utf-8-sig"),
     callback=_read_prompts,
     help="File with more prompts, one per line (- for standard input).",
 )
-@click.option(
-    "--sampler",
-    metavar="NAME",
-    help="Sampler to use, such as exact or ddim, or your own function, given as package.module:function "
-    "(default: the model's setting).",
-)
-@click.option(
-    "--num-steps",
-    type=click.IntRange(1, 10**7),
-    help="Number of sampling steps (default: the model's setting). The exact sampler ignores it.",
-)
-@click.option(
-    "--guidance-scale",
-    type=float,
-    help="Strength of the prompt; 1 means no guidance (default: the model's setting).",
-)
+@click.option("--sampler", metavar="NAME", help="Name of a sampler, such as ddim, or package.module:function.")
+@click.option("--num-steps", type=click.IntRange(1, 10**7), help="Number of sampling steps; exact ignores it.")
+@click.option("--guidance-scale", type=float, help="Strength of the prompt; 1 means no guidance.")
 @zoom_option
 def sample(
     model: str,
@@ -82,24 +56,24 @@ def sample(
     output: Path,
     count: int,
     seeds: tuple[int, ...],
-    more_prompts: list[str],
+    prompts_file: list[str],
     zoom: int,
     **options: Any,
 ) -> tuple[Any, str]:
     """Draw images from PROMPTs. In a grid, each prompt is a row and each seed a column.
 
-    The same model, prompt and seed always give the same image. Without --seed, a random seed is used. Every
-    file records its prompt, seed and settings in its PNG text chunks.
+    The same model, prompt and seed always give the same image. Without --seed, a random seed is used. With -n,
+    the images of a prompt have consecutive seeds. The defaults of --sampler, --num-steps and --guidance-scale
+    are the model's settings. Every file records its prompt, seed and settings in its PNG text chunks.
     """
     from lineardiffusion.cli.pictures import write_pictures
 
-    rows = list(dict.fromkeys([*prompts, *more_prompts]))
+    rows = list(dict.fromkeys([*prompts, *prompts_file]))
     if not rows:
         raise click.UsageError("there are no prompts: give PROMPT or --prompts-file")
     seeds = seeds or (secrets.randbelow(2**31),)
     columns = list(dict.fromkeys(seed + i for seed in seeds for i in range(count)))
     sampler = import_if_path(options["sampler"])
-
     ld = lineardiffusion.LinearDiffusion.from_pretrained(model)
     settings = {name: getattr(ld, name) if value is None else value for name, value in options.items()}
     jobs = [(prompt, seed) for prompt in rows for seed in columns]
@@ -111,9 +85,7 @@ def sample(
     return {"files": files, **settings}, f"{output}: {count_text}, first seed {columns[0]}"
 
 
-def _draw(
-    model: lineardiffusion.LinearDiffusion, jobs: list[tuple[str, int]], options: dict[str, Any]
-) -> Iterator[Any]:
+def _draw(model: Any, jobs: list[tuple[str, int]], options: dict[str, Any]) -> Iterator[Any]:
     """Yield the picture of each prompt and seed; draw them in batches to bound the memory."""
     with progress(len(jobs), "sampling") as advance:
         for start in range(0, len(jobs), _BATCH):

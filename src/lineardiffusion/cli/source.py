@@ -33,10 +33,7 @@ from lineardiffusion.cli.common import SUFFIXES
 from lineardiffusion.cli.pictures import read_pixels
 
 BATCH = 4096  # images read at a time
-_FORMS = (
-    "expected a folder of IDX files, a folder with one subfolder of images per prompt, an .npz file, or one "
-    "of digits, mnist, fashion-mnist"
-)
+_FORMS = "expected a folder of IDX files or of a subfolder per prompt, an .npz file, digits, mnist or fashion-mnist"
 _LOADERS = {"mnist": datasets.load_mnist, "fashion-mnist": datasets.load_fashion_mnist}
 
 
@@ -138,10 +135,8 @@ def _from_npz(path: Path) -> Source:
                 raise ValueError(f"it contains {found}; expected the arrays images and prompts (or labels)")
             images, prompts = arrays["images"], arrays[key]
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
-        reason = str(error)
-        if "pickle" in reason:
-            reason = "it contains pickled objects, which are never loaded; save an array of strings instead"
-        raise ValueError(f"cannot read '{path}': {reason}") from error
+        pickled = "it contains pickled objects, which are never loaded; save an array of strings instead"
+        raise ValueError(f"cannot read '{path}': {pickled if 'pickle' in str(error) else error}") from error
     _check_pair(images, prompts, f"the arrays of '{path}'")
     return _from_arrays(prompts, images)
 
