@@ -17,7 +17,7 @@ import scipy.sparse
 from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter1d
 
-from lineardiffusion._validation import check_integer
+from lineardiffusion._validation import check_integer, check_mask
 
 __all__ = ["blurring", "downsampling", "masking"]
 
@@ -41,9 +41,7 @@ def masking(mask: ArrayLike) -> scipy.sparse.csr_array:
     >>> masking([[True, False], [False, False]]) @ np.array([1.0, 2.0, 3.0, 4.0])
     array([2., 3., 4.])
     """
-    hidden = np.asarray(mask)
-    if hidden.dtype != bool:
-        raise TypeError(f"a mask is True where a pixel is missing; got {hidden.dtype} instead of bool")
+    (hidden,) = check_mask(mask, 1, np.shape(mask))
     rows = scipy.sparse.csr_array(scipy.sparse.eye_array(hidden.size))
     return scipy.sparse.csr_array(rows[np.flatnonzero(~hidden)])
 

@@ -10,8 +10,6 @@ import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["download"]
-
 _TIMEOUT = 5.0  # seconds without an answer after which a mirror is given up
 
 

@@ -45,8 +45,7 @@ def copying_ratio(generated: ArrayLike, training: ArrayLike, test: ArrayLike) ->
     Raises
     ------
     ValueError
-        If the shapes differ after the first axis, an image is not finite, or half of the test images are
-        training images.
+        If the shapes differ, an image is not finite, or half of the test images are training images.
 
     Examples
     --------

@@ -88,6 +88,9 @@ def precision_recall_density_coverage(
 ) -> PRDC:
     """Compute precision and density (fidelity), recall and coverage (variety) of generated images.
 
+    Points on the surface of a ball are outside, as in the authors' package prdc. Distances are computed in chunks
+    of bounded memory, in O((n + m)^2 k) time.
+
     Parameters
     ----------
     real_features, generated_features : array-like of shape (n, k) and (m, k)
@@ -104,11 +107,6 @@ def precision_recall_density_coverage(
     ------
     ValueError
         If the features have other shapes or are not finite, or `n_neighbors` is out of range.
-
-    Notes
-    -----
-    Points on the surface of a ball are outside, as in the authors' package prdc. Distances are computed in chunks
-    of bounded memory, in O((n + m)^2 k) time.
 
     Examples
     --------
@@ -135,12 +133,8 @@ def precision_recall_density_coverage(
         covered += int(inside.any(axis=1).sum())
         recalled += int((distances < generated_radius).any(axis=1).sum())
         start += len(distances)
-    return PRDC(
-        precision=float((balls > 0).mean()),
-        recall=recalled / len(real),
-        density=float(balls.mean() / n_neighbors),
-        coverage=covered / len(real),
-    )
+    precision, density = float((balls > 0).mean()), float(balls.mean() / n_neighbors)
+    return PRDC(precision, recalled / len(real), density, covered / len(real))
 
 
 def _check_features(

@@ -47,7 +47,7 @@ def denoising(
     ----------
     ld : LinearDiffusion
         Fitted model.
-    prompts : list of str
+    prompts : list of str or dict
         Prompts to draw; ``["7"]`` for one prompt.
     seed : int, list of int or None, default=None
         Seed of the noise, or one seed per prompt; see :meth:`LinearDiffusion.predict`.
@@ -92,14 +92,10 @@ def animate(
 
     Parameters
     ----------
-    ld : LinearDiffusion
-        Fitted model.
-    prompts : list of str or dict
-        Prompts to draw, one image each.
+    ld, prompts, seed, **settings
+        As in :func:`denoising`.
     path : str or path-like
         File to write: a GIF (256 colours) if its name ends in ``.gif``, an animated PNG for ``.png`` or ``.apng``.
-    seed, **settings
-        As in :func:`denoising`.
     num_steps : int, default=30
         Number of steps of the sampler; the noise is one more frame. The last frame lasts two seconds.
     columns : int, default=None
@@ -146,8 +142,6 @@ def animate(
 def _tile(pictures: NDArray[np.uint8], columns: int, zoom: int) -> NDArray[np.uint8]:
     """Return one picture of all pictures in rows, with each pixel enlarged; empty cells are white."""
     n, h, w, *channels = pictures.shape
-    rows = -(-n // columns)
-    blank = np.full((rows * columns - n, h, w, *channels), 255, np.uint8)
-    cells = np.concatenate([pictures, blank]).reshape(rows, columns, h, w, *channels)
-    tiled = cells.swapaxes(1, 2).reshape(rows * h, columns * w, *channels)
+    cells = np.pad(pictures, [(0, -n % columns)] + [(0, 0)] * (pictures.ndim - 1), constant_values=255)
+    tiled = cells.reshape(-1, columns, h, w, *channels).swapaxes(1, 2).reshape(-1, columns * w, *channels)
     return tiled.repeat(zoom, axis=0).repeat(zoom, axis=1)
