@@ -14,10 +14,7 @@ if TYPE_CHECKING:
 
 
 def to_bytes(images: Images, pixel_range: tuple[float, float]) -> NDArray[np.uint8]:
-    """Convert images to 8 bits, of shape (n, h, w) or (n, h, w, c) where c is 3 or 4.
-
-    `pixel_range` becomes 0 to 255; values outside of it are clipped.
-    """
+    """Convert images (n, h, w) or (n, h, w, c), c one of 1, 3 or 4, to 8 bits: `pixel_range` becomes 0 to 255."""
     if images.ndim == 4 and images.shape[-1] == 1:
         images = images[..., 0]
     if images.ndim != 3 and not (images.ndim == 4 and images.shape[-1] in (3, 4)):

@@ -7,9 +7,6 @@
 `prompt_fidelity`                   does a classifier predict the prompts of the generated images?
 `copying_ratio`                     are the generated images nearer to the training images than test images?
 ==================================  ====================================================================
-
-`fit_classifier` fits the classifier that `train_on_synthetic` uses by default. `nearest` finds the training
-image that is nearest to each image.
 """
 
 from lineardiffusion.metrics.copies import copying_ratio, nearest

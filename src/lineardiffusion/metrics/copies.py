@@ -9,8 +9,7 @@ copies among fewer than half of the images; :func:`nearest` gives the distance o
 
 References
 ----------
-Meehan, Chaudhuri and Dasgupta (2020), A non-parametric test to detect data-copying in generative models.
-AISTATS.
+Meehan, Chaudhuri and Dasgupta (2020), A non-parametric test to detect data-copying in generative models. AISTATS.
 """
 
 from __future__ import annotations
@@ -30,12 +29,8 @@ def copying_ratio(generated: ArrayLike, training: ArrayLike, test: ArrayLike) ->
 
     Parameters
     ----------
-    generated : array-like of shape (n, ...)
-        Images that the model generated.
-    training : array-like of shape (m, ...)
-        Images that the model was fitted to.
-    test : array-like of shape (l, ...)
-        Real images that the model was not fitted to.
+    generated, training, test : array-like of shape (n, ...), (m, ...) and (l, ...)
+        Images that the model generated, images that it was fitted to, and real images that it was not fitted to.
 
     Returns
     -------

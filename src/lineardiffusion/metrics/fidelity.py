@@ -45,10 +45,8 @@ def fit_classifier(prompts: Any, images: ArrayLike) -> LogisticRegression:
 
     Parameters
     ----------
-    prompts : array-like of shape (n,)
-        Prompts of the images, at least two distinct ones.
-    images : array-like of shape (n, ...)
-        Images in any unit.
+    prompts, images : array-like of shape (n,) and (n, ...)
+        Prompts, at least two distinct ones, and their images in any unit.
 
     Returns
     -------
@@ -135,10 +133,8 @@ def prompt_fidelity(classifier: Any, prompts: Any, images: ArrayLike) -> float:
     ----------
     classifier : LinearDiffusion, scikit-learn classifier or callable
         Classifier fitted to real images. scikit-learn's get flattened images (n, D), others (n, ...).
-    prompts : array-like of shape (n,)
-        Expected prompts. They are compared as strings, so that 7 equals "7".
-    images : array-like of shape (n, ...)
-        Generated images.
+    prompts, images : array-like of shape (n,) and (n, ...)
+        Expected prompts, which are compared as strings so that 7 equals "7", and generated images.
 
     Returns
     -------
