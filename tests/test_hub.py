@@ -158,7 +158,7 @@ def test_the_card(ld, card):
     for said in (
         '["left", "right", "up"]',
         "3 prompts",
-        "shape (4, 3)",
+        "Shape (4, 3)",
         "float64",
         "guidance_scale = 2.0",
         'LinearDiffusion.from_pretrained("ada/shapes")',

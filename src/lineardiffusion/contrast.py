@@ -85,8 +85,7 @@ class AffineContrast:
 
     def __call__(self, images: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return the pictures of images, in pixel units and of the same type."""
-        pictures = np.clip(images * self.gain + self.offset, self.low, self.high)
-        return np.asarray(pictures, dtype=images.dtype)
+        return np.asarray(np.clip(images * self.gain + self.offset, self.low, self.high), dtype=images.dtype)
 
 
 @dataclass(frozen=True, eq=False)

@@ -112,10 +112,8 @@ def check_measurement(
     if noise_covariance is None:
         return seen, A, np.zeros((m, 0))
     if np.ndim(noise_covariance) != 2:
-        hint = f"for noise of standard deviation s it is s**2 * np.eye({m})"
-        raise ValueError(
-            f"noise_covariance must have the shape ({m}, {m}), got {np.shape(noise_covariance)}; {hint}"
-        )
+        got = f"{np.shape(noise_covariance)}; for noise of standard deviation s it is s**2 * np.eye({m})"
+        raise ValueError(f"noise_covariance must have the shape ({m}, {m}), got {got}")
     variance, basis = spectrum(check_covariance(noise_covariance, m, "noise_covariance"))
     kept = variance > 0
     return seen, A, basis[:, kept] * np.sqrt(variance[kept])

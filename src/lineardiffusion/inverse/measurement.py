@@ -134,15 +134,13 @@ class Measurement:
 
     @classmethod
     def of_pixels(cls, pixel_model: PixelModel, seen: NDArray[np.bool_]) -> Measurement:
-        """Factorise the measurement without noise of the pixels where `seen` (D,) is True."""
-        if seen.all():
-            return cls._of_all(pixel_model)
-        rows = scipy.sparse.csr_array(scipy.sparse.eye_array(len(seen)))
-        return cls.of(pixel_model, rows[np.flatnonzero(seen)])
+        """Factorise the measurement without noise of the pixels where `seen` (D,) is True.
 
-    @classmethod
-    def _of_all(cls, pixel_model: PixelModel) -> Measurement:
-        """Return the measurement with A = I in closed form: L = sqrt(v) diag(r s), L^-1 F = V^T / sqrt(v)."""
+        That of all, A = I, has the closed form L = sqrt(v) diag(r s), L^-1 F = V^T / sqrt(v).
+        """
+        if not seen.all():
+            rows = scipy.sparse.csr_array(scipy.sparse.eye_array(len(seen)))
+            return cls.of(pixel_model, rows[np.flatnonzero(seen)])
         encoder, scale = pixel_model.encoder, pixel_model.scale
         d, D = encoder.components.shape
         operator = scipy.sparse.csr_array(scipy.sparse.diags_array(scale))

@@ -112,10 +112,10 @@ def posterior_draw(
     for_discarded: Array,
     for_y: Array | None,
 ) -> Array:
-    """Draw the images of n measurements from their posteriors, in the latents' unit, shape (n, D).
+    """Draw the images (n, D) of n measurements from their posteriors, in the latents' unit.
 
-    `chosen` (n,) is the law of each. The arguments ``for_...`` are standard normal noise for the latent (n, d),
-    for the discarded directions (n, D) and for the measurement (n, m), None if that has no noise.
+    `chosen` (n,) is the law of each; ``for_...`` are standard normal noise for the latent (n, d), for the discarded
+    directions (n, D) and for the measurement (n, m), None if that has no noise.
     """
     pixel_model, f, W = measurement.pixel_model, measurement.f, measurement.W
     V = pixel_model.encoder.components

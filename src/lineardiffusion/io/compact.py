@@ -50,9 +50,7 @@ def unpack(packed: NDArray[Any], d: int) -> Array:
     matrices = np.empty((len(packed), d, d))
     at = 0
     for i in range(d):
-        row = packed[:, at : at + d - i]
-        matrices[:, i, i:] = row
-        matrices[:, i:, i] = row
+        matrices[:, i, i:] = matrices[:, i:, i] = packed[:, at : at + d - i]
         at += d - i
     return matrices
 

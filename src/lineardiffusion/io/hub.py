@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lineardiffusion.io.model_file import CONFIG, WEIGHTS, read_configuration
 
 SHOWN = 50  # prompts on a card
+_text = partial(json.dumps, ensure_ascii=False)
 
 
 def is_repository(name: str) -> bool:
@@ -27,12 +29,11 @@ def pull(repo_id: str, revision: str | None, token: str | None) -> Path:
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        return Path(
-            hub.snapshot_download(repo_id, revision=revision, token=token, allow_patterns=[CONFIG, WEIGHTS])
-        )
+        folder = hub.snapshot_download(repo_id, revision=revision, token=token, allow_patterns=[CONFIG, WEIGHTS])
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         name = repr(repo_id) if revision is None else f"{repo_id!r} at {revision!r}"
         raise FileNotFoundError(f"the Hub has no model {name}, or it is private: check name and token") from error
+    return Path(folder)
 
 
 def push(
@@ -64,12 +65,10 @@ def card(config: dict[str, Any], repo_id: str, license: str = "mit") -> Any:
     tags = ["lineardiffusion", "diffusion", "image-generation", "closed-form"]
     task = "text-to-image" if known else None
     data = hub.ModelCardData(license=license, library_name="lineardiffusion", pipeline_tag=task, tags=tags)
-    prompts, example = f"{len(known)} prompts:\n\n    {_text(known[:SHOWN])}", _text(known[:2])
-    if len(known) > SHOWN:
-        prompts += f"\n\nand {len(known) - SHOWN} more."
+    more = f"\n\nand {len(known) - SHOWN} more." if len(known) > SHOWN else ""
+    prompts, example = f"{len(known)} prompts:\n\n    {_text(known[:SHOWN])}{more}", _text(known[:2])
     if not known:
         prompts, example = f"Embeddings: arrays of shape (n, {config['embedding']['size']}).", "embeddings"
-    low, high = config["pixel_range"]
     parameters = "\n".join(f"    {name} = {value!r}" for name, value in config["parameters"].items())
     return hub.ModelCard(f"""---
 {data.to_yaml()}
@@ -77,6 +76,7 @@ def card(config: dict[str, Any], repo_id: str, license: str = "mit") -> Any:
 # {repo_id.split("/")[-1]}
 
 A diffusion model whose every learned part is linear, fitted in closed form and sampled exactly.
+Shape {tuple(config["image_shape"])}, pixel range {config["pixel_range"]}, trained on {config["pixel_dtype"]}.
 
     from lineardiffusion import LinearDiffusion  # pip install "linear-diffusion[hub]"
 
@@ -85,16 +85,10 @@ A diffusion model whose every learned part is linear, fitted in closed form and 
 
 {prompts}
 
-Images of shape {tuple(config["image_shape"])}, pixels from {low:g} to {high:g}, trained on {config["pixel_dtype"]}.
-
 {parameters}
 
 `{WEIGHTS}` holds statistics of the training data (weight, mean and scatter of each prompt), not the images.
 """)
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _package(purpose: str) -> Any:

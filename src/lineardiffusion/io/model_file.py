@@ -52,7 +52,6 @@ Json = dict[str, Any]
 
 CLASSES: Json = {"schedule": {one.__name__: one for one in SCHEDULES.values()}, "sampler": SAMPLERS}
 CLASS_NAMES = {one: name for known in CLASSES.values() for name, one in known.items()}
-PIXELS = {np.dtype(code).name for code in f"?{np.typecodes['AllInteger']}{np.typecodes['Float']}"}
 NUMBERS = ("residual_variance", "pixel_variance", "scaling_factor")  # of an encoder
 
 # The arrays of each part and their shapes, a letter an axis: v values, D pixels, d latents, T = n (n + 1) / 2,
@@ -79,7 +78,7 @@ FIELDS: Json = {
     "embedding": (None, {"size": int, "names": (None, [str])}),
     "image_shape": [int],
     "pixel_range": [float],
-    "pixel_dtype": PIXELS,
+    "pixel_dtype": {np.dtype(code).name for code in "?" + np.typecodes["AllInteger"] + np.typecodes["Float"]},
     "prompts": [str],
     "latents": bool,  # whether the moments are of latents
     "encoder": (None, {"dtype": {"float32", "float64"}, **dict.fromkeys(NUMBERS, float)}),
@@ -94,8 +93,9 @@ def save(
     _require(precision in FIELDS["precision"], f'precision must be "full" or "half", got {precision!r}')
     config: Json = {"model_type": KEY, "format_version": FORMAT, "library_version": version, "precision": precision}
     config |= {"parameters": _describe_parameters(parameters, statistics.encoder), "embedding": embedding}
-    config |= _describe_statistics(statistics)
-    arrays = _arrays(statistics, precision == "half")
+    encoder = statistics.encoder or (statistics.styles and statistics.styles.encoder)
+    config |= _describe_statistics(statistics, encoder)
+    arrays = _arrays(statistics, encoder, precision == "half")
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"{path} is a file; give the folder that {WEIGHTS} goes to")
     path.mkdir(parents=True, exist_ok=True)
@@ -230,13 +230,9 @@ def _restore_parameters(stored: Json, encoder: Any) -> Parameters:
     return Parameters(**{**raw, "image_encoder": encoder if raw["image_encoder"] else None})
 
 
-def _encoder(statistics: Statistics) -> Any:
-    return statistics.encoder or (statistics.styles and statistics.styles.encoder)
-
-
-def _describe_statistics(statistics: Statistics) -> Json:
-    """Return what of the statistics is no array, as JSON."""
-    encoder, styles = _encoder(statistics), statistics.styles
+def _describe_statistics(statistics: Statistics, encoder: Any) -> Json:
+    """Return what of the statistics is no array, as JSON; `encoder` is that of the latents or of the styles."""
+    styles = statistics.styles
     numbers = {name: float(getattr(encoder, name)) for name in NUMBERS} if encoder else {}
     return {
         "image_shape": list(statistics.image_shape),
@@ -249,14 +245,10 @@ def _describe_statistics(statistics: Statistics) -> Json:
     }
 
 
-def _arrays(statistics: Statistics, half: bool) -> Arrays:
+def _arrays(statistics: Statistics, encoder: Any, half: bool) -> Arrays:
     """Return the arrays of the statistics as they are stored."""
     styles = statistics.styles
-    parts = [
-        ("moments", statistics.moments),
-        ("encoder", _encoder(statistics)),
-        ("histogram", statistics.histogram),
-    ]
+    parts = [("moments", statistics.moments), ("encoder", encoder), ("histogram", statistics.histogram)]
     parts += [("styles", one) for one in (styles, styles.clusters, styles.moments)] if styles else []
     found: Arrays = {}
     for part, owner in parts:
@@ -296,10 +288,8 @@ def _take(arrays: Arrays, part: str, shapes: dict[str, str], sizes: dict[str, in
         _require(name in arrays, f"the array {name} is missing")
         array = arrays.pop(name)
         sizes = dict(zip(axes, array.shape, strict=False)) | sizes
-        shape, dtypes = tuple(map(sizes.get, axes)), DTYPES.get(last, ("float32", "float64"))
-        _require(
-            array.size and array.shape == shape, f"the array {name} must have the shape {shape}, got {array.shape}"
-        )
+        shape, got, dtypes = tuple(map(sizes.get, axes)), array.shape, DTYPES.get(last, ("float32", "float64"))
+        _require(array.size and got == shape, f"the array {name} must have the shape {shape}, got {got}")
         _require(array.dtype.name in dtypes, f"the array {name} must be one of {dtypes}, got {array.dtype}")
         _require(np.isfinite(array).all(), f"the array {name} holds NaN or infinity")
         _require(last not in NOT_NEGATIVE or (array >= 0).all(), f"the array {name} must not be negative")
@@ -311,10 +301,7 @@ def _restore_statistics(config: Json, arrays: Arrays) -> Statistics:
     shape, prompts, embedding = tuple(config["image_shape"]), tuple(config["prompts"]), config["embedding"]
     bounds, half = config["pixel_range"], config["precision"] == "half"
     _require(prompts == vocabulary(prompts), "'prompts' must be sorted, and each there once")
-    _require(
-        len(bounds) == 2 and bounds == sorted(bounds),
-        f"'pixel_range' must be two rising numbers, got {bounds!r:.40}",
-    )
+    _require(len(bounds) == 2 and bounds == sorted(bounds), f"'pixel_range' must rise, got {bounds!r:.40}")
     _require(bool(prompts) == (embedding is None), "there must be either prompts or the size of an embedding")
     encoder = None if config["encoder"] is None else _restore_encoder(config["encoder"], arrays, shape)
     _require(encoder or not (config["latents"] or config["styles"]), "the encoder of the latents is missing")

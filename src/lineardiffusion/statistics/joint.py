@@ -73,9 +73,7 @@ class JointMoments:
         matrix = self.matrix - other._about(self.origin)
         after, before = (np.einsum("ijij->ij", M) for M in (matrix, self.matrix))
         if (after < -1e-9 * np.abs(before)).any() or after[0, 0] <= 0:
-            raise ValueError(
-                "cannot subtract images that were never added (a moment would be negative), nor all images"
-            )
+            raise ValueError("cannot subtract images that were never added (a moment would be below 0), nor all")
         return JointMoments(matrix, self.origin)
 
     def _about(self, origin: Array) -> Array:
