@@ -37,27 +37,21 @@ __all__ = [
     "schedules",
 ]
 
-_MODULES = {
+_CLASSES = {
     "FittedDiffusion": "fitted",
     "Gaussian": "distributions.gaussian",
     "ImageEncoder": "encoders.image",
     "LinearDiffusion": "estimator",
     "Mixture": "distributions.mixture",
     "Statistics": "statistics.dataset",
-    "datasets": "datasets",
-    "metrics": "metrics",
-    "operators": "operators",
-    "plot": "plot",
-    "samplers": "samplers",
-    "schedules": "schedules",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name at its first use (PEP 562): the command answers ``--help`` without scikit-learn."""
-    if name not in _MODULES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    module = importlib.import_module(f"{__name__}.{_CLASSES.get(name, name)}")
     found = getattr(module, name, module)
     globals()[name] = found
     return found

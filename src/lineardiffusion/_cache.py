@@ -60,13 +60,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class Cache:
-    """Values by key, the least recently used leaving first.
-
-    Parameters
-    ----------
-    max_bytes : float
-        Bound of the sum of the values' bytes. A value larger than this is not kept.
-    """
+    """Values by key, at most `max_bytes` in all; a larger value is not kept."""
 
     def __init__(self, max_bytes: float) -> None:
         self.max_bytes = max_bytes

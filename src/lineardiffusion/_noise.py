@@ -28,11 +28,6 @@ def check_seed(seed: Seed, n: int, random_state: object = None) -> int | list[in
     """Return the seed as one int, or as one int for each of `n` images.
 
     None stands for the model's `random_state`; if both are None, a fresh random seed is used.
-
-    Raises
-    ------
-    ValueError
-        For a negative seed, one that is no int, or a list of another length than `n`.
     """
     if seed is None:
         if isinstance(random_state, int | np.integer):

@@ -27,13 +27,6 @@ def check_prompts(X: object, weights: bool = False) -> list[Any] | None:
     """Return the prompts as a list of str, or None if X holds numbers (embeddings).
 
     With `weights`, a mapping of prompts to weights may stand for a prompt.
-
-    Raises
-    ------
-    TypeError
-        For a bare string.
-    ValueError
-        For no prompts at all, numbers in one dimension, or a mixture of strings and others.
     """
     if isinstance(X, str):
         raise TypeError(f"prompts must be a list of strings, got the bare string {X!r}; use [{X!r}]")
@@ -69,16 +62,7 @@ def check_prompts(X: object, weights: bool = False) -> list[Any] | None:
 def check_images(
     images: object, n: int, image_shape: tuple[int, ...] | None = None, missing: bool = False
 ) -> NDArray[np.generic]:
-    """Return the images as an ndarray of shape (n, \\*image_shape) with finite, real pixels.
-
-    With `missing`, NaN stands for a missing pixel.
-
-    Raises
-    ------
-    ValueError
-        For another number of images than prompts, another shape, no pixels, pixels that are not
-        numbers, or NaN or infinite ones.
-    """
+    """Return the images (n, \\*image_shape), whose pixels are finite; with `missing`, NaN is a missing pixel."""
     if images is None:
         raise ValueError("fit requires y to be passed, but the target y is None: pass the images")
     if hasattr(images, "toarray"):

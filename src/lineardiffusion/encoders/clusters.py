@@ -32,24 +32,12 @@ CENTRED_ON = 10_000  # images of a prompt that k-means uses
 
 @dataclass(frozen=True, eq=False)
 class StyleClusters:
-    """The centres of the styles of p prompts.
+    """The centres of the styles of p prompts."""
 
-    Attributes
-    ----------
-    centres : ndarray of shape (g, d)
-        Centres of all prompts' styles, in the latents' unit.
-    prompt : ndarray of int, shape (g,)
-        The prompt of each style, in rising order.
-    requested : int
-        Requested number of styles of each prompt.
-    shared : bool
-        Whether style k of one prompt is style k of all.
-    """
-
-    centres: Array
-    prompt: NDArray[np.intp]
-    requested: int
-    shared: bool = False
+    centres: Array  # of all prompts' styles, (g, d), in the latents' unit
+    prompt: NDArray[np.intp]  # of each style, (g,), in rising order
+    requested: int  # number of styles of each prompt
+    shared: bool = False  # whether style k of one prompt is style k of all
 
     def __post_init__(self) -> None:
         freeze(self)
@@ -75,9 +63,9 @@ class StyleClusters:
             return cls(centres, np.repeat(np.arange(len(means)), len(found)), requested, shared=True)
         every = []
         for u in range(int(prompts.max()) + 1):
-            members = np.flatnonzero(prompts == u)
-            weight = None if sample_weight is None else sample_weight[members]
-            every.append(_centres(latents[members], weight, requested, seed))
+            own = prompts == u
+            weight = None if sample_weight is None else sample_weight[own]
+            every.append(_centres(latents[own], weight, requested, seed))
         owner = np.repeat(np.arange(len(every)), [len(one) for one in every])
         return cls(np.concatenate(every), owner, requested)
 

@@ -16,8 +16,8 @@ style, and "7" is a mixture of styles, of which each image draws one.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple, TypeAlias
 
@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 
 from lineardiffusion import _noise
 from lineardiffusion._arrays import Array
-from lineardiffusion.encoders.text import TextEncoder, symbols
+from lineardiffusion._cache import computed_once
+from lineardiffusion.encoders.text import TextEncoder, unknown
 
 ALTERNATIVES = 1000  # components of a mixture at most
 
@@ -56,6 +57,7 @@ class StyleMixture(NamedTuple):
 
 Part: TypeAlias = "Single | StyleMixture"
 Condition: TypeAlias = tuple[tuple[Part, float], ...]
+Weighted: TypeAlias = tuple[tuple[str, float], ...]  # prompts and their weights, which sum to 1
 
 
 @dataclass(frozen=True)
@@ -83,59 +85,43 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Conditioner:
-    """Prompts to conditions.
+    """Prompts to conditions."""
 
-    Attributes
-    ----------
-    known : tuple of str
-        The prompts of the training data; empty when they were embeddings.
-    text : TextEncoder or None
-        The text encoder; None for one symbol per prompt.
-    styles : StyleFrequencies or None
-    size : int
-        Entries of an embedding without its style; with symbols, their number.
-    places : dict of str to int
-        The place of each known prompt.
-    """
-
-    known: tuple[str, ...]
-    text: TextEncoder | None
+    known: tuple[str, ...]  # the prompts of the training data; empty when they were embeddings
+    text: TextEncoder | None  # None for one symbol per prompt
     styles: StyleFrequencies | None
-    size: int
-    places: dict[str, int] = field(init=False, repr=False)
+    size: int  # entries of an embedding without its style; with symbols, their number
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "places", {prompt: u for u, prompt in enumerate(self.known)})
+    @computed_once
+    def places(self) -> dict[str, int]:
+        """The place of each known prompt."""
+        return {prompt: u for u, prompt in enumerate(self.known)}
 
     def request(self, prompts: Sequence[Any] | Array, guidance_scale: float, negative: Any = None) -> Request:
         """Return the request for prompts: strings, weights of strings, or an array of embeddings."""
-        away = ((None, 1.0),) if negative is None else self.condition(negative)
+        away = ((None, 1.0),) if negative is None else self._condition(_weighted(negative))
+        keys: list[Any]
+        condition: Callable[[Any], Condition]
         if isinstance(prompts, np.ndarray):
             self._check_embeddings(prompts)
             if (self.text is None and not self.known) or (self.text is not None and self.styles is None):
-                condition = guided(((None, 1.0),), away, guidance_scale)
-                return Request(np.arange(len(prompts)), [condition], prompts)
-            rows = [tuple(row) for row in prompts.tolist()]
-            place = {row: i for i, row in enumerate(dict.fromkeys(rows))}
-            conditions = [guided(self._embedded(row), away, guidance_scale) for row in place]
-            return Request(np.array([place[row] for row in rows], np.intp), conditions)
-        keys = [p if isinstance(p, str) else tuple(check_weights(p).items()) for p in prompts]
+                replaced = guided(((None, 1.0),), away, guidance_scale)
+                return Request(np.arange(len(prompts)), [replaced], prompts)
+            keys, condition = [tuple(row) for row in prompts.tolist()], self._embedded
+        else:
+            keys, condition = [_weighted(prompt) for prompt in prompts], self._condition
         where = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-        conditions = [
-            guided(self.condition(key if isinstance(key, str) else dict(key)), away, guidance_scale)
-            for key in where
-        ]
+        conditions = [guided(condition(key), away, guidance_scale) for key in where]
         return Request(np.array([where[key] for key in keys], np.intp), conditions)
 
-    def condition(self, prompt: Any) -> Condition:
-        """Return the condition of a prompt, or of weights of prompts."""
-        weights = {prompt: 1.0} if isinstance(prompt, str) else check_weights(prompt)
+    def _condition(self, prompts: Weighted) -> Condition:
+        """Return the condition of prompts with normalised weights."""
         if self.text is None:
-            return tuple((self._symbol(prompt), weight) for prompt, weight in weights.items())
-        names, styles = zip(*map(self._split, weights), strict=True)
-        w = np.array(list(weights.values()))
-        embedding = w @ self.text.embed(names)
-        return ((self._with_style(" + ".join(weights), embedding, styles, w), 1.0),)
+            return tuple((self._symbol(prompt), weight) for prompt, weight in prompts)
+        names, styles = zip(*(self._split(prompt) for prompt, _ in prompts), strict=True)
+        w = np.array([weight for _, weight in prompts])
+        name = " + ".join(prompt for prompt, _ in prompts)
+        return ((self._with_style(name, w @ self.text.embed(names), styles, w), 1.0),)
 
     def _check_embeddings(self, embeddings: Array) -> None:
         if embeddings.shape[1] != self.size:
@@ -145,17 +131,14 @@ class Conditioner:
     def _embedded(self, row: tuple[float, ...]) -> Condition:
         """Return the condition of an embedding; with symbols, its entries are their weights."""
         if self.text is None:
-            return self.condition(dict(zip(self.known, row, strict=True)))
+            return self._condition(_weighted(dict(zip(self.known, row, strict=True))))
         return ((self._with_style("this embedding", np.array(row), [None], np.ones(1)), 1.0),)
 
     def _split(self, prompt: str) -> tuple[str, int | None]:
-        """Split a prompt into its words and the number of its style, if it names a shared style."""
-        name, _, number = prompt.rpartition("~")
-        if self.styles is None or prompt in self.places or not name or not number.isdecimal():
+        """Split a prompt into its words and the number of its style, if it names one."""
+        name, tilde, number = prompt.rpartition("~")
+        if self.styles is None or prompt in self.places or not tilde or not number.isdecimal():
             return prompt, None
-        k = len(self.styles.of_all())
-        if int(number) >= k:
-            raise ValueError(f"this model has the styles 0 to {k - 1}, not {number}")
         return name, int(number)
 
     def _with_style(self, name: str, embedding: Array, styles: Sequence[int | None], weights: Array) -> Part:
@@ -163,36 +146,35 @@ class Conditioner:
         if self.styles is None:
             return tuple(embedding.tolist())
         frequencies = self.styles.of_all()
-        word = np.zeros(len(frequencies))
-        unnamed = 0.0
+        k, unnamed = len(frequencies), 0.0
+        word = np.zeros(k)
         for number, weight in zip(styles, weights, strict=True):
             if number is None:
                 unnamed += weight
-            else:
+            elif number < k:
                 word[number] += weight
+            else:
+                raise ValueError(f"this model has the styles 0 to {k - 1}, not {number}")
         if not unnamed:
             return tuple(np.concatenate([embedding, word]).tolist())
-        words = word + unnamed * np.eye(len(frequencies))
-        rows = np.hstack([np.tile(embedding, (len(frequencies), 1)), words])
+        rows = np.hstack([np.tile(embedding, (k, 1)), word + unnamed * np.eye(k)])
         return StyleMixture(name, tuple(tuple(row) for row in rows.tolist()), tuple(frequencies.tolist()))
 
     def _symbol(self, prompt: str) -> Part:
         """Return the symbol of a prompt: its place, the mixture of its styles, or the style that it names."""
-        if self.styles is None and prompt in self.places:
-            return self.places[prompt]
+        name, number = self._split(prompt)
+        if (place := self.places.get(name)) is None:
+            raise ValueError(unknown(name, self.known))
         if self.styles is None:
-            return int(symbols([prompt], self.known)[0])  # an error that names the nearest prompts
-        name, tilde, number = prompt.rpartition("~")
-        if prompt in self.places or not tilde or not number.isdecimal():
-            own = np.flatnonzero(self.styles.prompt == symbols([prompt], self.known)[0])
+            return place
+        own = np.flatnonzero(self.styles.prompt == place)
+        if number is None:
             weight = self.styles.weight[own]
             own, frequencies = own[weight > 0], weight[weight > 0] / weight.sum()
             return StyleMixture(prompt, tuple(own.tolist()), tuple(frequencies.tolist()))
-        (place,) = symbols([name], self.known).tolist()
-        own = np.flatnonzero(self.styles.prompt == place)
-        if int(number) >= len(own):
+        if number >= len(own):
             raise ValueError(f"{name!r} has the styles 0 to {len(own) - 1}, not {number}")
-        return int(own[int(number)])
+        return int(own[number])
 
     def choose_styles(self, request: Request, seeds: int | list[int]) -> Request:
         """Draw a style for every image whose prompt names none."""
@@ -201,24 +183,20 @@ class Conditioner:
         m = max(sum(isinstance(part, StyleMixture) for part, _ in c) for c in request.conditions)
         # one stream of random numbers for each column of parts: the style of an image depends neither on the
         # rest of the batch nor on guidance
-        streams = [(*_noise.STYLES, j) for j in range(m)]
-        uniform = [_noise.uniform(seeds, len(request), stream) for stream in streams]
+        uniform = [_noise.uniform(seeds, len(request), (*_noise.STYLES, j)) for j in range(m)]
         place = np.empty_like(request.place)
         chosen: dict[Condition, int] = {}
         for i, condition in enumerate(request.conditions):
             members = np.flatnonzero(request.place == i)
-            columns, j = [], 0
+            columns, streams = [], iter(uniform)
             for part, _ in condition:
                 edges = np.cumsum([w for _, w in styles_of(part)])[:-1]
-                u = uniform[j][members] if isinstance(part, StyleMixture) else np.zeros(len(members))
+                u = next(streams)[members] if isinstance(part, StyleMixture) else np.zeros(len(members))
                 columns.append(np.searchsorted(edges, u, side="right"))
-                j += isinstance(part, StyleMixture)
             choices, which = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
             for k, choice in enumerate(choices.tolist()):
-                condition_k = tuple(
-                    (styles_of(part)[at][0], w) for at, (part, w) in zip(choice, condition, strict=True)
-                )
-                place[members[which.ravel() == k]] = chosen.setdefault(condition_k, len(chosen))
+                named = tuple((styles_of(part)[at][0], w) for at, (part, w) in zip(choice, condition, strict=True))
+                place[members[which.ravel() == k]] = chosen.setdefault(named, len(chosen))
         return Request(place, list(chosen))
 
 
@@ -248,8 +226,10 @@ def guided(condition: Condition, away: Condition, scale: float) -> Condition:
     return (*((part, scale * w) for part, w in condition), *((part, (1.0 - scale) * w) for part, w in away))
 
 
-def check_weights(weights: Any) -> dict[str, float]:
-    """Return the weights of prompts, divided by their sum; none may be negative."""
+def _weighted(weights: Any) -> Weighted:
+    """Return a prompt with weight 1, or prompts with their weights divided by the sum; none may be negative."""
+    if isinstance(weights, str):
+        return ((weights, 1.0),)
     numbers = isinstance(weights, Mapping) and all(
         isinstance(p, str) and isinstance(w, int | float | np.number) for p, w in weights.items()
     )
@@ -262,5 +242,4 @@ def check_weights(weights: Any) -> dict[str, float]:
             "moves away from a prompt"
         )
     values = values / values.max()  # first, for their sum may overflow
-    kept = {p: float(w) for p, w in zip(weights, values / values.sum(), strict=True) if w}
-    return dict(sorted(kept.items()))
+    return tuple(sorted((p, float(w)) for p, w in zip(weights, values / values.sum(), strict=True) if w))

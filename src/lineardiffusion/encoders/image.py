@@ -43,11 +43,9 @@ class Encoder(Protocol):
 
     def encode(self, images: NDArray[Any]) -> Array:
         """Return latents (n, d) of images (n, \\*image_shape)."""
-        ...
 
     def decode(self, latents: Array) -> Images:
         """Return images (..., \\*image_shape) of latents (..., d)."""
-        ...
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -96,23 +94,12 @@ class ImageEncoder:
         moments: Any,
         n_components: int,
         image_shape: tuple[int, ...],
-        pixel_dtype: np.dtype[np.generic],
+        pixel_dtype: np.dtype[Any],
         scale: bool = False,
     ) -> ImageEncoder:
-        """Fit PCA from the moments of one group.
+        """Fit PCA from the moments of one group; with `scale`, of standardised pixels.
 
-        Parameters
-        ----------
-        moments : Moments of one group of D entries
-            Moments of the flattened images.
-        n_components : int
-            Number of components at most; directions in which the images do not vary are left out.
-        image_shape : tuple of int
-            Shape of one image.
-        pixel_dtype : numpy dtype
-            Type of the images' pixels, which tells how exact the moments are.
-        scale : bool, default=False
-            Whether to standardise the pixels first.
+        Directions in which the images do not vary are left out. The pixels' type tells how exact the moments are.
         """
         scatter, weight, mean = moments.scatter[0], float(moments.weight[0]), moments.mean[0]
         deviation = np.sqrt(np.maximum(np.diag(scatter), 0.0) / weight)
@@ -121,11 +108,10 @@ class ImageEncoder:
             scatter = scatter * varies * varies[:, None]
         if scale:
             scatter = scatter / pixel_scale / pixel_scale[:, None]
-        total = float(np.trace(scatter)) / weight
         eigenvalues, V = _trim(*_principal(scatter, n_components, pixel_dtype), pixel_dtype)
-        whole = len(V) < n_components  # no other direction varies
-        settings = (pixel_scale, image_shape, pixel_dtype, scale)
-        return cls._of(mean, deviation, V, eigenvalues / weight, total, whole, *settings)
+        total = float(np.trace(scatter)) if len(V) == n_components else 0.0  # no other direction varies
+        pixels = {"mean": mean, "pixel_scale": pixel_scale, "image_shape": image_shape, "dtype": pixel_dtype}
+        return cls._of(V, eigenvalues / weight, total / weight, deviation, scale, **pixels)
 
     @classmethod
     def fit_rows(
@@ -150,10 +136,10 @@ class ImageEncoder:
         pixel_scale = _pixel_scale(deviation, mean, rows.dtype, scale)[0]
         x /= pixel_scale
         _, singular, V = np.linalg.svd(x, full_matrices=False)
-        total = float((singular**2).sum()) / weight
         eigenvalues, V = _trim(singular[:n_components] ** 2, V[:n_components], rows.dtype)
-        settings = (pixel_scale, image_shape, rows.dtype, scale)
-        return cls._of(mean, deviation, V, eigenvalues / weight, total, len(V) < n_components, *settings)
+        total = float((singular**2).sum()) if len(V) == n_components else 0.0
+        pixels = {"mean": mean, "pixel_scale": pixel_scale, "image_shape": image_shape, "dtype": rows.dtype}
+        return cls._of(V, eigenvalues / weight, total / weight, deviation, scale, **pixels)
 
     @classmethod
     def from_basis(cls, basis: ArrayLike, statistics: Any) -> ImageEncoder:
@@ -204,38 +190,25 @@ class ImageEncoder:
         weight, scatter = float(moments.weight[0]), moments.scatter[0]
         deviation = np.sqrt(np.maximum(np.diag(scatter), 0.0) / weight)
         variance = np.maximum(np.einsum("ij,jk,ik->i", V, scatter, V, optimize=True), 0.0) / weight
-        settings = (np.ones(D), statistics.image_shape, statistics.pixel_dtype, False)
-        total = float(np.trace(scatter)) / weight
-        return cls._of(moments.mean[0], deviation, np.ascontiguousarray(V), variance, total, False, *settings)
+        pixels = {"mean": moments.mean[0], "pixel_scale": np.ones(D), "image_shape": statistics.image_shape}
+        total, V = float(np.trace(scatter)) / weight, np.ascontiguousarray(V)
+        return cls._of(V, variance, total, deviation, False, dtype=statistics.pixel_dtype, **pixels)
 
     @classmethod
     def _of(
-        cls,
-        mean: Array,
-        deviation: Array,
-        V: Array,
-        variance: Array,
-        total: float,
-        whole: bool,
-        pixel_scale: Array,
-        image_shape: tuple[int, ...],
-        pixel_dtype: np.dtype[np.generic],
-        scale: bool,
+        cls, V: Array, variance: Array, total: float, deviation: Array, scale: bool, dtype: Any, **pixels: Any
     ) -> ImageEncoder:
         """Build the encoder of a basis from variances along it; `total` is the variance of all directions."""
         d, D = V.shape
         rest = total - float(variance.sum())
-        none = whole or d == D or rest <= D * np.finfo(float).eps * total
         return cls(
-            mean=mean,
             components=V,
             variance=variance,
-            residual_variance=0.0 if none else rest / (D - d),
+            residual_variance=0.0 if d == D or rest <= D * np.finfo(float).eps * total else rest / (D - d),
             pixel_variance=float(np.mean(deviation**2)),
-            pixel_scale=pixel_scale,
             scaling_factor=1.0 if scale else math.sqrt(variance.mean()) or 1.0,
-            image_shape=image_shape,
-            dtype=working_dtype(pixel_dtype),
+            dtype=working_dtype(dtype),
+            **pixels,
         )
 
     @computed_once
@@ -264,11 +237,9 @@ class ImageEncoder:
         return pixels.reshape(*latents.shape[:-1], *self.image_shape)
 
 
-def _pixel_scale(
-    deviation: Array, mean: Array, pixel_dtype: np.dtype[np.generic], scale: bool
-) -> tuple[Array, NDArray[np.bool_]]:
+def _pixel_scale(deviation: Array, mean: Array, dtype: Any, scale: bool) -> tuple[Array, NDArray[np.bool_]]:
     """Return the divisor of each pixel (D,), and whether the pixel varies by more than rounding (D,)."""
-    precision = np.finfo(working_dtype(pixel_dtype))
+    precision = np.finfo(working_dtype(dtype))
     digits = 256 if precision.bits == 64 else 4  # units in the last place that a mean may lose
     varies = deviation > digits * precision.eps * np.abs(mean)
     if not scale or not varies.any():

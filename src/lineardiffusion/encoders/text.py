@@ -31,21 +31,16 @@ def vocabulary(prompts: Iterable[str]) -> tuple[str, ...]:
 
 
 def symbols(prompts: Sequence[str], known: Sequence[str], what: str = "prompt") -> NDArray[np.intp]:
-    """Return the place of each prompt (or other `what`) among the known ones, shape (n,).
-
-    Raises
-    ------
-    ValueError
-        For a prompt that is not known; the message names it, the nearest and the known ones.
-    """
+    """Return the place of each prompt (or other `what`) among the known ones, shape (n,)."""
     place = {prompt: u for u, prompt in enumerate(known)}
     try:
         return np.array(list(map(place.__getitem__, prompts)), dtype=np.intp)
     except KeyError as error:
-        raise ValueError(_unknown(error.args[0], known, what)) from None
+        raise ValueError(unknown(error.args[0], known, what)) from None
 
 
-def _unknown(prompt: str, known: Sequence[str], what: str) -> str:
+def unknown(prompt: str, known: Sequence[str], what: str = "prompt") -> str:
+    """Return the message that names an unknown prompt, the nearest and the known ones."""
     shown = ", ".join(map(repr, known[:SHOWN]))
     more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
     near = difflib.get_close_matches(prompt, known, n=3)
@@ -58,20 +53,13 @@ class TextEncoder(Protocol):
 
     def embed(self, prompts: Sequence[str]) -> Array:
         """Return embeddings of shape (n, k); a ValueError for a prompt that cannot be encoded."""
-        ...
 
 
 @dataclass(frozen=True)
 class BagOfWords:
-    """Bag of words: how often each word occurs in the prompt, so "4 2" is "2 4".
+    """Bag of words: how often each word occurs in the prompt, so "4 2" is "2 4"."""
 
-    Attributes
-    ----------
-    words : tuple of str
-        Known words, sorted. Words are separated by spaces.
-    """
-
-    words: tuple[str, ...]
+    words: tuple[str, ...]  # known words, sorted; spaces separate them in a prompt
 
     @classmethod
     def fit(cls, prompts: Iterable[str]) -> BagOfWords:
@@ -86,15 +74,9 @@ class BagOfWords:
 
 @dataclass(frozen=True)
 class Positions:
-    """One-hot words at each position, so "4 2" is not "2 4".
+    """One-hot words at each position, so "4 2" is not "2 4"."""
 
-    Attributes
-    ----------
-    words : tuple of tuple of str
-        Known words at each position, sorted.
-    """
-
-    words: tuple[tuple[str, ...], ...]
+    words: tuple[tuple[str, ...], ...]  # known words at each position, sorted
 
     @classmethod
     def fit(cls, prompts: Iterable[str]) -> Positions:

@@ -20,27 +20,13 @@ from lineardiffusion.statistics.moments import Moments
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Prompts and images without those of weight 0.
+    """Prompts and images without those of weight 0."""
 
-    Attributes
-    ----------
-    known : tuple of str
-        The distinct prompts, sorted; empty when prompts are embeddings.
-    prompts : ndarray of shape (n,) or (n, k)
-        The place of each prompt in `known`, or the embeddings.
-    rows : ndarray of shape (n, D)
-        The flattened images.
-    image_shape : tuple of int
-        Shape of one image.
-    sample_weight : ndarray of shape (n,) or None
-        Weight of each image; None for 1 each.
-    """
-
-    known: tuple[str, ...]
-    prompts: NDArray[Any]
-    rows: NDArray[np.generic]
+    known: tuple[str, ...]  # the distinct prompts, sorted; empty when prompts are embeddings
+    prompts: NDArray[Any]  # the place of each prompt in `known`, (n,), or the embeddings, (n, k)
+    rows: NDArray[np.generic]  # the flattened images, (n, D)
     image_shape: tuple[int, ...]
-    sample_weight: Array | None
+    sample_weight: Array | None  # (n,); None for 1 each
 
     @classmethod
     def of(
@@ -51,13 +37,9 @@ class Batch:
             kept = np.flatnonzero(sample_weight)
             images, sample_weight = images[kept], sample_weight[kept]
             prompts = [prompts[i] for i in kept] if isinstance(prompts, list) else prompts[kept]
-        known: tuple[str, ...] = ()
-        places: NDArray[Any] = np.asarray(prompts)
-        if isinstance(prompts, list):
-            known = vocabulary(prompts)
-            places = symbols(prompts, known)
-        rows = images.reshape(len(images), -1)
-        return cls(known, places, rows, images.shape[1:], sample_weight)
+        known = vocabulary(prompts) if isinstance(prompts, list) else ()
+        places = symbols(prompts, known) if isinstance(prompts, list) else prompts
+        return cls(known, places, images.reshape(len(images), -1), images.shape[1:], sample_weight)
 
     @property
     def images(self) -> NDArray[np.generic]:

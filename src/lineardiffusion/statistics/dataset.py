@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -168,20 +170,16 @@ class Statistics:
         for one in rest:
             first._check_addable(one)
         known = vocabulary(prompt for one in every for prompt in one.prompts)
-        moments: Moments | JointMoments
-        if isinstance(first.moments, JointMoments):
-            moments = _sum([one.moments for one in every])
-        else:
-            moments = Moments.total(one._spread(known) for one in every)
+        joint = isinstance(first.moments, JointMoments)
         return cls(
-            moments,
+            _sum([one.moments for one in every]) if joint else Moments.total(one._spread(known) for one in every),
             known,
             first.image_shape,
             (min(one.pixel_range[0] for one in every), max(one.pixel_range[1] for one in every)),
             np.result_type(*(one.pixel_dtype for one in every)),
             first.encoder,
             _sum([one.styles for one in every]),
-            None if any(one.histogram is None for one in every) else _sum([one.histogram for one in every]),
+            _sum([one.histogram for one in every]),
         )
 
     def __sub__(self, other: Statistics) -> Statistics:
@@ -195,10 +193,7 @@ class Statistics:
         self._check_addable(other)
         if unknown := sorted(set(other.prompts) - set(self.prompts)):
             raise ValueError(f"cannot subtract images that were never added: unknown prompt {unknown[0]!r}")
-        styles = None if self.styles is None or other.styles is None else self.styles - other.styles
-        histogram = None
-        if self.histogram is not None and other.histogram is not None:
-            histogram = self.histogram - other.histogram
+        styles, histogram = _minus(self.styles, other.styles), _minus(self.histogram, other.histogram)
         if isinstance(self.moments, JointMoments):
             assert isinstance(other.moments, JointMoments)
             return replace(self, moments=self.moments - other.moments, histogram=histogram)
@@ -253,12 +248,9 @@ def same_encoder(a: Encoder | None, b: Encoder | None) -> bool:
 def _of_latents(batch: Batch, encoder: Encoder, embeddings: Array | None) -> Moments | JointMoments:
     """Return the moments of the latents of a batch, block by block."""
     images = batch.images
-    parts: list[Any] = []
-    for start in range(0, len(images), ROWS):
-        block = slice(start, start + ROWS)
-        part = _moments(batch, encoder.encode(images[block]), block, embeddings)
-        parts = [_sum([*parts, part])]
-    (total,) = parts
+    blocks = (slice(start, start + ROWS) for start in range(0, len(images), ROWS))
+    parts = (_moments(batch, encoder.encode(images[block]), block, embeddings) for block in blocks)
+    total: Any = reduce(add, parts)
     if isinstance(total, JointMoments):
         d = len(total.origin)
         return total.project(np.zeros(d), np.eye(d))
@@ -276,8 +268,10 @@ def _moments(batch: Batch, rows: Any, block: slice, embeddings: Array | None = N
 
 
 def _sum(parts: list[Any]) -> Any:
-    """Add all parts, which have ``+``."""
-    total, *rest = parts
-    for part in rest:
-        total = None if total is None else total + part
-    return total
+    """Add all parts; None if one of them is."""
+    return None if any(part is None for part in parts) else reduce(add, parts)
+
+
+def _minus(whole: Any, part: Any) -> Any:
+    """Subtract a part; None if one of the two is."""
+    return None if whole is None or part is None else whole - part

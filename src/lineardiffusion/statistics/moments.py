@@ -43,15 +43,7 @@ NEGATIVE = 1e-6  # share of a variance by which rounding may turn its difference
 class Moments:
     """Weight, mean and scatter of g groups of vectors with d entries.
 
-    Attributes
-    ----------
-    weight : ndarray of shape (g,)
-        Sum of the sample weights of each group.
-    mean : ndarray of shape (g, d)
-        Weighted mean of each group; zero where the weight is zero.
-    scatter : ndarray of shape (g, d, d)
-        Weighted sum of squares and products about the group's mean; symmetric to the last bit where it was
-        measured or added up, so the upper triangle determines it.
+    The scatter is symmetric to the last bit where it was measured or added up, so the upper triangle determines it.
 
     Examples
     --------
@@ -66,9 +58,9 @@ class Moments:
     True
     """
 
-    weight: Array
-    mean: Array
-    scatter: Array
+    weight: Array  # (g,)
+    mean: Array  # (g, d), zero where the weight is zero
+    scatter: Array  # (g, d, d)
 
     def __post_init__(self) -> None:
         freeze(self)
@@ -82,18 +74,9 @@ class Moments:
     def of(
         cls, rows: NDArray[np.generic], groups: ArrayLike, n_groups: int, sample_weight: Array | None = None
     ) -> Moments:
-        """Compute the moments of vectors in one pass.
+        """Compute the moments of vectors (n, d) of any real dtype in one pass; `groups` and weights (n,).
 
-        Parameters
-        ----------
-        rows : ndarray of shape (n, d)
-            One vector per row, of any real dtype.
-        groups : array-like of int, shape (n,)
-            The group of each row, from 0 to ``n_groups - 1``.
-        n_groups : int
-            Number of groups; those without a row get zero moments.
-        sample_weight : ndarray of shape (n,), default=None
-            Weight of each row, not negative; None for 1 each.
+        A group without rows gets zero moments.
         """
         groups = np.asarray(groups)
         d = rows.shape[1]
@@ -135,13 +118,7 @@ class Moments:
         return cls(weight, mean, scatter)
 
     def __sub__(self, other: Moments) -> Moments:
-        """Return the moments of this data set without a part of it.
-
-        Raises
-        ------
-        ValueError
-            If a weight or a variance would be negative: the part was not in the data.
-        """
+        """Return the moments of this data set without a part of it; a ValueError if it was not in the data."""
         weight = self.weight - other.weight
         weight[np.abs(weight) <= 1e-9 * self.weight] = 0.0
         if (weight < 0).any():

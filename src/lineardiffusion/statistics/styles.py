@@ -56,24 +56,12 @@ class ShrunkCovariances(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class StyleStatistics:
-    """Sufficient statistics of the styles; they add and subtract.
-
-    Attributes
-    ----------
-    clusters : StyleClusters
-        The centres of the styles.
-    moments : Moments of g groups
-        Moments of the latents of each style.
-    squares : ndarray of shape (g,)
-        Sum of the squared weights of each style's images.
-    encoder : Encoder
-        The image encoder of the latents.
-    """
+    """Sufficient statistics of g styles; they add and subtract."""
 
     clusters: StyleClusters
-    moments: Moments
-    squares: Array
-    encoder: Encoder
+    moments: Moments  # of the latents of each style
+    squares: Array  # sum of the squared weights of each style's images, (g,)
+    encoder: Encoder  # of the latents
 
     def __post_init__(self) -> None:
         freeze(self)
@@ -89,8 +77,8 @@ class StyleStatistics:
     ) -> StyleStatistics:
         """Add images by their latents (n, d), each to the style of the nearest centre of its prompt."""
         style, g = self.clusters.assign(latents, prompts), len(self.clusters)
-        more = Moments.of(latents, style, g, sample_weight)
         squares = np.bincount(style, None if sample_weight is None else sample_weight**2, minlength=g)
+        more = Moments.of(latents, style, g, sample_weight)
         return replace(self, moments=self.moments + more, squares=self.squares + squares)
 
     def __add__(self, other: StyleStatistics) -> StyleStatistics:
