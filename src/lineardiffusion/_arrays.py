@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[np.float64]
 Images = NDArray[np.floating]
+Indices = NDArray[np.intp]
 
 BLOCK = 1024  # rows of one product; 1024 products of bytes, each at most 2^14, are exact in float32
 ROWS = 8192  # images encoded at a time

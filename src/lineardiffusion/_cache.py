@@ -66,13 +66,8 @@ class Cache:
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
         self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
-        self._nbytes = 0
+        self.nbytes = 0  # of all values that are kept
         _caches.add(self)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all values that are kept."""
-        return self._nbytes
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -91,18 +86,18 @@ class Cache:
             return
         with self._lock:
             if key in self._entries:
-                self._nbytes -= self._entries.pop(key)[1]
+                self.nbytes -= self._entries.pop(key)[1]
             self._entries[key] = value, nbytes
-            self._nbytes += nbytes
-            while self._nbytes > self.max_bytes:
+            self.nbytes += nbytes
+            while self.nbytes > self.max_bytes:
                 _, (_, dropped) = self._entries.popitem(last=False)
-                self._nbytes -= dropped
+                self.nbytes -= dropped
 
     def clear(self) -> None:
         """Drop all values."""
         with self._lock:
             self._entries.clear()
-            self._nbytes = 0
+            self.nbytes = 0
 
     def __reduce__(self) -> tuple[type[Cache], tuple[float]]:
         """Copy and pickle as an empty cache: its values follow from others."""

@@ -37,22 +37,23 @@ class _BlasLimit:
         self.users = 0
         self.before: list[tuple[Any, int]] = []  # each BLAS library, and the threads that the user allows it
 
-    def enter(self) -> int:
-        """Limit BLAS to one thread; return how many threads the user allows."""
+    @contextmanager
+    def __call__(self) -> Iterator[int]:
+        """Let BLAS use one thread inside the block; yield how many threads the user allows it."""
         with self.lock:
             if not self.users:
                 self.before = [(blas, blas.num_threads) for blas in _blas().lib_controllers]
                 for blas, _ in self.before:
                     _set_threads(blas, 1)
             self.users += 1
-            return max((threads for _, threads in self.before), default=1)
-
-    def leave(self) -> None:
-        """Lift the limit when nobody needs it any more, unless the user set another one meanwhile."""
-        with self.lock:
-            self.users -= 1
-            if not self.users:
-                self._lift()
+            allowed = max((threads for _, threads in self.before), default=1)
+        try:
+            yield allowed
+        finally:
+            with self.lock:
+                self.users -= 1
+                if not self.users:
+                    self._lift()
 
     def after_fork(self) -> None:
         """Lift the limit in a child process: the threads that needed it are not there."""
@@ -62,6 +63,7 @@ class _BlasLimit:
             self._lift()
 
     def _lift(self) -> None:
+        """Lift the limit, unless the user set another one meanwhile."""
         for blas, threads in self.before:
             if blas.num_threads == 1:
                 _set_threads(blas, threads)
@@ -78,19 +80,9 @@ def _set_threads(blas: Any, threads: int) -> None:
     clear(force=True)
 
 
-_limit = _BlasLimit()
+one_thread = _BlasLimit()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_limit.after_fork)
-
-
-@contextmanager
-def one_thread() -> Iterator[int]:
-    """Let BLAS use one thread inside the block; yield how many threads the user allows it."""
-    threads = _limit.enter()
-    try:
-        yield threads
-    finally:
-        _limit.leave()
+    os.register_at_fork(after_in_child=one_thread.after_fork)
 
 
 def eigh(matrices: Array) -> tuple[Array, Array]:

@@ -25,10 +25,7 @@ LATENT, DISCARDED, MEASURED, CHOSEN = (4,), (5,), (6,), (7,)  # streams for draw
 
 
 def check_seed(seed: Seed, n: int, random_state: object = None) -> int | list[int]:
-    """Return the seed as one int, or as one int for each of `n` images.
-
-    None stands for the model's `random_state`; if both are None, a fresh random seed is used.
-    """
+    """Return the seed as one int, or one for each of `n` images; None is the `random_state`, or a fresh seed."""
     if seed is None:
         if isinstance(random_state, int | np.integer):
             return _whole(random_state)

@@ -1,8 +1,4 @@
-"""Checks of prompts and images, shared by everything that takes them from a user.
-
-Every check returns the value in the form that the library works with, or raises an error that says what was
-wrong, what was expected and what to do.
-"""
+"""Checks of what users give: each returns the value as the library works with it, or raises an error."""
 
 from __future__ import annotations
 

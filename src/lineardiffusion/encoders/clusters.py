@@ -22,10 +22,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
-from lineardiffusion._arrays import Array, freeze
+from lineardiffusion._arrays import Array, Indices, freeze
 
 CENTRED_ON = 10_000  # images of a prompt that k-means uses
 
@@ -35,7 +34,7 @@ class StyleClusters:
     """The centres of the styles of p prompts."""
 
     centres: Array  # of all prompts' styles, (g, d), in the latents' unit
-    prompt: NDArray[np.intp]  # of each style, (g,), in rising order
+    prompt: Indices  # of each style, (g,), in rising order
     requested: int  # number of styles of each prompt
     shared: bool = False  # whether style k of one prompt is style k of all
 
@@ -46,26 +45,25 @@ class StyleClusters:
     def find(
         cls,
         latents: Array,
-        prompts: NDArray[np.intp],
-        sample_weight: Array | None,
+        prompts: Indices,
+        w: Array | None,
         requested: int,
         seed: Any,
         means: Array | None = None,
     ) -> StyleClusters:
-        """Find the centres of each prompt from latents (n, d) of `prompts` (n,).
+        """Find the centres of each prompt from latents (n, d) of `prompts` (n,), with sample weights w (n,).
 
         With the `means` (p, d) of the prompts, the centres are those that all prompts share. A prompt with
         fewer distinct latents than `requested` gets as many styles as it has latents.
         """
         if means is not None:
-            found = _centres(latents - means[prompts], sample_weight, requested, seed)
+            found = _centres(latents - means[prompts], w, requested, seed)
             centres = (means[:, None] + found).reshape(-1, means.shape[1])
             return cls(centres, np.repeat(np.arange(len(means)), len(found)), requested, shared=True)
         every = []
         for u in range(int(prompts.max()) + 1):
             own = prompts == u
-            weight = None if sample_weight is None else sample_weight[own]
-            every.append(_centres(latents[own], weight, requested, seed))
+            every.append(_centres(latents[own], None if w is None else w[own], requested, seed))
         owner = np.repeat(np.arange(len(every)), [len(one) for one in every])
         return cls(np.concatenate(every), owner, requested)
 
@@ -80,11 +78,11 @@ class StyleClusters:
             and np.array_equal(self.centres, other.centres)
         )
 
-    def small(self) -> NDArray[np.intp]:
+    def small(self) -> Indices:
         """Return the prompts that have fewer styles than requested."""
         return np.flatnonzero(np.bincount(self.prompt) < self.requested)
 
-    def assign(self, latents: Array, prompts: NDArray[np.intp]) -> NDArray[np.intp]:
+    def assign(self, latents: Array, prompts: Indices) -> Indices:
         """Return the style (n,) of latents (n, d): the nearest centre of its prompt."""
         style = np.empty(len(latents), np.intp)
         for u in np.unique(prompts):

@@ -22,10 +22,9 @@ from itertools import product
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lineardiffusion import _noise
-from lineardiffusion._arrays import Array
+from lineardiffusion._arrays import Array, Indices
 from lineardiffusion._cache import computed_once
 from lineardiffusion.encoders.text import TextEncoder, unknown
 
@@ -37,7 +36,7 @@ Single: TypeAlias = "int | tuple[float, ...] | None"  # a symbol, an embedding, 
 class StyleFrequencies(NamedTuple):
     """The prompt (g,) and the weight (g,) of every style; `shared` if style k of one prompt is that of all."""
 
-    prompt: NDArray[np.intp]
+    prompt: Indices
     weight: Array
     shared: bool
 
@@ -67,7 +66,7 @@ class Request:
     With `embeddings` (n, k), image i has its embedding in place of the first part of ``conditions[0]``.
     """
 
-    place: NDArray[np.intp]
+    place: Indices
     conditions: list[Condition]
     embeddings: Array | None = None
 
@@ -103,7 +102,9 @@ class Conditioner:
         keys: list[Any]
         condition: Callable[[Any], Condition]
         if isinstance(prompts, np.ndarray):
-            self._check_embeddings(prompts)
+            if prompts.shape[1] != self.size:
+                what = "weights of the prompts" if self.text is None and self.known else "embeddings"
+                raise ValueError(f"{what} of this model have {self.size} entries, got {prompts.shape[1]}")
             if (self.text is None and not self.known) or (self.text is not None and self.styles is None):
                 replaced = guided(((None, 1.0),), away, guidance_scale)
                 return Request(np.arange(len(prompts)), [replaced], prompts)
@@ -122,11 +123,6 @@ class Conditioner:
         w = np.array([weight for _, weight in prompts])
         name = " + ".join(prompt for prompt, _ in prompts)
         return ((self._with_style(name, w @ self.text.embed(names), styles, w), 1.0),)
-
-    def _check_embeddings(self, embeddings: Array) -> None:
-        if embeddings.shape[1] != self.size:
-            what = "weights of the prompts" if self.text is None and self.known else "embeddings"
-            raise ValueError(f"{what} of this model have {self.size} entries, got {embeddings.shape[1]}")
 
     def _embedded(self, row: tuple[float, ...]) -> Condition:
         """Return the condition of an embedding; with symbols, its entries are their weights."""
@@ -212,9 +208,11 @@ def alternatives(condition: Condition) -> list[tuple[Condition, float]]:
     choices = [styles_of(part) for part, _ in condition]
     if math.prod(map(len, choices)) > ALTERNATIVES:
         raise ValueError("too many styles to combine; name them, as in '7~12'")
-    weights = [w for _, w in condition]
     return [
-        (tuple((part, w) for (part, _), w in zip(choice, weights, strict=True)), math.prod(p for _, p in choice))
+        (
+            tuple((part, w) for (part, _), (_, w) in zip(choice, condition, strict=True)),
+            math.prod(p for _, p in choice),
+        )
         for choice in product(*choices)
     ]
 

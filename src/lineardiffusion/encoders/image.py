@@ -50,40 +50,17 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageEncoder:
-    """Linear image encoder: PCA, or any other orthonormal basis.
+    """Linear image encoder: PCA, or any other orthonormal basis."""
 
-    Attributes
-    ----------
-    mean : ndarray of shape (D,)
-        The mean image, in pixel units.
-    components : ndarray of shape (d, D)
-        V. Orthonormal rows; those of PCA by falling variance, each row's largest entry positive, as in
-        :class:`sklearn.decomposition.PCA`.
-    variance : ndarray of shape (d,)
-        Variance of the (standardised) pixels along each component.
-    residual_variance : float
-        Mean variance of the D - d directions left out; 0 when there are none.
-    pixel_variance : float
-        Mean over the pixels of their variance, in squared pixel units.
-    pixel_scale : ndarray of shape (D,)
-        What each pixel is divided by: ones, or standard deviations.
-    scaling_factor : float
-        What the scores are divided by.
-    image_shape : tuple of int
-        Shape of one image, D entries in all.
-    dtype : numpy dtype
-        float32 or float64, the type of decoded images.
-    """
-
-    mean: Array
-    components: Array
-    variance: Array
-    residual_variance: float
-    pixel_variance: float
-    pixel_scale: Array
-    scaling_factor: float
+    mean: Array  # the mean image, (D,), in pixel units
+    components: Array  # V, (d, D); PCA's rows by falling variance, the largest entry of each positive
+    variance: Array  # of the (standardised) pixels along each component, (d,)
+    residual_variance: float  # mean variance of the D - d directions left out; 0 when there are none
+    pixel_variance: float  # mean over the pixels of their variance, in squared pixel units
+    pixel_scale: Array  # r, (D,)
+    scaling_factor: float  # s
     image_shape: tuple[int, ...]
-    dtype: np.dtype[np.floating]
+    dtype: np.dtype[np.floating]  # of decoded images, float32 or float64
 
     def __post_init__(self) -> None:
         freeze(self)
@@ -94,39 +71,39 @@ class ImageEncoder:
         moments: Any,
         n_components: int,
         image_shape: tuple[int, ...],
-        pixel_dtype: np.dtype[Any],
+        dtype: np.dtype[Any],
         scale: bool = False,
     ) -> ImageEncoder:
         """Fit PCA from the moments of one group; with `scale`, of standardised pixels.
 
-        Directions in which the images do not vary are left out. The pixels' type tells how exact the moments are.
+        Directions in which the images do not vary are left out. The pixels' `dtype` tells how exact moments are.
         """
         scatter, weight, mean = moments.scatter[0], float(moments.weight[0]), moments.mean[0]
         deviation = np.sqrt(np.maximum(np.diag(scatter), 0.0) / weight)
-        pixel_scale, varies = _pixel_scale(deviation, mean, pixel_dtype, scale)
+        pixel_scale, varies = _pixel_scale(deviation, mean, dtype, scale)
         if not varies.all():
             scatter = scatter * varies * varies[:, None]
         if scale:
             scatter = scatter / pixel_scale / pixel_scale[:, None]
-        eigenvalues, V = _trim(*_principal(scatter, n_components, pixel_dtype), pixel_dtype)
+        eigenvalues, V = _trim(*_principal(scatter, n_components, dtype), dtype)
         total = float(np.trace(scatter)) if len(V) == n_components else 0.0  # no other direction varies
-        pixels = {"mean": mean, "pixel_scale": pixel_scale, "image_shape": image_shape, "dtype": pixel_dtype}
+        pixels = {"mean": mean, "pixel_scale": pixel_scale, "image_shape": image_shape, "dtype": dtype}
         return cls._of(V, eigenvalues / weight, total / weight, deviation, scale, **pixels)
 
     @classmethod
     def fit_rows(
         cls,
-        rows: NDArray[np.generic],
-        sample_weight: Array | None,
+        rows: NDArray[Any],
+        w: Array | None,
         n_components: int,
         image_shape: tuple[int, ...],
         scale: bool = False,
     ) -> ImageEncoder:
         """Fit the same PCA by a singular value decomposition of `rows` (n, D), fewer images than pixels.
 
-        Neither memory nor time grows with D^2.
+        Each image has its sample weight w (n,), or 1. Neither memory nor time grows with D^2.
         """
-        w = np.ones(len(rows)) if sample_weight is None else sample_weight
+        w = np.ones(len(rows)) if w is None else w
         weight = float(w.sum())
         x = rows.astype(np.float64)
         mean = (w @ x) / weight
@@ -271,8 +248,7 @@ def _few(scatter: Array, n_components: int, floor: float) -> tuple[Array, Array]
         basis = basis[:, kept]
         eigenvalues, inner = np.linalg.eigh(basis.T @ scatter @ basis)
         return eigenvalues, basis @ inner
-    found: tuple[Array, Array] = scipy.sparse.linalg.eigsh(scatter, n_components, v0=rng.normal(size=len(scatter)))
-    return found
+    return scipy.sparse.linalg.eigsh(scatter, n_components, v0=rng.normal(size=len(scatter)))
 
 
 def _floor(pixel_dtype: np.dtype[np.generic], D: int) -> float:

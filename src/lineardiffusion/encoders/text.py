@@ -16,11 +16,10 @@ from itertools import zip_longest
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils import check_array
 
-from lineardiffusion._arrays import Array
+from lineardiffusion._arrays import Array, Indices
 
 SHOWN = 20  # prompts named in an error
 
@@ -30,7 +29,7 @@ def vocabulary(prompts: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(prompts)))
 
 
-def symbols(prompts: Sequence[str], known: Sequence[str], what: str = "prompt") -> NDArray[np.intp]:
+def symbols(prompts: Sequence[str], known: Sequence[str], what: str = "prompt") -> Indices:
     """Return the place of each prompt (or other `what`) among the known ones, shape (n,)."""
     place = {prompt: u for u, prompt in enumerate(known)}
     try:
@@ -103,11 +102,7 @@ class Positions:
 class Transformer:
     """Text encoder made of a scikit-learn transformer of a list of strings."""
 
-    transformer: Any
-
-    @classmethod
-    def fit(cls, transformer: Any, prompts: Sequence[str]) -> Transformer:
-        return cls(clone(transformer).fit(list(prompts)))
+    transformer: Any  # fitted
 
     def embed(self, prompts: Sequence[str]) -> Array:
         embeddings = self.transformer.transform(list(prompts))
@@ -123,7 +118,7 @@ def fit_text_encoder(text_encoder: Any, prompts: Sequence[str]) -> TextEncoder |
         return BagOfWords.fit(prompts)
     if text_encoder == "positions":
         return Positions.fit(prompts)
-    return Transformer.fit(text_encoder, prompts)
+    return Transformer(clone(text_encoder).fit(list(prompts)))
 
 
 def check_text_encoder(text_encoder: Any) -> None:

@@ -1,8 +1,4 @@
-"""Batches: checked prompts and images, indexed for the statistics.
-
-Prompts are strings, one symbol each, or rows of numbers, which are embeddings. Images have any shape
-(n, \\*image_shape) and any real dtype.
-"""
+"""Batches: checked prompts and images, indexed for the statistics."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lineardiffusion._arrays import Array
+from lineardiffusion._arrays import Array, Indices
 from lineardiffusion.encoders.text import symbols, vocabulary
 from lineardiffusion.statistics.joint import JointMoments
 from lineardiffusion.statistics.moments import Moments
@@ -29,9 +25,7 @@ class Batch:
     sample_weight: Array | None  # (n,); None for 1 each
 
     @classmethod
-    def of(
-        cls, prompts: list[str] | Array, images: NDArray[np.generic], sample_weight: Array | None = None
-    ) -> Batch:
+    def of(cls, prompts: list[str] | Array, images: NDArray[Any], sample_weight: Array | None = None) -> Batch:
         """Index checked prompts and flatten checked images."""
         if sample_weight is not None and not sample_weight.all():
             kept = np.flatnonzero(sample_weight)
@@ -52,6 +46,6 @@ class Batch:
             return Moments.nbytes(len(self.known), d)
         return JointMoments.nbytes(self.prompts.shape[1], d)
 
-    def places(self, known: tuple[str, ...]) -> NDArray[np.intp]:
+    def places(self, known: tuple[str, ...]) -> Indices:
         """Return the place of each image's prompt among other known prompts."""
         return np.asarray(symbols(self.known, known)[self.prompts])

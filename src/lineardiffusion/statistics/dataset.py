@@ -195,8 +195,7 @@ class Statistics:
             raise ValueError(f"cannot subtract images that were never added: unknown prompt {unknown[0]!r}")
         styles, histogram = _minus(self.styles, other.styles), _minus(self.histogram, other.histogram)
         if isinstance(self.moments, JointMoments):
-            assert isinstance(other.moments, JointMoments)
-            return replace(self, moments=self.moments - other.moments, histogram=histogram)
+            return replace(self, moments=_minus(self.moments, other.moments), histogram=histogram)
         moments = self.moments - other._spread(self.prompts)
         if not (kept := np.flatnonzero(moments.weight)).size:
             raise ValueError("cannot subtract all images: nothing would be left")
@@ -236,13 +235,9 @@ class Statistics:
 
 def same_encoder(a: Encoder | None, b: Encoder | None) -> bool:
     """Return whether two encoders give the same latents."""
-    if a is b:
-        return True
-    if not (isinstance(a, ImageEncoder) and isinstance(b, ImageEncoder)):
-        return False
-    return a.scaling_factor == b.scaling_factor and all(
-        np.array_equal(getattr(a, name), getattr(b, name)) for name in ("mean", "components", "pixel_scale")
-    )
+    names = ("mean", "components", "pixel_scale", "scaling_factor")
+    linear = isinstance(a, ImageEncoder) and isinstance(b, ImageEncoder)
+    return a is b or (linear and all(np.array_equal(getattr(a, name), getattr(b, name)) for name in names))
 
 
 def _of_latents(batch: Batch, encoder: Encoder, embeddings: Array | None) -> Moments | JointMoments:

@@ -30,11 +30,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lineardiffusion._arrays import BLOCK, Array, freeze, working_dtype
+from lineardiffusion._arrays import BLOCK, Array, Images, Indices, freeze, working_dtype
 
 NEGATIVE = 1e-6  # share of a variance by which rounding may turn its difference negative
 
@@ -72,12 +73,9 @@ class Moments:
 
     @classmethod
     def of(
-        cls, rows: NDArray[np.generic], groups: ArrayLike, n_groups: int, sample_weight: Array | None = None
+        cls, rows: NDArray[Any], groups: ArrayLike, n_groups: int, sample_weight: Array | None = None
     ) -> Moments:
-        """Compute the moments of vectors (n, d) of any real dtype in one pass; `groups` and weights (n,).
-
-        A group without rows gets zero moments.
-        """
+        """Compute the moments of rows (n, d) of any real dtype in one pass; zeros for a group without rows."""
         groups = np.asarray(groups)
         d = rows.shape[1]
         weight, mean, scatter = np.zeros(n_groups), np.zeros((n_groups, d)), np.zeros((n_groups, d, d))
@@ -132,10 +130,9 @@ class Moments:
         scatter = self.scatter - other.scatter
         share = np.divide(weight * other.weight, self.weight, out=np.zeros_like(weight), where=kept)
         step = other.mean - mean
+        scatter[~kept] = 0.0
         for g, coefficient in enumerate(share):
-            if not kept[g]:
-                scatter[g] = 0.0
-            elif coefficient:
+            if coefficient:
                 scatter[g] -= coefficient * np.outer(step[g], step[g])
         variance = np.diagonal(scatter, axis1=1, axis2=2)
         before = np.diagonal(self.scatter, axis1=1, axis2=2)
@@ -143,7 +140,7 @@ class Moments:
             raise ValueError("cannot subtract images that were never added: a variance would be negative")
         return Moments(weight, mean, scatter)
 
-    def __getitem__(self, groups: NDArray[np.intp]) -> Moments:
+    def __getitem__(self, groups: Indices) -> Moments:
         """Return the moments of some of the groups."""
         return Moments(self.weight[groups], self.mean[groups], self.scatter[groups])
 
@@ -178,9 +175,7 @@ class Moments:
         return self.scatter / np.where(self.weight > 0, self.weight, 1.0)[:, None, None]
 
 
-def _accumulate(
-    rows: NDArray[np.generic], members: NDArray[np.intp], sample_weight: Array | None, scatter: Array
-) -> tuple[float, Array]:
+def _accumulate(rows: NDArray[Any], members: Indices, weights: Array | None, scatter: Array) -> tuple[float, Array]:
     """Add one group's scatter into `scatter` (d, d); return its weight and its mean (d,).
 
     Entries that do not vary within the group, such as an image's frame, take no part in the products.
@@ -188,7 +183,7 @@ def _accumulate(
     mean = rows[members[0]].astype(np.float64)
     varying = _varying(rows, members)
     whole = len(varying) == rows.shape[1]
-    dtype = working_dtype(rows.dtype if sample_weight is None else np.float64)
+    dtype = working_dtype(rows.dtype if weights is None else np.float64)
     origin = _origin(rows, members, dtype)[varying]
     weight, total = 0.0, np.zeros(len(varying))
     within = scatter if whole else np.zeros((len(varying), len(varying)))
@@ -196,11 +191,11 @@ def _accumulate(
         block = rows[members[start : start + BLOCK]]
         x = (block if whole else block.take(varying, axis=1)).astype(dtype)
         x -= origin
-        if sample_weight is None:
+        if weights is None:
             weight += len(x)
             total += x.sum(axis=0)
         else:
-            w = sample_weight[start : start + BLOCK]
+            w = weights[start : start + BLOCK]
             weight += float(w.sum())
             total += w @ x
             x *= np.sqrt(w)[:, None]
@@ -217,7 +212,7 @@ def _accumulate(
     return weight, mean
 
 
-def _varying(rows: NDArray[np.generic], members: NDArray[np.intp]) -> NDArray[np.intp]:
+def _varying(rows: NDArray[Any], members: Indices) -> Indices:
     """The entries in which the members differ."""
     first = rows[members[0]]
     differs = np.zeros(rows.shape[1], bool)
@@ -229,14 +224,9 @@ def _varying(rows: NDArray[np.generic], members: NDArray[np.intp]) -> NDArray[np
     return np.flatnonzero(differs)
 
 
-def _origin(
-    rows: NDArray[np.generic], members: NDArray[np.intp], dtype: np.dtype[np.floating]
-) -> NDArray[np.floating]:
+def _origin(rows: NDArray[Any], members: Indices, dtype: np.dtype[np.floating]) -> Images:
     """A vector near the mean that the working type holds exactly: 128 for bytes."""
-    d = rows.shape[1]
-    if rows.dtype == np.uint8:
-        return np.full(d, 128, dtype)
-    if rows.dtype.kind in "bi" and rows.dtype.itemsize == 1:
-        return np.zeros(d, dtype)
+    if rows.dtype.kind in "bui" and rows.dtype.itemsize == 1:
+        return np.full(rows.shape[1], 128 if rows.dtype.kind == "u" else 0, dtype)
     near: Array = rows[members[:BLOCK]].astype(np.float64).mean(axis=0)
     return near.astype(dtype)

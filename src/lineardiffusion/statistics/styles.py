@@ -25,9 +25,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lineardiffusion._arrays import Array, freeze
+from lineardiffusion._arrays import Array, Indices, freeze
 from lineardiffusion._linalg import eigh, one_thread
 from lineardiffusion.encoders.clusters import StyleClusters
 from lineardiffusion.encoders.image import Encoder
@@ -72,9 +71,7 @@ class StyleStatistics:
         g, d = clusters.centres.shape
         return cls(clusters, Moments.zeros(g, d), np.zeros(g), encoder)
 
-    def count(
-        self, latents: Array, prompts: NDArray[np.intp], sample_weight: Array | None = None
-    ) -> StyleStatistics:
+    def count(self, latents: Array, prompts: Indices, sample_weight: Array | None = None) -> StyleStatistics:
         """Add images by their latents (n, d), each to the style of the nearest centre of its prompt."""
         style, g = self.clusters.assign(latents, prompts), len(self.clusters)
         squares = np.bincount(style, None if sample_weight is None else sample_weight**2, minlength=g)
@@ -92,7 +89,7 @@ class StyleStatistics:
         squares = np.maximum(self.squares - other.squares, 0.0)
         return replace(self, moments=self.moments - other.moments, squares=squares)
 
-    def of_prompts(self, kept: NDArray[np.intp]) -> StyleStatistics:
+    def of_prompts(self, kept: Indices) -> StyleStatistics:
         """Return the statistics of some of the prompts, which are numbered anew."""
         old = self.clusters
         own = np.flatnonzero(np.isin(old.prompt, kept))
