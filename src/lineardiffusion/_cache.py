@@ -66,7 +66,7 @@ class Cache:
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
         self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
-        self.nbytes = 0  # of all values that are kept
+        self.nbytes = 0  # bytes of all values that are kept
         _caches.add(self)
 
     def __len__(self) -> int:

@@ -43,13 +43,7 @@ class StyleClusters:
 
     @classmethod
     def find(
-        cls,
-        latents: Array,
-        prompts: Indices,
-        w: Array | None,
-        requested: int,
-        seed: Any,
-        means: Array | None = None,
+        cls, latents: Array, prompts: Indices, w: Array | None, requested: int, seed: Any, means: Array | None
     ) -> StyleClusters:
         """Find the centres of each prompt from latents (n, d) of `prompts` (n,), with sample weights w (n,).
 

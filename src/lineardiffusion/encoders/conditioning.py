@@ -208,11 +208,9 @@ def alternatives(condition: Condition) -> list[tuple[Condition, float]]:
     choices = [styles_of(part) for part, _ in condition]
     if math.prod(map(len, choices)) > ALTERNATIVES:
         raise ValueError("too many styles to combine; name them, as in '7~12'")
+    weights = [w for _, w in condition]
     return [
-        (
-            tuple((part, w) for (part, _), (_, w) in zip(choice, condition, strict=True)),
-            math.prod(p for _, p in choice),
-        )
+        (tuple((part, w) for (part, _), w in zip(choice, weights, strict=True)), math.prod(p for _, p in choice))
         for choice in product(*choices)
     ]
 

@@ -67,16 +67,12 @@ class ImageEncoder:
 
     @classmethod
     def fit(
-        cls,
-        moments: Any,
-        n_components: int,
-        image_shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        scale: bool = False,
+        cls, moments: Any, n_components: int, image_shape: tuple[int, ...], dtype: np.dtype[Any], scale: bool
     ) -> ImageEncoder:
         """Fit PCA from the moments of one group; with `scale`, of standardised pixels.
 
-        Directions in which the images do not vary are left out. The pixels' `dtype` tells how exact moments are.
+        Directions in which the images do not vary are left out. The pixels' `dtype` tells how exact the
+        moments are.
         """
         scatter, weight, mean = moments.scatter[0], float(moments.weight[0]), moments.mean[0]
         deviation = np.sqrt(np.maximum(np.diag(scatter), 0.0) / weight)
@@ -92,12 +88,7 @@ class ImageEncoder:
 
     @classmethod
     def fit_rows(
-        cls,
-        rows: NDArray[Any],
-        w: Array | None,
-        n_components: int,
-        image_shape: tuple[int, ...],
-        scale: bool = False,
+        cls, rows: NDArray[Any], w: Array | None, n_components: int, image_shape: tuple[int, ...], scale: bool
     ) -> ImageEncoder:
         """Fit the same PCA by a singular value decomposition of `rows` (n, D), fewer images than pixels.
 
