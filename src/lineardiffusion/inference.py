@@ -30,36 +30,25 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
 
 from lineardiffusion import _noise
-from lineardiffusion._arrays import ROWS, Array, Images
-from lineardiffusion.encoders.conditioning import Condition, alternatives
+from lineardiffusion._arrays import ROWS, Array, Images, Indices
+from lineardiffusion.encoders.conditioning import alternatives
 from lineardiffusion.fitted import FittedDiffusion, Resolved, SamplerSettings
 from lineardiffusion.inverse.measurement import Measurement, PixelModel, ReducedMeasurement
 from lineardiffusion.inverse.posterior import LatentLaws, log_likelihood, posterior_draw, posterior_mean, shares
 from lineardiffusion.statistics.moments import Moments
 
-Reduced = tuple[NDArray[np.intp], Measurement, ReducedMeasurement]  # images, and their reduced measurements
+Mask = NDArray[np.bool_]
+Reduced = tuple[Indices, Measurement, ReducedMeasurement]  # images, and their reduced measurements
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """The laws that some images may come from.
+    """The laws that some images may come from."""
 
-    Attributes
-    ----------
-    members : ndarray of int
-        The images.
-    laws : LatentLaws
-        K laws.
-    log_prior : ndarray of shape (K,)
-        Log-probability of each law before an image is seen.
-    first : ndarray of int
-        Index of the first law of each prompt.
-    """
-
-    members: NDArray[np.intp]
-    laws: LatentLaws
-    log_prior: Array
-    first: NDArray[np.intp]
+    members: Indices  # the images
+    laws: LatentLaws  # K laws
+    log_prior: Array  # log-probability of each law before an image is seen, (K,)
+    first: Indices  # index of the first law of each prompt
 
 
 def resolve(fitted: FittedDiffusion, n: int, prompts: Any, sampling: SamplerSettings) -> Resolved:
@@ -71,14 +60,12 @@ def resolve(fitted: FittedDiffusion, n: int, prompts: Any, sampling: SamplerSett
         return Resolved(request.gathered(), trajectory)
     known = fitted.statistics.prompts
     if not known or not isinstance(fitted.statistics.moments, Moments):
-        raise ValueError(
-            "this model knows no frequency of prompts, neither of embeddings nor of prompts too many to keep "
-            "one block each; pass the prompts of the images"
-        )
+        what = "this model knows no frequency of embeddings, or of prompts too many to keep one block each"
+        raise ValueError(f"{what}; pass the prompts of the images")
     return fitted.resolve(list(known), sampling)._replace(per_image=False)
 
 
-def score(fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_], resolved: Resolved) -> Array:
+def score(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved) -> Array:
     """Return the log-density (n,) of images (n, D) in pixel units, without their missing pixels."""
     found = np.empty(len(rows))
     for members, _, log_prob in _log_joint(fitted, rows, missing, resolved):
@@ -86,7 +73,7 @@ def score(fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_], resolv
     return found
 
 
-def classify(fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_], resolved: Resolved) -> Array:
+def classify(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved) -> Array:
     """Return the probability (n, p) of each known prompt."""
     found = np.empty((len(rows), len(fitted.statistics.prompts)))
     for members, candidates, log_prob in _log_joint(fitted, rows, missing, resolved):
@@ -94,28 +81,24 @@ def classify(fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_], res
     return found
 
 
-def reduce_pixels(fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_]) -> Iterator[Reduced]:
+def reduce_pixels(fitted: FittedDiffusion, rows: Any, missing: Mask) -> Iterator[Reduced]:
     """Yield the images (n, D) that miss the same pixels, with their reduced measurements."""
     for members, measurement in _measurements(fitted.require_pixel_model(), missing):
         yield members, measurement, _reduce(measurement, rows[members], missing[members[0]])
 
 
 def posterior(
-    fitted: FittedDiffusion,
-    reduced: Iterable[Reduced],
-    n: int,
-    resolved: Resolved,
-    seed: _noise.Seed,
-    n_samples: int,
-) -> tuple[Images, NDArray[np.intp]]:
-    """Draw from the posterior of images: (n, n_samples, D) in pixel units, and the places of their prompts.
+    fitted: FittedDiffusion, reduced: Iterable[Reduced], n: int, resolved: Resolved, seed: _noise.Seed, m: int
+) -> tuple[Images, Indices]:
+    """Draw m times from the posterior of n images: (n, m, D) in pixel units, and the places of their prompts.
 
-    With ``n_samples=0`` the posterior mean (n, 1, D), and the places of the most probable prompts.
+    With m = 0, return the posterior mean (n, 1, D), and the places of the most probable prompts.
     """
     pixel_model, encoder = fitted.require_pixel_model(), fitted.require_pixel_model().encoder
-    m = n_samples
-    seeds = _noise.check_seed(seed, n, fitted.parameters.random_state)
-    fresh = [_fresh(seeds, n, encoder.components.shape, j) for j in range(m)]
+    seeds, (d, D) = _noise.check_seed(seed, n, fitted.parameters.random_state), encoder.components.shape
+    latent = [_noise.draw(seeds, n, d, (*_noise.LATENT, j)) for j in range(m)]
+    discarded = [_noise.draw(seeds, n, D, (*_noise.DISCARDED, j)) for j in range(m)]
+    uniform = [_noise.uniform(seeds, n, (*_noise.CHOSEN, j)) for j in range(m)]
     every = list(_candidates(fitted, n, resolved))
     found = np.empty((n, max(m, 1), len(pixel_model.scale)), encoder.dtype)
     read = np.zeros((n, max(m, 1)), np.intp)
@@ -132,14 +115,13 @@ def posterior(
                 found[members, 0] = encoder.mean + pixel_model.scale * xi
                 read[members, 0] = np.logaddexp.reduceat(log_prob, candidates.first, axis=1).argmax(axis=1)
             edges = np.cumsum(share, axis=1)[:, :-1]
-            for j, (latent, discarded, u) in enumerate(fresh):
-                chosen = (edges <= u[members, None]).sum(axis=1)
+            for j in range(m):
+                chosen = (edges <= uniform[j][members, None]).sum(axis=1)
+                noise = latent[j][members], discarded[j][members]
                 for_y = None
                 if measurement.noise_std:
                     for_y = _noise.draw(seeds, n, own.centred.shape[1], (*_noise.MEASURED, j))[members]
-                xi = posterior_draw(
-                    measurement, own, laws, roots, chosen, latent[members], discarded[members], for_y
-                )
+                xi = posterior_draw(measurement, own, laws, roots, chosen, *noise, for_y)
                 pixels = (encoder.mean + pixel_model.scale * xi).astype(encoder.dtype)
                 found[members, j] = pixels if fitted.contrast is None else fitted.contrast(pixels)
                 read[members, j] = np.searchsorted(candidates.first, chosen, side="right") - 1
@@ -152,17 +134,15 @@ def invert(fitted: FittedDiffusion, latents: Array, resolved: Resolved) -> Array
     start = np.empty_like(latents)
     for i, x in enumerate(fitted.compose(request.conditions, trajectory)):
         if x.n_noises:
-            raise ValueError(
-                f"the sampler {trajectory.sampler} adds noise and has no inverse; use sampler='exact', or 'ddim'"
-            )
+            what = f"the sampler {trajectory.sampler} adds noise and has no inverse"
+            raise ValueError(f"{what}; use sampler='exact', or 'ddim'")
         members = np.flatnonzero(request.place == i)
         spread = np.linalg.svd(x.matrix[0], compute_uv=False)
         if spread[-1] <= 1e-10 * spread[0]:
             kept = int(np.sum(spread > 1e-10 * spread[0]))
-            raise ValueError(
-                f"the sampler's map has no inverse: it keeps {kept} of {len(spread)} directions. Use fewer "
-                "components, or a prompt with more images; the maps of styles never have an inverse"
-            )
+            what = f"the sampler's map has no inverse: it keeps {kept} of {len(spread)} directions"
+            instead = "use fewer components, or more images; the maps of styles never have an inverse"
+            raise ValueError(f"{what}; {instead}")
         start[members] = np.linalg.solve(x.matrix[0].T, (latents[members] - x.offset[0]).T).T
     return start
 
@@ -180,57 +160,43 @@ def _candidates(fitted: FittedDiffusion, n: int, resolved: Resolved) -> Iterator
             members = np.flatnonzero(request.place == i)
             yield Candidates(members, laws, np.log(probabilities), np.zeros(1, np.intp))
         return
-    conditions: list[Condition] = []
-    prior: list[float] = []
-    first = []
     weight = fitted.statistics.moments.weight  # type: ignore[union-attr]
-    for i, frequency in zip(request.place, weight / weight.sum(), strict=True):
-        first.append(len(conditions))
-        for condition, share in alternatives(request.conditions[i]):
-            conditions.append(condition)
-            prior.append(frequency * share)
+    groups = [alternatives(request.conditions[i]) for i in request.place]
+    sizes = [len(group) for group in groups]
+    conditions, of_style = zip(*(one for group in groups for one in group), strict=True)
+    prior = np.repeat(weight / weight.sum(), sizes) * of_style
     laws = fitted.latent_laws(conditions, trajectory)
-    yield Candidates(np.arange(n), laws, np.log(prior), np.array(first))
+    yield Candidates(np.arange(n), laws, np.log(prior), np.cumsum([0, *sizes[:-1]]))
 
 
 def _log_joint(
-    fitted: FittedDiffusion, rows: Any, missing: NDArray[np.bool_], resolved: Resolved
-) -> Iterator[tuple[NDArray[np.intp], Candidates, Array]]:
+    fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved
+) -> Iterator[tuple[Indices, Candidates, Array]]:
     """Yield images, the laws that they may come from, and the log-density (n, K) of both."""
     every = list(_candidates(fitted, len(rows), resolved))
     for group, measurement in _measurements(fitted.require_pixel_model(), missing):
         for candidates in every:
             own = np.intersect1d(candidates.members, group, assume_unique=True)
-            roots = candidates.laws.roots(measurement) if len(own) else None
+            if not len(own):
+                continue
+            roots = candidates.laws.roots(measurement)
             for start in range(0, len(own), ROWS):
                 members = own[start : start + ROWS]
                 reduced = _reduce(measurement, rows[members], missing[members[0]])
-                assert roots is not None
                 log_prob = log_likelihood(measurement, reduced, candidates.laws, roots)
                 yield members, candidates, log_prob + candidates.log_prior
 
 
-def _measurements(
-    pixel_model: PixelModel, missing: NDArray[np.bool_]
-) -> Iterator[tuple[NDArray[np.intp], Measurement]]:
+def _measurements(pixel_model: PixelModel, missing: Mask) -> Iterator[tuple[Indices, Measurement]]:
     """Yield the images that miss the same pixels, `missing` (n, D), and the measurement of the others."""
     if not missing.any():
-        if len(missing):
-            yield np.arange(len(missing)), Measurement.of_pixels(pixel_model, ~missing[0])
+        yield np.arange(len(missing)), Measurement.of_pixels(pixel_model, ~missing[0])
         return
     _, first, place = np.unique(np.packbits(missing, axis=1), axis=0, return_index=True, return_inverse=True)
     for i, one in enumerate(first):
         yield np.flatnonzero(place.ravel() == i), Measurement.of_pixels(pixel_model, ~missing[one])
 
 
-def _reduce(measurement: Measurement, rows: Any, missing: NDArray[np.bool_]) -> ReducedMeasurement:
+def _reduce(measurement: Measurement, rows: Any, missing: Mask) -> ReducedMeasurement:
     """Reduce images (n, D) without their missing pixels (D,)."""
     return measurement.reduce((rows if not missing.any() else rows[:, ~missing]).astype(np.float64))
-
-
-def _fresh(seeds: int | list[int], n: int, shape: tuple[int, ...], j: int) -> tuple[Array, Array, Array]:
-    """Draw noise for the j-th draws of n images: latents (n, d), discarded directions (n, D), choices (n,)."""
-    d, D = shape
-    latent = _noise.draw(seeds, n, d, (*_noise.LATENT, j))
-    discarded = _noise.draw(seeds, n, D, (*_noise.DISCARDED, j))
-    return latent, discarded, _noise.uniform(seeds, n, (*_noise.CHOSEN, j))

@@ -51,12 +51,10 @@ class Parameters:
             if np.isnan(bytes_):
                 raise ValueError(f"{name} must be a number of bytes, got {bytes_!r}")
         encoder = self.image_encoder
-        has_both = hasattr(encoder, "encode") and hasattr(encoder, "decode")
-        if encoder is not None and (isinstance(encoder, type) or not has_both):
-            raise TypeError(
-                f"image_encoder must be an object with encode and decode, got {encoder!r}; for a basis use "
-                "ImageEncoder.from_basis"
-            )
+        usable = hasattr(encoder, "encode") and hasattr(encoder, "decode") and not isinstance(encoder, type)
+        if encoder is not None and not usable:
+            what = f"image_encoder must be an object with encode and decode, got {encoder!r}"
+            raise TypeError(f"{what}; for a basis use ImageEncoder.from_basis")
         if not isinstance(self.scale, bool | np.bool_):
             raise TypeError(f"scale must be True or False, got {self.scale!r}")
         check_text_encoder(self.text_encoder)
@@ -77,11 +75,6 @@ class Parameters:
     def shares_words(self) -> bool:
         """Whether prompts share words, and so styles."""
         return self.text_encoder not in (None, "onehot")
-
-    @property
-    def seed_of_styles(self) -> Any:
-        """The random state of k-means."""
-        return 0 if self.random_state is None else self.random_state
 
     def raw(self) -> dict[str, Any]:
         """Return the parameters as the constructor takes them."""

@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lineardiffusion._arrays import ROWS
+from lineardiffusion._arrays import ROWS, Indices
 from lineardiffusion._cache import Cache, computed_once
 from lineardiffusion._validation import warn
 from lineardiffusion.contrast import AffineContrast, Contrast, HistogramContrast
@@ -39,10 +38,7 @@ SOLVED_BY = ("n_components", "scale", "image_encoder", "text_encoder", "n_styles
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """Statistics with the parameters to solve them by.
-
-    Both are immutable, so it makes no difference when the model is solved, nor how often.
-    """
+    """Statistics with the parameters to solve them by; both are immutable, so it may be solved at any time."""
 
     statistics: Statistics
     parameters: Parameters
@@ -77,13 +73,11 @@ def update(before: Statistics | None, batch: Batch, parameters: Parameters) -> L
     if parameters.image_encoder is None:
         known = vocabulary([*batch.known, *(before.prompts if before else ())])
         needed = Moments.nbytes(len(known), D) if known else batch.nbytes(D)
-        if needed > parameters.max_memory or (before is not None and before.encoder is not None):
-            raise ValueError(
-                f"partial_fit keeps the moments of all {D} pixels under every prompt, which takes "
-                f"{needed / 1e6:,.3g} MB here; give all images to fit, which then goes over them twice, or "
-                f"allow it: LinearDiffusion(max_memory={needed:.3g}). A model that fit made in two passes "
-                "cannot go on"
-            )
+        if before is not None and before.encoder is not None:
+            instead = f"give all images to fit; for partial_fit, begin with max_memory={needed:.3g}"
+            raise ValueError(f"a model that fit made in two passes cannot go on; {instead}")
+        what = f"the moments of all {D} pixels under every prompt, which partial_fit keeps,"
+        _check_memory(needed, parameters, what, "give all images to fit, which then goes over them twice")
     else:
         _latent_size(parameters.image_encoder, batch)
     statistics = Statistics.measure(batch, parameters.image_encoder, histogram=parameters.contrast == "histogram")
@@ -103,8 +97,8 @@ def refit(before: Learned, parameters: Parameters) -> Learned:
     check_solvable(statistics, before.parameters, parameters)
     learned = Learned(statistics, parameters)
     if not _changes(before.parameters, parameters, *SOLVED_BY):
-        fitted = replace(before.fitted, parameters=parameters, cache=Cache(parameters.cache_memory))
-        vars(learned)["fitted"] = fitted
+        cache = Cache(parameters.cache_memory)
+        vars(learned)["fitted"] = replace(before.fitted, parameters=parameters, cache=cache)
     _ = learned.fitted
     return learned
 
@@ -114,11 +108,11 @@ def check_solvable(statistics: Statistics, old: Parameters, new: Parameters) -> 
     fixed = ["image_encoder"]
     if statistics.encoder is not None or statistics.styles is not None:
         fixed += ["n_components", "scale"]
+    if joint := isinstance(statistics.moments, JointMoments) and bool(statistics.prompts):
+        fixed += ["text_encoder"]
     if changed := _changes(old, new, *fixed):
-        raise ValueError(f"{changed[0]} is fixed by the moments that were measured; fit again")
-    joint = isinstance(statistics.moments, JointMoments) and statistics.prompts
-    if joint and _changes(old, new, "text_encoder"):
-        raise ValueError("text_encoder is fixed by the moments, which are joint; fit again")
+        what = "the joint moments of all prompts" if joint else "the moments"
+        raise ValueError(f"{changed[0]} is fixed by {what} that were measured; fit again")
     check_histogram(statistics, new)
 
 
@@ -138,10 +132,8 @@ def _equal(a: Any, b: Any) -> bool:
 def check_histogram(statistics: Statistics, parameters: Parameters) -> None:
     """Raise an error if the contrast needs a histogram of pixels that were not counted."""
     if parameters.contrast == "histogram" and statistics.histogram is None:
-        raise ValueError(
-            'contrast="histogram" needs the histogram of the data\'s pixels, which were not counted; fit '
-            'again with contrast="histogram", or use "affine", which follows from the moments'
-        )
+        what = 'contrast="histogram" needs the histogram of the data\'s pixels, which were not counted'
+        raise ValueError(f'{what}; fit again with it, or use "affine", which follows from the moments')
 
 
 def measure(batch: Batch, parameters: Parameters) -> Statistics:
@@ -151,17 +143,14 @@ def measure(batch: Batch, parameters: Parameters) -> Statistics:
     encoder: Encoder | None = parameters.image_encoder
     if encoder is None and batch.nbytes(D) > parameters.max_memory:
         settings = (parameters.n_components, batch.image_shape)
-        if n < D and 8 * n * D <= parameters.max_memory:
+        of_rows, of_pixels = 8 * n * D if n < D else np.inf, Moments.nbytes(1, D)
+        what = f"the components of {n} images of {D} pixels"
+        _check_memory(min(of_rows, of_pixels), parameters, what, "use fewer or smaller images")
+        if of_rows <= parameters.max_memory:
             encoder = ImageEncoder.fit_rows(batch.rows, batch.sample_weight, *settings, parameters.scale)
-        elif Moments.nbytes(1, D) <= parameters.max_memory:
+        else:
             pooled = Moments.of(batch.rows, np.zeros(n, np.intp), 1, batch.sample_weight)
             encoder = ImageEncoder.fit(pooled, *settings, batch.rows.dtype, parameters.scale)
-        else:
-            needed = min(n * D, D**2) * 8
-            raise ValueError(
-                f"{n} images of {D} pixels need {needed / 1e6:,.3g} MB to find their components; use fewer or "
-                f"smaller images, or allow it: LinearDiffusion(max_memory={needed:.3g})"
-            )
     if encoder is None:
         return Statistics.measure(batch, histogram=histogram)
     d, embeddings = _latent_size(encoder, batch), None
@@ -169,13 +158,17 @@ def measure(batch: Batch, parameters: Parameters) -> Statistics:
         text = fit_text_encoder(parameters.text_encoder, batch.known)
         embeddings = None if text is None else text.embed(batch.known)
     needed = batch.nbytes(d) if embeddings is None else JointMoments.nbytes(embeddings.shape[1], d)
-    if needed > parameters.max_memory:
-        fitting = int(d * (parameters.max_memory / needed) ** 0.5)
-        raise ValueError(
-            f"the moments of all prompts in {d} components take {needed / 1e6:,.3g} MB; use n_components="
-            f"{max(fitting, 1)}, or allow it: max_memory={needed:.3g}"
-        )
+    fitting = max(int(d * min(parameters.max_memory / needed, 1.0) ** 0.5), 1)
+    what = f"the moments of all prompts in {d} components"
+    _check_memory(needed, parameters, what, f"use n_components={fitting}")
     return Statistics.measure(batch, encoder, embeddings, histogram)
+
+
+def _check_memory(needed: float, parameters: Parameters, what: str, instead: str) -> None:
+    """Raise an error if so many bytes are more than the parameters allow."""
+    if needed > parameters.max_memory:
+        how = f"{instead}, or allow it: LinearDiffusion(max_memory={needed:.3g})"
+        raise ValueError(f"{what} take {needed / 1e6:,.3g} MB; {how}")
 
 
 def _latent_size(encoder: Encoder, batch: Batch) -> int:
@@ -185,9 +178,7 @@ def _latent_size(encoder: Encoder, batch: Batch) -> int:
         raise ValueError(f"the image encoder is of images of shape {shape}, got images of {batch.image_shape}")
     latents = np.asarray(encoder.encode(batch.images[:1]))
     if latents.ndim != 2 or len(latents) != 1 or not np.isfinite(latents).all():
-        raise ValueError(
-            f"encode must return finite latents of shape (n, d) of n images, got shape {latents.shape} of one image"
-        )
+        raise ValueError(f"encode must return finite latents (n, d) of n images, got {latents.shape} of one")
     return int(latents.shape[1])
 
 
@@ -201,14 +192,9 @@ def add_styles(statistics: Statistics, batch: Batch, parameters: Parameters) -> 
         assert text is not None
         k = text.embed(statistics.prompts[:1]).shape[1] + parameters.n_styles
         needed = max(needed, JointMoments.nbytes(k, d))
-    if needed > parameters.max_memory:
-        raise ValueError(
-            f"the moments of all styles take {needed / 1e6:,.3g} MB; use fewer styles or components, or allow "
-            f"it: max_memory={needed:.3g}"
-        )
-    places = batch.places(statistics.prompts)
-    requested = None if styles is None else (styles.clusters.requested, styles.clusters.shared)
-    if styles is None or requested != (parameters.n_styles, parameters.shares_words):
+    _check_memory(needed, parameters, "the moments of all styles", "use fewer styles or components")
+    places, asked = batch.places(statistics.prompts), (parameters.n_styles, parameters.shares_words)
+    if styles is None or (styles.clusters.requested, styles.clusters.shared) != asked:
         clusters = _find_clusters(statistics, batch, places, encoder, parameters)
         styles = StyleStatistics.empty(clusters, encoder)
     for start in range(0, len(places), ROWS):
@@ -221,16 +207,13 @@ def add_styles(statistics: Statistics, batch: Batch, parameters: Parameters) -> 
 
 
 def _find_clusters(
-    statistics: Statistics, batch: Batch, places: NDArray[np.intp], encoder: Encoder, parameters: Parameters
+    statistics: Statistics, batch: Batch, places: Indices, encoder: Encoder, parameters: Parameters
 ) -> StyleClusters:
     """Find the centres of each prompt's styles, or of those that prompts of several words share."""
     shared, known = parameters.shares_words, statistics.prompts
-    missing = sorted(set(known) - set(batch.known))
-    if missing and not shared:
-        raise ValueError(
-            f"the batch that chooses the styles must have every prompt, but {missing[0]!r} is not in it; "
-            "give a larger or a better mixed batch first"
-        )
+    if (missing := sorted(set(known) - set(batch.known))) and not shared:
+        what = f"the batch that chooses the styles must have every prompt, but {missing[0]!r} is not in it"
+        raise ValueError(f"{what}; give a larger or a better mixed batch first")
     if not isinstance(statistics.moments, Moments):
         raise ValueError("styles need the moments of every prompt; allow more with max_memory")
     order = np.random.default_rng(0).permutation(len(places))
@@ -239,14 +222,11 @@ def _find_clusters(
     weight = None if batch.sample_weight is None else batch.sample_weight[few]
     latents = encoder.encode(batch.images[few])
     means = latent_moments(statistics, encoder).mean if shared else None  # type: ignore[union-attr]
-    clusters = StyleClusters.find(
-        latents, places[few], weight, parameters.n_styles, parameters.seed_of_styles, means
-    )
+    n_styles, seed = parameters.n_styles, parameters.random_state
+    clusters = StyleClusters.find(latents, places[few], weight, n_styles, 0 if seed is None else seed, means)
     if (small := clusters.small()).size:
-        warn(
-            f"{known[small[0]]!r} has fewer distinct images than n_styles={parameters.n_styles}, and so fewer "
-            f"styles (prompts with fewer styles: {len(small)})"
-        )
+        what = f"{known[small[0]]!r} has fewer distinct images than n_styles={n_styles}, and so fewer styles"
+        warn(f"{what} (prompts with fewer styles: {len(small)})")
     return clusters
 
 
@@ -259,13 +239,8 @@ def image_encoder(statistics: Statistics, parameters: Parameters) -> Encoder:
         return statistics.encoder
     if statistics.styles is not None:
         return statistics.styles.encoder
-    return ImageEncoder.fit(
-        statistics.moments.pooled(),
-        parameters.n_components,
-        statistics.image_shape,
-        statistics.pixel_dtype,
-        parameters.scale,
-    )
+    pooled, shape, dtype = statistics.moments.pooled(), statistics.image_shape, statistics.pixel_dtype
+    return ImageEncoder.fit(pooled, parameters.n_components, shape, dtype, parameters.scale)
 
 
 def latent_moments(statistics: Statistics, encoder: Encoder) -> Moments | JointMoments:
@@ -278,55 +253,41 @@ def latent_moments(statistics: Statistics, encoder: Encoder) -> Moments | JointM
 
 def solve(statistics: Statistics, parameters: Parameters, encoder: Encoder) -> FittedDiffusion:
     """Solve for the denoisers and the contrast."""
-    styles = statistics.styles
+    styles, known = statistics.styles, statistics.prompts
     if styles is None and parameters.n_styles > 1:
-        raise ValueError(
-            "styles take a second pass: after partial_fit, give the batches to partial_fit_styles, too"
-        )
+        raise ValueError("styles take a second pass: give the batches to partial_fit_styles, too")
     if styles is not None and styles.clusters.shared != parameters.shares_words:
-        raise ValueError(
-            "styles of whole prompts are not those that prompts of several words share: fit again, or use "
-            "partial_fit_styles, with this text_encoder"
-        )
+        what = "styles of whole prompts are not those that prompts of several words share"
+        raise ValueError(f"{what}: fit again, or use partial_fit_styles, with this text_encoder")
     moments = latent_moments(statistics, encoder)
     unconditional = GaussianDenoiser.from_moments(moments.pooled())
-    text = fit_text_encoder(parameters.text_encoder, statistics.prompts) if statistics.prompts else None
+    text = fit_text_encoder(parameters.text_encoder, known) if known else None
     law = moments if isinstance(moments, Moments) else moments.pooled()  # of what the exact sampler draws
     conditional: GaussianDenoiser | RegressionDenoiser
-    size, undrawn, table = len(statistics.prompts), None, None
+    size, undrawn, table = len(known), None, None
     if styles is not None:
         table = StyleFrequencies(styles.clusters.prompt, styles.moments.weight, styles.clusters.shared)
-    if isinstance(moments, Moments) and text is None:
-        if styles is None:
-            conditional = GaussianDenoiser.from_moments(moments)
-        else:
-            shrunk = styles.shrink()
-            law, undrawn = shrunk.moments(styles.moments), shrunk.undrawn
-            conditional = GaussianDenoiser(law.mean, shrunk.drawn, shrunk.basis)
-    else:
-        words = 0
-        if isinstance(moments, Moments) and text is not None:
-            embeddings = text.embed(statistics.prompts)
-            if styles is not None:
-                moments = law = styles.moments
-                words = styles.clusters.words().shape[1]
-                embeddings = np.hstack([embeddings[styles.clusters.prompt], styles.clusters.words()])
-            moments = JointMoments.of_prompts(embeddings, moments)
-        assert isinstance(moments, JointMoments)
+    if not isinstance(moments, Moments):
+        size = len(moments.matrix) - 1
         conditional = RegressionDenoiser.from_moments(moments)
-        size = moments.matrix.shape[0] - 1 - words
-    linear = isinstance(encoder, ImageEncoder)
+    elif text is not None:
+        embeddings = text.embed(known)
+        size = embeddings.shape[1]
+        if styles is not None:
+            law = styles.moments
+            embeddings = np.hstack([embeddings[styles.clusters.prompt], styles.clusters.words()])
+        conditional = RegressionDenoiser.from_moments(JointMoments.of_prompts(embeddings, law))
+    elif styles is not None:
+        shrunk = styles.shrink()
+        law, undrawn = shrunk.moments(styles.moments), shrunk.undrawn
+        conditional = GaussianDenoiser(law.mean, shrunk.drawn, shrunk.basis)
+    else:
+        conditional = GaussianDenoiser.from_moments(moments)
+    conditioner, cache = Conditioner(known, text, table, size), Cache(parameters.cache_memory)
+    pixels = PixelModel.of(encoder, statistics.pixel_range) if isinstance(encoder, ImageEncoder) else None
+    contrast = _contrast(statistics, parameters, encoder, law)
     return FittedDiffusion(
-        parameters=parameters,
-        statistics=statistics,
-        encoder=encoder,
-        conditioner=Conditioner(statistics.prompts, text, table, size),
-        unconditional=unconditional,
-        conditional=conditional,
-        undrawn=undrawn,
-        pixel_model=PixelModel.of(encoder, statistics.pixel_range) if linear else None,  # type: ignore[arg-type]
-        contrast=_contrast(statistics, parameters, encoder, law),
-        cache=Cache(parameters.cache_memory),
+        parameters, statistics, encoder, conditioner, unconditional, conditional, undrawn, pixels, contrast, cache
     )
 
 

@@ -20,7 +20,7 @@ noises of equal number are not told apart; a sampler has one state, and never ad
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -31,15 +31,6 @@ from lineardiffusion._arrays import Array
 @dataclass(frozen=True, eq=False)
 class Affine:
     """The affine maps of p prompts at once, ``x = z M + b + n R``.
-
-    Attributes
-    ----------
-    rows : ndarray of shape (p, r, d)
-        Images of the basis vectors, then the rows of R once there is noise, then the image of the origin.
-    diagonal : bool
-        Whether M and R are diagonal, each kept as one row.
-    n_noises : int
-        Number of times that noise was added.
 
     Examples
     --------
@@ -52,9 +43,9 @@ class Affine:
     array([[[4., 3.]]])
     """
 
-    rows: Array
-    diagonal: bool = False
-    n_noises: int = 0
+    rows: Array  # M, then R once there is noise, then b, (p, r, d)
+    diagonal: bool = False  # whether M and R are diagonal, each kept as one row
+    n_noises: int = 0  # number of times that noise was added
 
     __array_ufunc__: ClassVar[None] = None  # so that ndarray * Affine calls Affine.__rmul__
     __iter__: ClassVar[None] = None  # a map is no sequence, although it has items
@@ -63,8 +54,7 @@ class Affine:
     def identity(cls, p: int, d: int, *, diagonal: bool = False) -> Affine:
         """Return the map x = z for p prompts in d dimensions."""
         matrix = np.ones((1, d)) if diagonal else np.eye(d)
-        rows = np.concatenate([matrix, np.zeros((1, d))])
-        return cls(np.repeat(rows[None], p, axis=0), diagonal)
+        return cls(np.repeat(np.concatenate([matrix, np.zeros((1, d))])[None], p, axis=0), diagonal)
 
     def __mul__(self, gain: float | Array) -> Affine:
         """Scale by a number; by a gain (p, 1, d) entry by entry when the map is diagonal."""
@@ -72,7 +62,7 @@ class Affine:
             raise TypeError("a product of two states is not affine; a sampler may scale and add states only")
         if isinstance(gain, np.ndarray) and gain.ndim and not self.diagonal:
             raise TypeError("a full affine map takes a matrix, x @ A, not a gain an entry")
-        return Affine(self.rows * gain, self.diagonal, self.n_noises)
+        return replace(self, rows=self.rows * gain)
 
     __rmul__ = __mul__
 
@@ -86,20 +76,19 @@ class Affine:
         """Multiply by matrices of shape (d, d) or (p, d, d) on the right."""
         if self.diagonal:
             raise TypeError("a diagonal affine map takes a gain an entry, not a matrix")
-        return Affine(self.rows @ matrix, False, self.n_noises)
+        return replace(self, rows=self.rows @ matrix)
 
     def __add__(self, other: Affine | Array) -> Affine:
         """Add a map of the same noises, or a constant of shape (p, 1, d)."""
         if isinstance(other, Affine):
             if self.n_noises != other.n_noises:
                 raise ValueError(
-                    "these affine maps have different noise: one is from before noise was added, the other "
-                    "from after; add noise last in a step"
+                    "one of these affine maps is from before noise was added; add noise last in a step"
                 )
-            return Affine(self.rows + other.rows, self.diagonal, self.n_noises)
+            return replace(self, rows=self.rows + other.rows)
         rows = self.rows.copy()
         rows[:, -1:] += other
-        return Affine(rows, self.diagonal, self.n_noises)
+        return replace(self, rows=rows)
 
     __radd__ = __add__
 
@@ -109,15 +98,13 @@ class Affine:
     def with_noise(self, tau: float) -> Affine:
         """Return ``x + tau n`` with fresh noise n ~ N(0, I), tau above 0."""
         matrix, root, offset = np.split(self.rows, [self._size, -1], axis=1)
-        if not root.size:
-            root = np.zeros_like(matrix)
+        root = root if root.size else np.zeros_like(matrix)
         if self.diagonal:
             root = np.hypot(root, tau)
         else:
-            covariance = root.mT @ root + tau**2 * np.eye(self._size)
-            root = np.asarray(np.linalg.cholesky(covariance).mT)
+            root = np.asarray(np.linalg.cholesky(root.mT @ root + tau**2 * np.eye(self._size)).mT)
         rows = np.concatenate([matrix, root, offset], axis=1)
-        return Affine(rows, self.diagonal, self.n_noises + 1)
+        return replace(self, rows=rows, n_noises=self.n_noises + 1)
 
     def rotate(self, basis: Array) -> Affine:
         """Return the full map of x of a diagonal map in coordinates ``u = x Q``, Q = `basis` (p, d, d).
@@ -139,17 +126,18 @@ class Affine:
     def _size(self) -> int:
         return 1 if self.diagonal else self.rows.shape[-1]
 
+    def _full(self, block: Array) -> Array:
+        return block.mT * np.eye(block.shape[-1]) if self.diagonal else block
+
     @property
     def matrix(self) -> Array:
         """M, shape (p, d, d)."""
-        return _as_matrices(self.rows[:, : self._size], self.diagonal)
+        return self._full(self.rows[:, : self._size])
 
     @property
     def root(self) -> Array:
         """R, shape (p, d, d); zero without noise."""
-        if not self.n_noises:
-            return np.zeros_like(self.matrix)
-        return _as_matrices(self.rows[:, self._size : -1], self.diagonal)
+        return self._full(self.rows[:, self._size : -1]) if self.n_noises else np.zeros_like(self.matrix)
 
     @property
     def offset(self) -> Array:
@@ -164,8 +152,4 @@ class Affine:
 
     def __getitem__(self, p: int) -> Affine:
         """Return the map of one prompt, as a stack of one."""
-        return Affine(self.rows[p : p + 1], self.diagonal, self.n_noises)
-
-
-def _as_matrices(block: Array, diagonal: bool) -> Array:
-    return block[:, 0, :, None] * np.eye(block.shape[-1]) if diagonal else block
+        return replace(self, rows=self.rows[p : p + 1])

@@ -55,21 +55,11 @@ class Denoiser(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class GaussianDenoiser:
-    """The denoiser of p Gaussians, equations (1) and (2).
+    """The denoiser of p Gaussians, equations (1) and (2)."""
 
-    Attributes
-    ----------
-    mean : ndarray of shape (p, d)
-        m, in the coordinates of the denoiser.
-    variance : ndarray of shape (p, d)
-        The eigenvalues l.
-    basis : ndarray of shape (p, d, d), default=None
-        The eigenvectors Q as columns; None when x is given in their coordinates.
-    """
-
-    mean: Array
-    variance: Array
-    basis: Array | None = None
+    mean: Array  # m in the coordinates of the denoiser, (p, d)
+    variance: Array  # the eigenvalues l, (p, d)
+    basis: Array | None = None  # the eigenvectors Q as columns, (p, d, d); None when x is in their coordinates
 
     def __post_init__(self) -> None:
         freeze(self)
@@ -97,8 +87,7 @@ class GaussianDenoiser:
         return GaussianDenoiser((self.mean[:, None] @ self.basis)[:, 0], self.variance)
 
     def __call__(self, x: State, alpha: float, sigma: float) -> State:
-        gain = alpha * self.variance / (alpha**2 * self.variance + sigma**2)
-        return self._scale(x, gain, alpha, 1.0)
+        return self._scale(x, alpha * self.variance / (alpha**2 * self.variance + sigma**2), alpha, 1.0)
 
     def flow(self, x: State, start: tuple[float, float], end: tuple[float, float]) -> State:
         (alpha, sigma), (alpha_end, sigma_end) = start, end
@@ -122,17 +111,10 @@ class MixtureDenoiser:
 
     It is the mean of the Gaussians' posterior means, weighted by the posterior probabilities of the Gaussians,
     which are proportional to w_k N(x; alpha m_k, alpha^2 C_k + sigma^2 I).
-
-    Attributes
-    ----------
-    components : GaussianDenoiser
-        Denoiser of the k Gaussians.
-    weights : ndarray of shape (k,)
-        Prior probabilities w_k.
     """
 
-    components: GaussianDenoiser
-    weights: Array
+    components: GaussianDenoiser  # of the k Gaussians
+    weights: Array  # prior probabilities w_k, (k,)
 
     def __call__(self, x: Array, alpha: float, sigma: float) -> Array:
         """Return the expected clean latents (1, m, d) of `x` (1, m, d)."""

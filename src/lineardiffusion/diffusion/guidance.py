@@ -29,23 +29,13 @@ from lineardiffusion.diffusion.ode import integrate
 
 @dataclass(frozen=True)
 class Combination:
-    """The weighted sum of denoisers.
+    """The weighted sum of denoisers."""
 
-    Attributes
-    ----------
-    parts : sequence of Denoiser
-        Denoisers in the coordinates of the latents.
-    weights : sequence of float
-        Weights with the sum 1; negative ones move away.
-    """
-
-    parts: Sequence[Denoiser]
-    weights: Sequence[float]
+    parts: Sequence[Denoiser]  # in the coordinates of the latents
+    weights: Sequence[float]  # with the sum 1; negative ones move away
 
     def __call__(self, x: State, alpha: float, sigma: float) -> State:
-        first, *rest = (
-            weight * part(x, alpha, sigma) for part, weight in zip(self.parts, self.weights, strict=True)
-        )
+        first, *rest = (w * part(x, alpha, sigma) for part, w in zip(self.parts, self.weights, strict=True))
         for term in rest:
             first = first + term
         return first

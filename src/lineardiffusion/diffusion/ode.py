@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy.integrate import solve_ivp
@@ -65,14 +66,10 @@ def _solve(denoise: Denoiser, w: State, u: float, u_end: float) -> State:
         return (x.rows if isinstance(x, Affine) else x).ravel()
 
     if np.isfinite(rows).all():
+        how: dict[str, Any] = {"method": "DOP853", "max_step": 4.0, "rtol": TOLERANCE, "atol": TOLERANCE}
         with np.errstate(over="ignore", invalid="ignore"):
-            solution = solve_ivp(
-                slope, (u, u_end), rows.ravel(), method="DOP853", t_eval=[u_end], max_step=4.0,
-                rtol=TOLERANCE, atol=TOLERANCE,
-            )  # fmt: skip
+            solution = solve_ivp(slope, (u, u_end), rows.ravel(), t_eval=[u_end], **how)
         if solution.success and np.isfinite(solution.y).all():
             return state(np.ascontiguousarray(solution.y[:, -1]))
-    raise ValueError(
-        "the probability-flow ODE has no solution within the range of numbers; use a guidance_scale nearer 1, "
-        "or weights of prompts that are positive"
-    )
+    advice = "use a guidance_scale nearer 1, or weights of prompts that are positive"
+    raise ValueError(f"the probability-flow ODE has no solution within the range of numbers; {advice}")

@@ -35,33 +35,17 @@ from lineardiffusion.statistics.joint import JointMoments
 
 @dataclass(frozen=True, eq=False)
 class RegressionDenoiser:
-    """The linear regression on prompt, latent and their products, for `embeddings` (p, k).
+    """The linear regression on prompt, latent and their products, for p prompts."""
 
-    Attributes
-    ----------
-    whitening : ndarray of shape (k + 1, r)
-        R.
-    mean : ndarray of shape (r, d)
-        E[e' z^T].
-    cross : ndarray of shape (r, d, r)
-        V.
-    eigenvalues : ndarray of shape (r d,)
-        l.
-    left, right : ndarray of shape (r d, r d), (r d, d)
-        Q and Q^T (h (x) I).
-    inner, centre, clean : ndarray of shape (p, d, r d), (p, r d), (p, d)
-        (e' (x) I)^T Q, (V e')^T Q and m(e) of p prompts.
-    """
-
-    whitening: Array
-    mean: Array
-    cross: Array
-    eigenvalues: Array
-    left: Array
-    right: Array
-    inner: Array
-    centre: Array
-    clean: Array
+    whitening: Array  # R, (k + 1, r)
+    mean: Array  # E[e' z^T], (r, d)
+    cross: Array  # V, (r, d, r)
+    eigenvalues: Array  # l, (r d,)
+    left: Array  # Q, (r d, r d)
+    right: Array  # Q^T (h (x) I), (r d, d)
+    inner: Array  # (e' (x) I)^T Q, (p, d, r d)
+    centre: Array  # (V e')^T Q, (p, r d)
+    clean: Array  # m(e), (p, d)
 
     def __post_init__(self) -> None:
         freeze(self)
@@ -81,29 +65,19 @@ class RegressionDenoiser:
         cross = M[:, 1:, :, 0]
         rest = second - cross.reshape(r * d, r) @ cross.reshape(r * d, r).T
         eigenvalues, left = np.linalg.eigh(rest)
-        floor = r * d * np.finfo(float).eps * np.trace(second)
-        return cls(
-            whitening=whitening,
-            mean=np.einsum("r,ras->sa", h, cross),
-            cross=cross,
-            eigenvalues=np.where(eigenvalues > floor, eigenvalues, 0.0),
-            left=left,
-            right=np.einsum("r,raq->qa", h, left.reshape(r, d, r * d)),
-            inner=np.zeros((0, d, r * d)),
-            centre=np.zeros((0, r * d)),
-            clean=np.zeros((0, d)),
-        )
+        eigenvalues[eigenvalues <= r * d * np.finfo(float).eps * np.trace(second)] = 0.0
+        mean = np.einsum("r,ras->sa", h, cross)
+        right = np.einsum("r,raq->qa", h, left.reshape(r, d, r * d))
+        no_prompts = np.zeros((0, d, r * d)), np.zeros((0, r * d)), np.zeros((0, d))
+        return cls(whitening, mean, cross, eigenvalues, left, right, *no_prompts)
 
     def select(self, embeddings: Array) -> RegressionDenoiser:
         """Return the denoiser of prompts with these embeddings, shape (p, k)."""
         e = self.whitening[0] + np.asarray(embeddings) @ self.whitening[1:]
         r, d = self.mean.shape
-        return replace(
-            self,
-            inner=(e @ self.left.reshape(r, d * r * d)).reshape(len(e), d, r * d),
-            centre=(e @ self.cross.reshape(r * d, r).T) @ self.left,
-            clean=e @ self.mean,
-        )
+        inner = (e @ self.left.reshape(r, d * r * d)).reshape(len(e), d, r * d)
+        centre = (e @ self.cross.reshape(r * d, r).T) @ self.left
+        return replace(self, inner=inner, centre=centre, clean=e @ self.mean)
 
     @property
     def width(self) -> int:

@@ -111,8 +111,31 @@ class Sampler:
         return f"{self.name or type(self).__name__}, {self.num_steps} steps"
 
 
+class _Implicit(Sampler):
+    """Base class of ddim and its special cases."""
+
+    eta: float  # share of the noise of ancestral sampling
+    isotropic: ClassVar[bool] = True
+
+    @property
+    def stochastic(self) -> bool:
+        return self.eta > 0.0
+
+    def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
+        for (alpha, sigma), (alpha_, sigma_) in _levels(schedule, times):
+            x0 = denoise(x, alpha, sigma)
+            # eq. 16: the standard deviation of x' given x and z, for the levels' signal-to-noise ratios
+            kept = (alpha * sigma_ / (alpha_ * sigma)) ** 2
+            tau = self.eta * sigma_ * math.sqrt(max(1.0 - kept, 0.0))
+            direction = math.sqrt(sigma_**2 - tau**2) / sigma
+            x = direction * x + (alpha_ - direction * alpha) * x0
+            if tau > 0.0:
+                x = add_noise(x, tau)
+            yield x
+
+
 @dataclass(frozen=True)
-class ddim(Sampler):
+class ddim(_Implicit):
     """Denoising diffusion implicit models: deterministic with ``eta=0``, ancestral with 1.
 
     Parameters
@@ -125,34 +148,19 @@ class ddim(Sampler):
 
     eta: float = 0.0
     name: ClassVar[str] = "ddim"
-    isotropic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0.0 <= check_scalar(self.eta, "eta", numbers.Real) <= 1.0:
             raise ValueError(f"eta must be between 0 (deterministic) and 1 (ddpm), got {self.eta!r}")
 
-    @property
-    def stochastic(self) -> bool:
-        return self.eta > 0.0
-
-    def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
-        return _implicit(self.eta, denoise, x, schedule, times, add_noise)
-
 
 @dataclass(frozen=True)
-class ddpm(Sampler):
+class ddpm(_Implicit):
     """Ancestral sampling from the posterior q(x' | x, x0): ddim with eta = 1."""
 
     name: ClassVar[str] = "ddpm"
-    isotropic: ClassVar[bool] = True
-
-    @property
-    def stochastic(self) -> bool:
-        return True
-
-    def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
-        return _implicit(1.0, denoise, x, schedule, times, add_noise)
+    eta = 1.0
 
 
 @dataclass(frozen=True)
@@ -178,12 +186,9 @@ class heun(Sampler):
     def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
         for t, t_ in pairwise(times.tolist()):
             v = velocity(denoise, x, schedule, t)
-            x_euler = x + (t_ - t) * v
             if schedule(t_)[1] > 0.0:
-                v = 0.5 * (v + velocity(denoise, x_euler, schedule, t_))
-                x = x + (t_ - t) * v
-            else:
-                x = x_euler
+                v = 0.5 * (v + velocity(denoise, x + (t_ - t) * v, schedule, t_))
+            x = x + (t_ - t) * v
             yield x
 
 
@@ -230,16 +235,13 @@ class exact(Sampler):
 
 
 @dataclass(frozen=True)
-class one_step(Sampler):
+class one_step(_Implicit):
     """The original of April 2023: one step, x' = D(x; 1, 1). The number of steps is always 1."""
 
     name: ClassVar[str] = "one_step"
-    isotropic: ClassVar[bool] = True
+    eta = 0.0
     own_schedule: ClassVar[Schedule | None] = Karras(sigma_max=1.0)
     keeps_signal: ClassVar[bool] = True
-
-    def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
-        return _implicit(0.0, denoise, x, schedule, times, add_noise)
 
     def times(self, schedule: Schedule) -> Array:
         return schedule.times(1)
@@ -306,22 +308,6 @@ def get_sampler(sampler: Any, num_steps: int | None = None) -> Sampler:
         "sampler must be a name, a sampler such as ddim(20), or a generator function of "
         f"(denoise, x, schedule, times, add_noise); got {sampler!r}"
     )
-
-
-def _implicit(
-    eta: float, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise
-) -> Iterator[S]:
-    """Yield the states of ddim with the share `eta` of the noise of ancestral sampling."""
-    for (alpha, sigma), (alpha_, sigma_) in _levels(schedule, times):
-        x0 = denoise(x, alpha, sigma)
-        # eq. 16: the standard deviation of x' given x and z, for the levels' signal-to-noise ratios
-        kept = (alpha * sigma_ / (alpha_ * sigma)) ** 2
-        tau = eta * sigma_ * math.sqrt(max(1.0 - kept, 0.0))
-        direction = math.sqrt(sigma_**2 - tau**2) / sigma
-        x = direction * x + (alpha_ - direction * alpha) * x0
-        if tau > 0.0:
-            x = add_noise(x, tau)
-        yield x
 
 
 def velocity(denoise: Denoiser, x: S, schedule: Schedule, t: float) -> S:

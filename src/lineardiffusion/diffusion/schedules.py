@@ -54,11 +54,11 @@ class Schedule:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        owner = {
-            name: next(i for i, one in enumerate(cls.__mro__) if name in vars(one))
-            for name in ("__call__", "derivative")
-        }
-        if owner["__call__"] < owner["derivative"]:  # the inherited derivative is that of other levels
+
+        def place(name: str) -> int:
+            return next(i for i, one in enumerate(cls.__mro__) if name in vars(one))
+
+        if place("__call__") < place("derivative"):  # the inherited derivative is that of other levels
             cls.derivative = Schedule.derivative  # type: ignore[method-assign]
 
     def __call__(self, t: Any) -> tuple[Any, Any]:
@@ -202,10 +202,8 @@ def get_schedule(schedule: str | Schedule | Callable[[Any], tuple[Any, Any]]) ->
         raise TypeError(f"schedule must be an instance: {schedule.__name__}()")
     if isinstance(schedule, str):
         if schedule not in SCHEDULES:
-            raise ValueError(
-                f"unknown schedule {schedule!r}; choose one of {', '.join(map(repr, SCHEDULES))}, "
-                "or pass a function t -> (alpha, sigma)"
-            )
+            known = ", ".join(map(repr, SCHEDULES))
+            raise ValueError(f"unknown schedule {schedule!r}; choose one of {known}, or pass t -> (alpha, sigma)")
         return SCHEDULES[schedule]()
     if callable(schedule):
         return FunctionSchedule(schedule, float(getattr(schedule, "t_max", 1.0)))

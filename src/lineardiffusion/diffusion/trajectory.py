@@ -30,23 +30,12 @@ from lineardiffusion.diffusion.schedules import Schedule
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A sampler and the noise levels that it visits.
-
-    Parameters
-    ----------
-    sampler : Sampler
-    schedule : Schedule
-        Schedule of the model; a sampler may have its own.
-    every_step : bool, default=False
-        Whether a sampler that solves the flow itself stops at every time, which changes nothing at the end.
-    strength : float, default=1.0
-        Share of the steps that is taken, the last ones; above 0 and at most 1.
-    """
+    """A sampler and the noise levels that it visits."""
 
     sampler: Sampler
-    schedule: Schedule
-    every_step: bool = False
-    strength: float = 1.0
+    schedule: Schedule  # of the model; a sampler may have its own
+    every_step: bool = False  # whether a sampler that solves the flow stops at every time; the end is the same
+    strength: float = 1.0  # share of the steps that is taken, the last ones; above 0 and at most 1
 
     @computed_once
     def own_schedule(self) -> Schedule:
@@ -60,9 +49,8 @@ class Trajectory:
         times = self.sampler.times(self.own_schedule)
         n = len(times) - 1
         if not (kept := round(self.strength * n)):
-            raise ValueError(
-                f"strength={self.strength} of {n} steps is no step; use num_steps={math.ceil(1 / self.strength)}"
-            )
+            enough = math.ceil(1 / self.strength)
+            raise ValueError(f"strength={self.strength} of {n} steps is no step; use num_steps={enough}")
         times = times[n - kept :]
         return times[[0, -1]] if self.sampler.solves_flow and not self.every_step else times
 
@@ -74,24 +62,21 @@ class Trajectory:
             times = self.times
             alpha, sigma = (np.asarray(level, dtype=float) for level in schedule(times))
         except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
-            raise ValueError(
-                f"schedule {schedule!r} failed ({error}); it must be a function t -> (alpha, sigma)"
-            ) from error
+            what = f"schedule {schedule!r} failed ({error})"
+            raise ValueError(f"{what}; it must be a function t -> (alpha, sigma)") from error
         fine = np.isfinite([times, alpha, sigma]).all() and (np.diff(times) < 0).all()
         fine = fine and (sigma[:-1] > 0).all() and (alpha[1:] > 0).all()
         if not fine or abs(alpha[-1] - 1) > 1e-6 or abs(sigma[-1]) > 1e-6:
-            raise ValueError(
-                f"schedule {schedule!r} must lead from noise at t = t_max to alpha = 1, sigma = 0 at t = 0, with "
-                f"sigma above 0 before; got alpha from {alpha[0]:.3g} to {alpha[-1]:.3g} and sigma from "
-                f"{sigma[0]:.3g} to {sigma[-1]:.3g}"
-            )
+            found = f"alpha from {alpha[0]:.3g} to {alpha[-1]:.3g} and sigma from {sigma[0]:.3g} to {sigma[-1]:.3g}"
+            what = f"schedule {schedule!r} must lead from noise at t = t_max to alpha = 1, sigma = 0 at t = 0"
+            raise ValueError(f"{what}, with sigma above 0 before; got {found}")
         t = 0.5 * schedule.t_max
         stated, derived = schedule.derivative(t), Schedule.derivative(schedule, t)
         if not np.allclose(stated, derived, rtol=1e-3, atol=1e-3):
-            raise ValueError(
-                f"schedule {schedule!r} states the derivative {stated} at t = {t:g}, but its levels have "
-                f"{derived}; correct derivative(), or leave it out"
+            what = (
+                f"schedule {schedule!r} states the derivative {stated} at t = {t:g}, but its levels have {derived}"
             )
+            raise ValueError(f"{what}; correct derivative(), or leave it out")
         return alpha, sigma
 
     @computed_once
@@ -121,13 +106,11 @@ def _is_constant(value: Any) -> bool:
 
 def compose(denoiser: Denoiser, p: int, d: int, trajectory: Trajectory) -> Affine:
     """Return the map from starting noise z ~ N(0, I) to latent, of the denoiser's p prompts."""
-    _, sigma = trajectory.start
-    rotated = isinstance(denoiser, GaussianDenoiser) and trajectory.sampler.isotropic
-    basis = denoiser.basis if isinstance(denoiser, GaussianDenoiser) and rotated else None
-    inner = denoiser.diagonal() if isinstance(denoiser, GaussianDenoiser) and rotated else denoiser
-    start = sigma * Affine.identity(p, d, diagonal=rotated)
-    x: Affine
-    *_, x = _run(trajectory, inner, start, Affine.with_noise)
+    basis, rotated = None, False
+    if isinstance(denoiser, GaussianDenoiser) and trajectory.sampler.isotropic:
+        basis, rotated, denoiser = denoiser.basis, True, denoiser.diagonal()
+    x: Affine = trajectory.start[1] * Affine.identity(p, d, diagonal=rotated)
+    *_, x = _run(trajectory, denoiser, x, Affine.with_noise)
     return x if basis is None else x.rotate(basis)
 
 
@@ -143,8 +126,7 @@ def simulate(
         fresh = [generator.normal(size=x.shape[-1]) for generator in generators]
         return x + tau * np.reshape(fresh, x.shape)
 
-    _, sigma = trajectory.start
-    x = sigma * noise
+    x = trajectory.start[1] * noise
     yield x
     yield from _run(trajectory, denoiser, x, add_noise)
 
@@ -152,12 +134,12 @@ def simulate(
 def _run(trajectory: Trajectory, denoiser: Denoiser, x: Any, add_noise: Any) -> Iterator[Any]:
     """Yield the states of the sampler; an error unless it yields one for each step."""
     sampler, steps = trajectory.sampler, len(trajectory.times) - 1
+    left = steps
     states = iter(sampler(denoiser, x, trajectory.own_schedule, trajectory.times, add_noise))
     for state in islice(states, steps):
         if type(state) is not type(x):
             raise TypeError(f"the sampler {sampler} must yield states such as x, got {type(state).__name__}")
-        steps -= 1
+        left -= 1
         yield state
-    if steps or next(states, None) is not None:
-        steps = len(trajectory.times) - 1
+    if left or next(states, None) is not None:
         raise ValueError(f"the sampler {sampler} must yield the state at each of the {steps} times after the first")
