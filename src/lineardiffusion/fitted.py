@@ -147,10 +147,9 @@ class FittedDiffusion:
         self, resolved: Resolved, seed: _noise.Seed, latents: Array | None, images: NDArray[Any] | None
     ) -> Drawing:
         """Return the inputs of a drawing, whose noise comes from the seed, given latents, or noised images."""
-        request, trajectory = resolved[:2]
-        n, d = len(request.place), self.d
+        (request, trajectory, _), n = resolved, len(resolved.request.place)
         seeds = _noise.check_seed(seed, n, self.parameters.random_state)
-        start = _noise.draw(seeds, n, d) if latents is None else latents
+        start = _noise.draw(seeds, n, self.d) if latents is None else latents
         if images is not None:  # alpha z + sigma n = sigma (n + alpha z / sigma)
             alpha, sigma = trajectory.start
             start = start + (alpha / sigma) * self.encoder.encode(images)
@@ -286,7 +285,8 @@ class FittedDiffusion:
                 yield members, (1, len(members), self.d), self.denoiser(condition, mixed)
             return
         (_, *away), weights = zip(*request.conditions[0], strict=True)
-        step = max(1, SIMULATED_BYTES // (8 * self.d * self.conditional.width))
+        assert isinstance(self.conditional, RegressionDenoiser)
+        step = max(1, SIMULATED_BYTES // (8 * self.d * len(self.conditional.eigenvalues)))
         for first in range(0, len(request), step):
             members = np.arange(first, min(first + step, len(request)))
             denoiser: Any = self.conditional.select(request.embeddings[members])

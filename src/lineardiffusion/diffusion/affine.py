@@ -82,9 +82,7 @@ class Affine:
         """Add a map of the same noises, or a constant of shape (p, 1, d)."""
         if isinstance(other, Affine):
             if self.n_noises != other.n_noises:
-                raise ValueError(
-                    "one of these affine maps is from before noise was added; add noise last in a step"
-                )
+                raise ValueError("affine maps from before and after noise do not add up; add noise last in a step")
             return replace(self, rows=self.rows + other.rows)
         rows = self.rows.copy()
         rows[:, -1:] += other

@@ -46,11 +46,9 @@ class Denoiser(Protocol):
 
     def __call__(self, x: State, alpha: float, sigma: float) -> State:
         """Return the expected clean latent of x = alpha z + sigma n, sigma > 0."""
-        ...
 
     def flow(self, x: State, start: tuple[float, float], end: tuple[float, float]) -> State:
         """Solve the probability-flow ODE from one level ``(alpha, sigma)`` to another."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +72,6 @@ class GaussianDenoiser:
         """Return the denoiser of some of the prompts, in this order."""
         basis = None if self.basis is None else self.basis[prompts]
         return GaussianDenoiser(self.mean[prompts], self.variance[prompts], basis)
-
-    @property
-    def width(self) -> int:
-        """Larger side of a prompt's matrices."""
-        return int(self.mean.shape[1])
 
     def diagonal(self) -> GaussianDenoiser:
         """Return the same denoiser in each prompt's eigenbasis, for states ``x @ basis``."""

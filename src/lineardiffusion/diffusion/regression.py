@@ -79,11 +79,6 @@ class RegressionDenoiser:
         centre = (e @ self.cross.reshape(r * d, r).T) @ self.left
         return replace(self, inner=inner, centre=centre, clean=e @ self.mean)
 
-    @property
-    def width(self) -> int:
-        """Larger side of a prompt's matrices, r d."""
-        return len(self.eigenvalues)
-
     def __call__(self, x: State, alpha: float, sigma: float) -> State:
         gain = alpha * self.eigenvalues / (alpha**2 * self.eigenvalues + sigma**2)
         scaled = self.inner * gain
