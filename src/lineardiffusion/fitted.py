@@ -147,9 +147,10 @@ class FittedDiffusion:
         self, resolved: Resolved, seed: _noise.Seed, latents: Array | None, images: NDArray[Any] | None
     ) -> Drawing:
         """Return the inputs of a drawing, whose noise comes from the seed, given latents, or noised images."""
-        (request, trajectory, _), n = resolved, len(resolved.request.place)
+        request, trajectory, _ = resolved
+        n, d = len(request.place), self.d
         seeds = _noise.check_seed(seed, n, self.parameters.random_state)
-        start = _noise.draw(seeds, n, self.d) if latents is None else latents
+        start = _noise.draw(seeds, n, d) if latents is None else latents
         if images is not None:  # alpha z + sigma n = sigma (n + alpha z / sigma)
             alpha, sigma = trajectory.start
             start = start + (alpha / sigma) * self.encoder.encode(images)
