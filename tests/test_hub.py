@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def calls(tmp_path, monkeypatch):
     def upload_folder(*, repo_id, folder_path, commit_message=None, token=None):
         calls.append(("upload_folder", repo_id, commit_message, token))
         shutil.copytree(folder_path, tmp_path / repo_id)
-        return f"https://huggingface.co/{repo_id}/commit/1"
+        return SimpleNamespace(commit_url=f"https://huggingface.co/{repo_id}/commit/1")
 
     def snapshot_download(repo_id, *, revision=None, token=None, allow_patterns=None):
         calls.append(("snapshot_download", repo_id, revision, token, allow_patterns))

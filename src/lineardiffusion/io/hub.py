@@ -55,7 +55,7 @@ def push(
         card(read_configuration(Path(folder, WEIGHTS)), repo_id, license).save(Path(folder, "README.md"))
         hub.create_repo(repo_id, private=private, token=token, exist_ok=True)
         options = {"commit_message": commit_message, "token": token}
-        return str(hub.upload_folder(repo_id=repo_id, folder_path=folder, **options))
+        return str(hub.upload_folder(repo_id=repo_id, folder_path=folder, **options).commit_url)
 
 
 def card(config: dict[str, Any], repo_id: str, license: str = "mit") -> Any:
