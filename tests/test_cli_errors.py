@@ -181,6 +181,14 @@ def test_it_runs_as_a_script_of_any_name(tmp_path):
 # ------------------------------------------------------------------ interrupts
 
 
+@pytest.fixture
+def interruptible():
+    """Let child processes be interrupted where the tests themselves run in the background, with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def _interrupt(process, ready):
     """Interrupt a process when it is ready; return whether it ended as click ends interrupted programs."""
     end = time.monotonic() + 60
@@ -194,7 +202,7 @@ def _interrupt(process, ready):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for other processes")
-def test_an_interrupt_leaves_no_partial_picture(saved, tmp_path):
+def test_an_interrupt_leaves_no_partial_picture(saved, tmp_path, interruptible):
     """The interrupt comes at any time, so every picture that is there must be complete."""
     out = tmp_path / "out"
     command = [*COMMAND, "sample", str(saved), *"0123456789", "-n", "20000", "-o", str(out)]
