@@ -10,6 +10,7 @@ Where a sampler loses its order, the tests below say where and why:
 """
 
 import pickle
+import sys
 from dataclasses import FrozenInstanceError, dataclass
 from itertools import pairwise
 
@@ -555,6 +556,23 @@ def test_a_subclass_that_is_no_dataclass_is_taken_as_it_is(tiny):
         np.testing.assert_allclose(ld.affine("up", sampler=plain)[0], before, atol=1e-12)
     object.__setattr__(half, "scale", 1.0)  # what may change is never taken from the cache
     np.testing.assert_allclose(ld.affine("up", sampler=half)[0], before, atol=1e-12)
+
+
+def test_a_function_that_reads_a_global_is_never_taken_from_the_cache(tiny, monkeypatch):
+    ld = LinearDiffusion(sampler=scaled, num_steps=7).fit(*tiny)
+    before = ld.affine("up")[0]
+    monkeypatch.setattr(sys.modules[__name__], "SCALE", 0.0)
+    np.testing.assert_array_equal(ld.affine("up")[0], 0.0 * before)
+    assert np.abs(before).max() > 0.1
+
+
+SCALE = 1.0
+
+
+def scaled(denoise, x, schedule, times, add_noise):
+    """A user's sampler with a global setting."""
+    for state in samplers.ddim(len(times) - 1)(denoise, x, schedule, times, add_noise):
+        yield SCALE * state
 
 
 def drifting(denoise, x, schedule, times, add_noise):

@@ -14,7 +14,7 @@ import numbers
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, fields
 from itertools import islice
-from types import FunctionType, NoneType
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -93,11 +93,9 @@ class Trajectory:
 
 
 def _is_constant(value: Any) -> bool:
-    """Return whether a value cannot change: a frozen dataclass of such values, a function without a closure."""
+    """Return whether a value cannot change: a frozen dataclass of such values; functions read globals."""
     if isinstance(value, str | int | float | NoneType | np.number):
         return True
-    if isinstance(value, FunctionType):
-        return value.__closure__ is None
     parameters = vars(type(value)).get("__dataclass_params__")
     if parameters is None or not parameters.frozen:
         return False
