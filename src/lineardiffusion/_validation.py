@@ -96,7 +96,8 @@ def check_images(
             if not fine.all():
                 first = start + int(np.argmin(fine.reshape(len(fine), -1).all(axis=1)))
                 raise ValueError(
-                    f"images must have finite pixels, but image {first} holds NaN or infinity; remove or repair it"
+                    f"images must have finite pixels, but image {first} holds NaN or infinity; remove or "
+                    'repair it (fit takes NaN for missing pixels with missing="em")'
                 )
         if peak > 1e150:
             raise ValueError(f"pixels as large as {peak:.3g} cannot be squared; divide the images")

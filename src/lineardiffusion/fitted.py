@@ -78,6 +78,8 @@ class FittedDiffusion:
         Images to latents and back, and prompts to conditions.
     unconditional, conditional : GaussianDenoiser, GaussianDenoiser or RegressionDenoiser
         Denoisers of the pooled moments, and of the prompts: one Gaussian per symbol or style, or a regression.
+    shrinkage : ndarray of shape (p,) or None
+        Share of the covariance within all prompts in the covariance of each; None with styles and regressions.
     undrawn : ndarray of shape (g, d) or None
         Variances of the styles, in their bases, that are scored but not drawn.
     pixel_model : PixelModel or None
@@ -94,6 +96,7 @@ class FittedDiffusion:
     conditioner: Conditioner
     unconditional: GaussianDenoiser
     conditional: GaussianDenoiser | RegressionDenoiser
+    shrinkage: Array | None
     undrawn: Array | None
     pixel_model: PixelModel | None
     contrast: Contrast | None

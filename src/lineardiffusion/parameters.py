@@ -23,17 +23,20 @@ from lineardiffusion.diffusion.trajectory import Trajectory
 from lineardiffusion.encoders.text import check_text_encoder
 
 CONTRASTS = (None, "affine", "histogram")
+MISSING = ("error", "em")
 
 
 @dataclass(frozen=True)
 class Parameters:
     """The constructor's parameters of :class:`lineardiffusion.LinearDiffusion`, all checked."""
 
-    n_components: int
+    n_components: int | float
     scale: bool
     image_encoder: Any
     text_encoder: Any
-    n_styles: int
+    n_styles: int | str
+    shrinkage: float | str
+    missing: str
     contrast: str | None
     schedule: Any
     sampler: Any
@@ -44,8 +47,23 @@ class Parameters:
     random_state: Any
 
     def __post_init__(self) -> None:
-        for name in ("n_components", "n_styles", "num_steps"):
-            check_integer(getattr(self, name), name)
+        check_integer(self.num_steps, "num_steps")
+        if isinstance(self.n_components, float | np.floating):
+            if not 0.0 < self.n_components < 1.0:
+                what = "n_components must be a number of components, or a share of the variance between 0 and 1"
+                raise ValueError(f"{what}; got {self.n_components!r}")
+        else:
+            check_integer(self.n_components, "n_components")
+        if not _is(self.n_styles, "auto"):
+            check_integer(self.n_styles, "n_styles")
+        if not _is(self.shrinkage, "auto"):
+            if isinstance(self.shrinkage, bool | str | np.bool_):
+                raise TypeError(f'shrinkage must be "auto" or a number from 0 to 1, got {self.shrinkage!r}')
+            check_scalar(self.shrinkage, "shrinkage", numbers.Real, min_val=0, max_val=1)
+            if np.isnan(self.shrinkage):
+                raise ValueError('shrinkage must be "auto" or a number from 0 to 1, got NaN')
+        if self.missing not in MISSING:
+            raise ValueError(f"missing must be one of {', '.join(map(repr, MISSING))}, got {self.missing!r}")
         for name in ("max_memory", "cache_memory"):
             check_scalar(bytes_ := getattr(self, name), name, numbers.Real, min_val=0)
             if np.isnan(bytes_):
@@ -72,6 +90,11 @@ class Parameters:
         return Trajectory(get_sampler(self.sampler, steps), get_schedule(self.schedule))
 
     @property
+    def has_styles(self) -> bool:
+        """Whether prompts have styles; with "auto", also if their number turns out to be 1."""
+        return self.n_styles != 1
+
+    @property
     def shares_words(self) -> bool:
         """Whether prompts share words, and so styles."""
         return self.text_encoder not in (None, "onehot")
@@ -79,6 +102,10 @@ class Parameters:
     def raw(self) -> dict[str, Any]:
         """Return the parameters as the constructor takes them."""
         return {one.name: getattr(self, one.name) for one in fields(self)}
+
+
+def _is(value: Any, name: str) -> bool:
+    return isinstance(value, str) and value == name
 
 
 def check_guidance(guidance_scale: Any, negative_prompt: Any = None) -> float:

@@ -50,7 +50,7 @@ class ShrunkCovariances(NamedTuple):
         """Return the moments of what is drawn, with the weights and means of `styles`."""
         with one_thread():
             scatter = (self.basis * (styles.weight[:, None] * self.drawn)[:, None]) @ self.basis.mT
-        return Moments(styles.weight, styles.mean, scatter)
+        return Moments(styles.weight, styles.squares, styles.mean, scatter)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,6 @@ class StyleStatistics:
 
     clusters: StyleClusters
     moments: Moments  # of the latents of each style
-    squares: Array  # sum of the squared weights of each style's images, (g,)
     encoder: Encoder  # of the latents
 
     def __post_init__(self) -> None:
@@ -69,32 +68,29 @@ class StyleStatistics:
     def empty(cls, clusters: StyleClusters, encoder: Encoder) -> StyleStatistics:
         """Return the statistics of no image."""
         g, d = clusters.centres.shape
-        return cls(clusters, Moments.zeros(g, d), np.zeros(g), encoder)
+        return cls(clusters, Moments.zeros(g, d), encoder)
 
     def count(self, latents: Array, prompts: Indices, sample_weight: Array | None = None) -> StyleStatistics:
         """Add images by their latents (n, d), each to the style of the nearest centre of its prompt."""
-        style, g = self.clusters.assign(latents, prompts), len(self.clusters)
-        squares = np.bincount(style, None if sample_weight is None else sample_weight**2, minlength=g)
-        more = Moments.of(latents, style, g, sample_weight)
-        return replace(self, moments=self.moments + more, squares=self.squares + squares)
+        more = Moments.of(latents, self.clusters.assign(latents, prompts), len(self.clusters), sample_weight)
+        return replace(self, moments=self.moments + more)
 
     def __add__(self, other: StyleStatistics) -> StyleStatistics:
         """Return the statistics of both data sets, whose styles have the same centres."""
         self._check_same(other)
-        return replace(self, moments=self.moments + other.moments, squares=self.squares + other.squares)
+        return replace(self, moments=self.moments + other.moments)
 
     def __sub__(self, other: StyleStatistics) -> StyleStatistics:
         """Return the statistics without a part of the data."""
         self._check_same(other)
-        squares = np.maximum(self.squares - other.squares, 0.0)
-        return replace(self, moments=self.moments - other.moments, squares=squares)
+        return replace(self, moments=self.moments - other.moments)
 
     def of_prompts(self, kept: Indices) -> StyleStatistics:
         """Return the statistics of some of the prompts, which are numbered anew."""
         old = self.clusters
         own = np.flatnonzero(np.isin(old.prompt, kept))
         clusters = replace(old, centres=old.centres[own], prompt=np.searchsorted(kept, old.prompt[own]))
-        return StyleStatistics(clusters, self.moments[own], self.squares[own], self.encoder)
+        return StyleStatistics(clusters, self.moments[own], self.encoder)
 
     def _check_same(self, other: StyleStatistics) -> None:
         if not self.clusters.same_centres(other.clusters):
@@ -106,7 +102,7 @@ class StyleStatistics:
 
     def shrink(self) -> ShrunkCovariances:
         """Shrink each style's covariance towards that within its prompt, and split it by what is drawn."""
-        n = self.moments.weight**2 / np.maximum(self.squares, np.finfo(float).tiny)
+        n = self.moments.effective
         covariance, prompt = self.moments.covariance, self.clusters.prompt
         S = np.empty_like(covariance)
         for u in np.unique(prompt):
