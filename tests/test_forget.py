@@ -89,7 +89,7 @@ def test_what_was_never_there_is_refused(digits, kind):
             ld.forget(prompts[some], odd)
     with pytest.raises(ValueError, match="never"):
         ld.forget(np.repeat(prompts[:400], 2, axis=0), np.repeat(images[:400], 2, axis=0))
-    with pytest.raises(ValueError, match="never .* range|from 17"):
+    with pytest.raises(ValueError, match="from 17"):
         ld.forget(prompts[:1], np.full((1, 8, 8), 17))
     with pytest.raises(ValueError, match="all"):
         ld.forget(prompts, images)

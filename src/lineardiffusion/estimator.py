@@ -84,6 +84,8 @@ class LinearDiffusion(BaseEstimator):
         exact and unclipped.
     schedule : {"cosine", "vp", "karras", "flow"}, Schedule or callable, default="cosine"
         Noise schedule, by name, as an object, or as a function t -> (alpha, sigma) with t from 1 (noise) to 0.
+        ``"vp"`` and ``"karras"`` stop short of pure noise, which leaves every deterministic sampler a distance from
+        the data's law that no number of steps removes (docs/samplers.md has it).
     sampler : str, Sampler or callable, default="exact"
         Sampler, by name ("exact", "ddim", "ddpm", "euler", "heun", "dpm++2m", "one_step"), as an object such as
         ``samplers.ddim(20, eta=0.5)``, or as a generator function like :meth:`Sampler.__call__`. ``"exact"``
@@ -91,10 +93,11 @@ class LinearDiffusion(BaseEstimator):
         the model of April 2023.
     num_steps : int, default=50
         Number of steps of a sampler that is given by name or as a function.
-    guidance_scale : float, default=1.0
+    guidance_scale : float or callable, default=1.0
         Scale w of classifier-free guidance: the denoiser is unconditional + w (conditional - unconditional), so
         1 is no guidance. With Gaussians of one covariance S it draws from N(m + (w - 1)(m - m_all), S); in
-        general not from the tilted density p(x | prompt)^w p(x)^(1 - w), but from :meth:`law`.
+        general not from the tilted density p(x | prompt)^w p(x)^(1 - w), but from :meth:`law`. A function w(t)
+        of the schedule's time, t_max (noise) to 0, guides some steps only: ``lambda t: 3.0 if t < 0.7 else 1.0``.
     max_memory : float, default=1.5e9
         Bytes that the moments of all prompts may take (``partial_fit`` needs several times as many for a
         moment). If those of the pixels would take more, ``fit`` goes over the images twice and keeps those
@@ -175,7 +178,7 @@ class LinearDiffusion(BaseEstimator):
         schedule: Any = "cosine",
         sampler: Any = "exact",
         num_steps: int = 50,
-        guidance_scale: float = 1.0,
+        guidance_scale: Any = 1.0,
         max_memory: float = 1.5e9,
         cache_memory: float = 256e6,
         random_state: Any = None,
@@ -434,7 +437,7 @@ class LinearDiffusion(BaseEstimator):
         *,
         sampler: Any = None,
         num_steps: int | None = None,
-        guidance_scale: float | None = None,
+        guidance_scale: Any = None,
         negative_prompt: Any = None,
         latents: Any = None,
         start: Any = None,

@@ -41,7 +41,7 @@ class Parameters:
     schedule: Any
     sampler: Any
     num_steps: int
-    guidance_scale: float
+    guidance_scale: Any
     max_memory: float
     cache_memory: float
     random_state: Any
@@ -108,12 +108,13 @@ def _is(value: Any, name: str) -> bool:
     return isinstance(value, str) and value == name
 
 
-def check_guidance(guidance_scale: Any, negative_prompt: Any = None) -> float:
-    """Return the guidance scale as a float; a negative prompt needs one other than 1."""
+def check_guidance(guidance_scale: Any, negative_prompt: Any = None) -> None:
+    """Check the guidance scale, a number or a function; a negative prompt needs one other than 1."""
+    if callable(guidance_scale) and not isinstance(guidance_scale, type):
+        return
     if isinstance(guidance_scale, bool) or not isinstance(guidance_scale, int | float | np.number):
-        raise TypeError(f"guidance_scale must be a number, got {guidance_scale!r}")
+        raise TypeError(f"guidance_scale must be a number or a function of the time t, got {guidance_scale!r}")
     if not np.isfinite(guidance_scale):
         raise ValueError(f"guidance_scale must be finite, got {guidance_scale!r}")
     if negative_prompt is not None and guidance_scale == 1.0:
         raise ValueError("negative_prompt needs a guidance_scale other than 1, which is no guidance")
-    return float(guidance_scale)

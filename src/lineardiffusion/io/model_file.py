@@ -189,6 +189,7 @@ ADVICE = {
     "image_encoder": "fit on its latents: LinearDiffusion().fit(prompts, encoder.encode(images))",
     "random_state": "refit(random_state=...) with an int of 0 or more, or None",
     "num_steps": f"refit(num_steps=...) with {STEPS} at most",
+    "guidance_scale": "refit(guidance_scale=...) with a number, and pass your function to predict",
 }
 for name, known in CLASSES.items():
     ADVICE[name] = f"refit({name}=...) with one of {', '.join(known)}, and with your own after you load"
