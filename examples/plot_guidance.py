@@ -1,9 +1,10 @@
 """Draw what guidance does to the law of the images: docs/guidance.png.
 
-Above, the variance of guided laws relative to the prompt's own, against the guidance scale: guided at every step, and
-at the times t below 0.6 and 0.3 only. The law is exact, so nothing is drawn for these curves. Below, a 7 at four
-scales, guided at every step and at times below 0.6 only; every row has the same starting noise. It takes half a
-minute: ``python examples/plot_guidance.py``.
+Above, the variance of guided laws relative to the prompt's own, against the guidance scale: guided at every step,
+and at the times t below 0.6 and 0.3 only. The law is exact, so nothing is drawn for these curves. Below, a 7 at
+four scales, guided at every step and at times below 0.6 only; all start from the same noise.
+
+    python examples/plot_guidance.py  # half a minute
 """
 
 from pathlib import Path

@@ -63,11 +63,12 @@ def test_styles_regressions_and_bases():
     assert words.n_parameters_ == 3 * 2 + 3 + 4 * (3 + 6)  # 3 x 3 means and 45 of G are more
     basis = LinearDiffusion(image_encoder=ImageEncoder.from_basis(np.eye(5)[:3], Statistics.of(prompts, images)))
     assert basis.set_params(shrinkage=0).fit(prompts, images).n_parameters_ == 3 + 4 * (3 + 6)
-    styled = LinearDiffusion(3, n_styles=2).fit(prompts, images)
-    weight = styled.statistics_.styles.moments.weight.reshape(4, 2)
-    amount, share = 20 / (weight + 20), weight / weight.sum(axis=1, keepdims=True)
-    expected = 3 * 2 + 3 + 4 + 8 * 3 + ((1 - amount + amount * share) * 6).sum()
-    assert styled.n_parameters_ == pytest.approx(expected)
+    styled = LinearDiffusion(3, n_styles=2, shrinkage=0.3).fit(prompts, images)
+    n = styled.statistics_.styles.moments.weight
+    within, whole = np.kron(np.eye(4), np.ones((2, 2))) * n / n.reshape(4, 2).sum(axis=1).repeat(2), n / n.sum()
+    k = (20 / (n + 20))[:, None]
+    smoother = np.diag(1 - k.ravel()) + k * (0.7 * within + 0.3 * whole)  # row g: S_g of C_1, ..., C_8
+    assert styled.n_parameters_ == pytest.approx(3 * 2 + 3 + 4 + 8 * 3 + np.trace(smoother) * 6)
 
 
 def test_criteria_by_hand_and_the_model_that_they_choose():

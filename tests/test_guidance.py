@@ -128,4 +128,4 @@ def test_the_guided_variance_of_one_direction():
     for prompt, variance in (("wide", 9.0), ("narrow", 1.0)):
         for w in (0.5, 2.0, 4.0):
             found = ld.law(prompt, guidance_scale=w).covariance[0, 0] * ld.scaling_factor_**2
-            assert found == pytest.approx(variance * (variance / 5.0) ** (w - 1), rel=1e-6)
+            assert found == pytest.approx(variance * (variance / 5.0) ** (w - 1), rel=1e-5)

@@ -126,3 +126,30 @@ def test_with_thousands_of_digits_nothing_moves(mnist):
     assert np.sqrt((moved**2).mean()) < 0.5
     moved = shrunk - ld.refit(shrinkage=0.2).predict(asked, seed=0)
     assert np.sqrt((moved**2).mean()) > 5  # control: grey levels can tell
+
+
+def test_a_rare_prompt_does_not_ruin_styles_either(digits):
+    prompts, images = np.array(digits[0]), digits[1]
+    train, test = np.arange(0, len(prompts), 2), np.arange(1, len(prompts), 2)
+    train = np.concatenate([train[prompts[train] != "3"], train[prompts[train] == "3"][:8]])
+    ld = LinearDiffusion(20, n_styles=2).fit(prompts[train].tolist(), images[train])
+    shrunk = ld.score(prompts[test].tolist(), images[test])
+    assert shrunk > -155
+    assert ld.refit(shrinkage=0).score(prompts[test].tolist(), images[test]) < shrunk - 1000
+
+
+def test_styles_are_shrunk_twice():
+    """By hand: towards the covariance within their prompt, and that towards the one within all prompts."""
+    rng = np.random.default_rng(0)
+    prompts, images = ["a", "b"] * 60, rng.normal(size=(120, 3)) * np.arange(1, 4)
+    ld = LinearDiffusion(n_styles=2, shrinkage=0.3).fit(prompts, images)
+    styles = ld.statistics_.styles.moments
+    n, C = styles.weight, styles.covariance
+    W = [(n[i] * C[i] + n[i + 1] * C[i + 1]) / 60 for i in (0, 2)]
+    for g in range(4):
+        own = 0.7 * W[g // 2] + 0.3 * (W[0] + W[1]) / 2
+        expected = (n[g] * C[g] + 20 * own) / (n[g] + 20)
+        whole = ld.fitted_.conditional.variance[g] + ld.fitted_.undrawn[g]
+        basis = ld.fitted_.conditional.basis[g]
+        np.testing.assert_allclose((basis * whole) @ basis.T, expected, atol=1e-10)
+    assert ld.shrinkage_ == {"a": 0.3, "b": 0.3}

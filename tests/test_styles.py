@@ -38,7 +38,7 @@ def blobs():
 @pytest.fixture(scope="module")
 def ld(blobs):
     prompts, images, _ = blobs
-    return LinearDiffusion(n_styles=3).fit(prompts, images)
+    return LinearDiffusion(n_styles=3, shrinkage=0).fit(prompts, images)
 
 
 def of(blobs, prompt, k):
@@ -162,7 +162,7 @@ def test_a_second_pass_over_a_stream(blobs):
 def shrink(moments):
     """The shrunk covariances of two styles of one prompt, with these moments."""
     clusters = StyleClusters(moments.mean, np.array([0, 0]), 2)
-    return StyleStatistics(clusters, moments, None).shrink()
+    return StyleStatistics(clusters, moments, None).shrink(0.0)[0]
 
 
 def test_small_styles_are_shrunk_and_drawn_in_few_directions():

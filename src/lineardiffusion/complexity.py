@@ -17,7 +17,8 @@ the covariance W towards which it is shrunk counts
 
     (1 - a_u + a_u s_u) q_u
 
-which is q_u without shrinkage, and in sum one covariance for a_u = 1.
+which is q_u without shrinkage, and in sum one covariance for a_u = 1. A style is shrunk twice: by the amount
+k / (n + k) towards its prompt's covariance, of which it has the share s', and that by a_u towards that of all.
 
 References
 ----------
@@ -43,12 +44,17 @@ def n_parameters(fitted: FittedDiffusion) -> float:
     found: float = _of_encoder(encoder, fitted.parameters.image_encoder is None, fitted.parameters.scale)
     if styles is not None:
         weight, n, owner = styles.moments.weight, styles.moments.effective, styles.clusters.prompt
-        amount = PRIOR_IMAGES / (n + PRIOR_IMAGES)
-        share = n / np.bincount(owner, n)[owner].clip(np.finfo(float).tiny)
         used = weight > 0
-        shared = styles.clusters.shared
-        found += np.count_nonzero(used) - len(statistics.prompts) if not shared else len(np.unique(owner == 0)) - 1
-        gaussians = _of_gaussians(n[used], d, np.zeros(used.sum()) if shared else amount[used], share[used])
+        if (
+            fitted.shrinkage is None
+        ):  # styles that prompts share are not shrunk, and the last style has no frequency
+            found += np.bincount(owner)[0] - 1
+            gaussians = _of_gaussians(n[used], d, np.zeros(used.sum()), np.zeros(used.sum()))
+        else:
+            found += np.count_nonzero(used) - len(statistics.prompts)
+            amount, a = PRIOR_IMAGES / (n + PRIOR_IMAGES), fitted.shrinkage[owner]
+            share = (1 - a) * n / np.bincount(owner, n)[owner].clip(np.finfo(float).tiny) + a * n / n.sum()
+            gaussians = _of_gaussians(n[used], d, amount[used], share[used])
     elif isinstance(moments, Moments):
         share = moments.weight / moments.weight.sum()
         amount = np.zeros(len(share)) if fitted.shrinkage is None else fitted.shrinkage

@@ -71,8 +71,9 @@ class LinearDiffusion(BaseEstimator):
     shrinkage : {"auto"} or float, default="auto"
         Share of the covariance within all prompts in the covariance of each prompt, from 0 (maximum likelihood)
         to 1 (one covariance for all). ``"auto"`` takes the share of least expected squared error (Ledoit and
-        Wolf), which is large for a prompt of few images and falls as 1 / n. It does not apply to styles, which
-        have a prior of their own, nor to prompts that share words, nor to embeddings.
+        Wolf), which is large for a prompt of few images and falls as 1 / n. With styles it applies to the
+        covariance within the styles of a prompt, towards which each style is shrunk. It does not apply to prompts
+        that share words, nor to embeddings.
     missing : {"error", "em"}, default="error"
         What ``fit`` and ``partial_fit`` do with NaN pixels: refuse them, or fill them by expectation and
         maximisation, in 10 rounds: each pixel by its conditional mean given the others under the moments so far,
@@ -132,7 +133,7 @@ class LinearDiffusion(BaseEstimator):
     explained_variance_ratio_ : ndarray of shape (n_components_,)
         Share of the images' variance (of standardised pixels if ``scale``) along each component.
     shrinkage_ : dict of str to float
-        Share of the covariance within all prompts in that of each prompt. Not set with styles or regression.
+        Share of the covariance within all prompts in that of each prompt. Not set where prompts share words.
     n_parameters_ : float
         Number of free parameters of the law, see :meth:`bic`.
     n_features_in_ : int
@@ -1155,7 +1156,7 @@ class LinearDiffusion(BaseEstimator):
     def shrinkage_(self) -> dict[str, float]:
         fitted = self.fitted_
         if fitted.shrinkage is None:
-            raise AttributeError("the covariances of this model are not shrunk: it has styles, or a regression")
+            raise AttributeError("the covariances of this model are not shrunk: it is a regression")
         return dict(zip(fitted.statistics.prompts, fitted.shrinkage.tolist(), strict=True))
 
     # ------------------------------------------------------------------ checks

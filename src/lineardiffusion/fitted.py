@@ -82,7 +82,8 @@ class FittedDiffusion:
     unconditional, conditional : GaussianDenoiser, GaussianDenoiser or RegressionDenoiser
         Denoisers of the pooled moments, and of the prompts: one Gaussian per symbol or style, or a regression.
     shrinkage : ndarray of shape (p,) or None
-        Share of the covariance within all prompts in the covariance of each; None with styles and regressions.
+        Share of the covariance within all prompts in that of each (with styles, within its styles); None for a
+        regression.
     undrawn : ndarray of shape (g, d) or None
         Variances of the styles, in their bases, that are scored but not drawn.
     pixel_model : PixelModel or None

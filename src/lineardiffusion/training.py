@@ -193,7 +193,8 @@ def measure(batch: Batch, parameters: Parameters) -> Statistics:
     needed = batch.nbytes(d) if embeddings is None else JointMoments.nbytes(embeddings.shape[1], d)
     if needed > parameters.max_memory:
         k = None if embeddings is None else embeddings.shape[1]
-        nbytes = [batch.nbytes(size) if k is None else JointMoments.nbytes(k, size) for size in range(1, d)]
+        sizes = range(1, d)
+        nbytes = [batch.nbytes(i) if k is None else min(batch.nbytes(i), JointMoments.nbytes(k, i)) for i in sizes]
         fitting = int(np.searchsorted(nbytes, parameters.max_memory, side="right"))
         instead = f"use n_components={fitting}" if fitting else "use fewer prompts, or embeddings of fewer entries"
         _check_memory(needed, parameters, f"the moments of all prompts in {d} components", instead)
@@ -370,7 +371,7 @@ def solve(statistics: Statistics, parameters: Parameters, encoder: Encoder) -> F
             embeddings = np.hstack([embeddings[styles.clusters.prompt], styles.clusters.words()])
         conditional = RegressionDenoiser.from_moments(JointMoments.of_prompts(embeddings, law))
     elif styles is not None:
-        shrunk = styles.shrink()
+        shrunk, amount = styles.shrink(parameters.shrinkage)
         law, undrawn = shrunk.moments(styles.moments), shrunk.undrawn
         conditional = GaussianDenoiser(law.mean, shrunk.drawn, shrunk.basis)
     else:

@@ -79,12 +79,11 @@ class Moments:
         cls, rows: NDArray[Any], groups: ArrayLike, n_groups: int, sample_weight: Array | None = None
     ) -> Moments:
         """Compute the moments of rows (n, d) of any real dtype in one pass; zeros for a group without rows."""
-        groups = np.asarray(groups, np.intp)
+        groups = np.asarray(groups, dtype=np.intp)
         d = rows.shape[1]
         weight, mean, scatter = np.zeros(n_groups), np.zeros((n_groups, d)), np.zeros((n_groups, d, d))
-        squares = np.bincount(groups, None if sample_weight is None else sample_weight**2, n_groups).astype(
-            np.float64
-        )
+        each = np.ones(len(groups)) if sample_weight is None else sample_weight
+        squares = np.bincount(groups, each**2, n_groups).astype(np.float64)  # of no rows they are integers
         order = np.argsort(groups, kind="stable")
         edges = np.searchsorted(groups[order], np.arange(n_groups + 1))
         for g in range(n_groups):
@@ -142,7 +141,7 @@ class Moments:
             if coefficient:
                 scatter[g] -= coefficient * np.outer(step[g], step[g])
         before = np.diagonal(self.scatter, axis1=1, axis2=2)
-        for g in np.flatnonzero(kept & (other.weight > 0)):
+        for g in np.flatnonzero(kept & (other.weight > 0)).tolist():
             if not _is_positive(scatter[g], NEGATIVE * float(before[g].max())):
                 raise ValueError("cannot subtract images that were never added: a variance would be negative")
             constant = np.diagonal(scatter[g]) <= ROUNDING * before[g]

@@ -38,12 +38,15 @@ from lineardiffusion._arrays import Array
 from lineardiffusion.statistics.moments import Moments
 
 
-def shrink(moments: Moments, shrinkage: float | str) -> tuple[Moments, Array]:
-    """Shrink the covariance of each group by equation (1); return the moments and the amounts a, shape (g,)."""
+def shrink(moments: Moments, shrinkage: float | str, n: Array | None = None) -> tuple[Moments, Array]:
+    """Shrink the covariance of each group by equation (1); return the moments and the amounts a, shape (g,).
+
+    `n` (g,) are the numbers of images, by default the effective ones.
+    """
     covariance = moments.covariance
     within = np.tensordot(moments.weight / moments.weight.sum(), covariance, 1)
     if isinstance(shrinkage, str):
-        amount = automatic(moments.effective, covariance, within)
+        amount = automatic(moments.effective if n is None else n, covariance, within)
     else:
         amount = np.full(len(covariance), float(shrinkage))
     if not amount.any():
