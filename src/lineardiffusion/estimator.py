@@ -707,6 +707,7 @@ class LinearDiffusion(BaseEstimator):
         n_samples: int | None = None,
         *,
         return_prompts: bool = False,
+        residual_noise: bool = False,
         **sampling: Unpack[SamplerSettings],
     ) -> Any:
         """Draw the missing pixels of images from the exact posterior, given the other pixels.
@@ -725,6 +726,10 @@ class LinearDiffusion(BaseEstimator):
             Number of draws per image; None for one, without an axis for it, and 0 for the posterior mean.
         return_prompts : bool, default=False
             Whether to return the drawn prompts too (with the mean, the most probable ones).
+        residual_noise : bool, default=False
+            Whether a draw has the variance that the encoder discards, as white noise in the missing pixels. By
+            default the latent is drawn from its exact posterior, and the discarded part of the image has its
+            conditional mean given the latent and the known pixels.
         **sampling
             As in :meth:`affine`.
 
@@ -755,7 +760,7 @@ class LinearDiffusion(BaseEstimator):
         draws = self._check_n_samples(n_samples)
         resolved = self._resolve_images(fitted, len(rows), prompts, sampling)
         reduced = inference.reduce_pixels(fitted, rows, missing)
-        found, read = inference.posterior(fitted, reduced, len(rows), resolved, seed, draws)
+        found, read = inference.posterior(fitted, reduced, len(rows), resolved, seed, draws, residual_noise)
         known = np.where(missing, 0.0, rows.astype(found.dtype))
         found = np.where(missing[:, None], found, known[:, None])
         return self._restored(found, read, prompts, n_samples, return_prompts)
@@ -770,6 +775,7 @@ class LinearDiffusion(BaseEstimator):
         n_samples: int | None = None,
         *,
         return_prompts: bool = False,
+        residual_noise: bool = False,
         **sampling: Unpack[SamplerSettings],
     ) -> Any:
         """Draw images from the exact posterior given linear measurements ``operator @ image + noise``.
@@ -782,7 +788,7 @@ class LinearDiffusion(BaseEstimator):
             Matrix that measures the flattened image; :mod:`lineardiffusion.operators` makes some.
         noise_std : float
             Standard deviation of the noise, in pixel units; 0 for none.
-        prompts, seed, n_samples, return_prompts, **sampling
+        prompts, seed, n_samples, return_prompts, residual_noise, **sampling
             As in :meth:`inpaint`.
 
         Returns
@@ -823,7 +829,7 @@ class LinearDiffusion(BaseEstimator):
         measurement = Measurement.of(pixel_model, A, float(noise_std))
         values = measurement.reduce(y.reshape(len(y), -1).astype(np.float64))
         reduced = [(np.arange(len(y)), measurement, values)]
-        found, read = inference.posterior(fitted, reduced, len(y), resolved, seed, draws)
+        found, read = inference.posterior(fitted, reduced, len(y), resolved, seed, draws, residual_noise)
         return self._restored(found, read, prompts, n_samples, return_prompts)
 
     def invert(self, prompts: Prompts, images: Any, **sampling: Unpack[SamplerSettings]) -> Array:

@@ -88,11 +88,18 @@ def reduce_pixels(fitted: FittedDiffusion, rows: Any, missing: Mask) -> Iterator
 
 
 def posterior(
-    fitted: FittedDiffusion, reduced: Iterable[Reduced], n: int, resolved: Resolved, seed: _noise.Seed, m: int
+    fitted: FittedDiffusion,
+    reduced: Iterable[Reduced],
+    n: int,
+    resolved: Resolved,
+    seed: _noise.Seed,
+    m: int,
+    residual_noise: bool,
 ) -> tuple[Images, Indices]:
     """Draw m times from the posterior of n images: (n, m, D) in pixel units, and the places of their prompts.
 
-    With m = 0, return the posterior mean (n, 1, D), and the places of the most probable prompts.
+    With m = 0, return the posterior mean (n, 1, D), and the places of the most probable prompts. Without
+    `residual_noise` what the encoder discards has its conditional mean.
     """
     pixel_model, encoder = fitted.require_pixel_model(), fitted.require_pixel_model().encoder
     seeds, (d, D) = _noise.check_seed(seed, n, fitted.parameters.random_state), encoder.components.shape
@@ -121,7 +128,7 @@ def posterior(
                 for_y = None
                 if measurement.noise_std:
                     for_y = _noise.draw(seeds, n, own.centred.shape[1], (*_noise.MEASURED, j))[members]
-                xi = posterior_draw(measurement, own, laws, roots, chosen, *noise, for_y)
+                xi = posterior_draw(measurement, own, laws, roots, chosen, *noise, for_y, residual_noise)
                 pixels = (encoder.mean + pixel_model.scale * xi).astype(encoder.dtype)
                 found[members, j] = pixels if fitted.contrast is None else fitted.contrast(pixels)
                 read[members, j] = np.searchsorted(candidates.first, chosen, side="right") - 1
