@@ -145,7 +145,7 @@ def test_draws_have_the_textbooks_law(world, name):
 
 @pytest.mark.parametrize("name", [*NAMES, *SINGULAR, "nothing"])
 def test_draws_without_residual_noise_have_the_latents_posterior(world, name):
-    """Mean and root of the draws, from unit vectors of noise, against dense matrices of latent and discarded part."""
+    """Mean and root of the draws, from unit vectors of noise, against dense matrices of z and q."""
     measurement, reduced, roots, A, noise_std, y = measured(world, name)
     V, scale, v = world.pixel_model.encoder.components, world.pixel_model.scale, world.pixel_model.v
     d = len(V)

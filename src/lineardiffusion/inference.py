@@ -10,6 +10,20 @@ The law is that of the sampler. The discarded directions of pixel space have the
 plane has a density too: a very small one off the plane. NaN pixels are missing, and an image with missing pixels
 is scored by the marginal law of the others.
 
+**Calibration.** Images are no draws from these laws, and the density of many pixels is surer of a prompt than the
+images allow. One temperature T of the likelihood corrects that (Guo et al. 2017),
+
+    p_T(u | x) = p(u) p(x | u)^(1/T) / sum_v p(v) p(x | v)^(1/T)
+
+where prompts are inferred: in `classify` and `posterior`. The style of a prompt has the probability p(k | x, u) at
+any T. T minimises the Brier score of the right prompts u_i of held-out images,
+
+    B(T) = mean_i sum_u (p_T(u | x_i) - [u = u_i])^2
+
+a strictly proper score. Unlike the logarithmic score of Guo et al. it is bounded: a few images of which the law is
+wrong by hundreds of nats would determine T alone, and leave all others with too little confidence. There is no T if
+every right prompt is the likeliest (T = 0 is best), or if the prior alone is as good (T = infinity).
+
 A linear measurement of the image,
 
     y = A x + n,        n ~ N(0, noise_std^2 I),
@@ -17,6 +31,10 @@ A linear measurement of the image,
 leaves a Gaussian law Gaussian and a mixture a mixture, whose components are weighted by their marginal
 likelihoods. So inpainting, super-resolution and deblurring are one formula (inverse/posterior.py), without
 iterations. Inversion solves the sampler's map for the starting noise.
+
+References
+----------
+Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks. ICML.
 """
 
 from __future__ import annotations
@@ -27,6 +45,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp, softmax
 
 from lineardiffusion import _noise
@@ -49,6 +68,18 @@ class Candidates:
     laws: LatentLaws  # K laws
     log_prior: Array  # log-probability of each law before an image is seen, (K,)
     first: Indices  # index of the first law of each prompt
+
+    def by_prompt(self, log_prob: Array) -> tuple[Array, Array]:
+        """Return log p(u) (p,) and log p(x | u) (n, p) of the prompts, from joint log-densities (n, K)."""
+        prior = np.logaddexp.reduceat(self.log_prior, self.first)
+        return prior, np.logaddexp.reduceat(log_prob, self.first, axis=1) - prior
+
+    def temper(self, log_prob: Array, temperature: float) -> Array:
+        """Return log-densities (n, K) whose likelihoods of the prompts have the exponent 1 / temperature."""
+        if temperature == 1.0 or len(self.first) == 1:
+            return log_prob
+        more = (1.0 / temperature - 1.0) * self.by_prompt(log_prob)[1]
+        return log_prob + np.repeat(more, np.diff(self.first, append=len(self.log_prior)), axis=1)
 
 
 def resolve(fitted: FittedDiffusion, n: int, prompts: Any, sampling: SamplerSettings) -> Resolved:
@@ -77,8 +108,36 @@ def classify(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolv
     """Return the probability (n, p) of each known prompt."""
     found = np.empty((len(rows), len(fitted.statistics.prompts)))
     for members, candidates, log_prob in _log_joint(fitted, rows, missing, resolved):
-        found[members] = softmax(np.logaddexp.reduceat(log_prob, candidates.first, axis=1), axis=1)
+        tempered = candidates.temper(log_prob, fitted.temperature)
+        found[members] = softmax(np.logaddexp.reduceat(tempered, candidates.first, axis=1), axis=1)
     return found
+
+
+def temperature(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved, right: Indices) -> float:
+    """Return the temperature of the least Brier score, for the `right` prompts (n,), places of known ones."""
+    likelihood, prior = np.empty((len(rows), len(fitted.statistics.prompts))), np.zeros(0)
+    for members, candidates, log_prob in _log_joint(fitted, rows, missing, resolved):
+        prior, likelihood[members] = candidates.by_prompt(log_prob)
+    of_right = likelihood[np.arange(len(rows)), right]
+
+    def score(T: float) -> float:
+        p = softmax(prior + likelihood / T, axis=1)
+        return float((np.square(p).sum(axis=1) - 2 * p[np.arange(len(rows)), right]).mean())
+
+    if (of_right == likelihood.max(axis=1)).all():
+        instead = "give more images, or hide some of their pixels by mask"
+        raise ValueError(
+            f"these images determine no temperature: each is likeliest under its own prompt; {instead}"
+        )
+    largest = float(np.ptp(likelihood, axis=1).max())
+    grid = largest * 2.0 ** np.arange(-30, 11)  # the score has one minimum at least, and is smooth in log T
+    least = min(grid, key=score)
+    if score(least) >= score(np.inf):
+        what = "these images are no likelier under their own prompts than under others"
+        raise ValueError(f"{what}, so no temperature fits; does the order of prompts match that of the images?")
+    bounds = np.log(least) - 1, np.log(least) + 1
+    found = minimize_scalar(lambda t: score(np.exp(t)), bounds=bounds, method="bounded", options={"xatol": 1e-9})
+    return float(np.exp(found.x))
 
 
 def reduce_pixels(fitted: FittedDiffusion, rows: Any, missing: Mask) -> Iterator[Reduced]:
@@ -116,6 +175,7 @@ def posterior(
                 continue
             own, laws, roots = of_group[place], candidates.laws, candidates.laws.roots(measurement)
             log_prob = log_likelihood(measurement, own, laws, roots) + candidates.log_prior
+            log_prob = candidates.temper(log_prob, fitted.temperature)
             share = shares(log_prob)
             if not m:
                 xi = posterior_mean(measurement, own, laws, roots, share)

@@ -23,7 +23,7 @@ The matrix in brackets is L (I - v U f^2 U^T) L^T, so with g = (b - f W^T z) / (
 
     xi = V^T z + E[q | z, y] = V^T (z - v W f g) + v A'^T L^-T (y~ - U b + U g)
 
-and still measures y if there is no noise. Where v f^2 = 1 a direction of y measures z alone: b = f W^T z, and g = 0.
+and still measures y if there is no noise. Where v f^2 = 1, y measures z alone: b = f W^T z, and g = 0.
 
 For a mixture, the marginal likelihoods weight the components, and each draw chooses one.
 
