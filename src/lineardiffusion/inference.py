@@ -10,6 +10,19 @@ The law is that of the sampler. The discarded directions of pixel space have the
 plane has a density too: a very small one off the plane. NaN pixels are missing, and an image with missing pixels
 is scored by the marginal law of the others.
 
+**Typicality.** For a Gaussian of D seen pixels, -2 log p(x) is a constant plus the squared Mahalanobis distance, a
+chi-square variable of D degrees of freedom. The typicality of x is the two-sided tail probability of its
+log-density l under the law's own, 2 min(F(l), 1 - F(l)). A plain image near the mean is likelier than any draw, and
+so it is as atypical as noise. The F of a mixture is that of its parts,
+
+    F(l) = sum_k w_k P(log w_k + log p_k(X_k) <= l) = sum_k w_k P(chi2_D >= 2 (log w_k + log p_k(m_k) - l))
+
+with log w_k + log p_k(X_k) in place of log p(X_k). That is exact for parts that do not overlap. Otherwise it moves l
+by log 1/w_k at most, while the standard deviation of l is sqrt(D / 2). The mean of the parts' own tail probabilities
+with the posterior of the parts as weights was measured, too: draws are as uniform, but images upside down are told a
+little worse (AUC 0.86 instead of 0.89 where covariances are shrunk). A typicality p below 1e-300, as most real
+photographs have, is replaced by 1e-300 log(1e-300) / log(p), which keeps the order and has no other meaning.
+
 **Calibration.** Images are no draws from these laws, and the density of many pixels is surer of a prompt than the
 images allow. One temperature T of the likelihood corrects that (Guo et al. 2017),
 
@@ -46,16 +59,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp, softmax
+from scipy.special import gammainc, gammaincc, gammaln, logsumexp, softmax
 
 from lineardiffusion import _noise
 from lineardiffusion._arrays import ROWS, Array, Images, Indices
 from lineardiffusion.encoders.conditioning import alternatives
 from lineardiffusion.fitted import FittedDiffusion, Resolved, SamplerSettings
 from lineardiffusion.inverse.measurement import Measurement, PixelModel, ReducedMeasurement
-from lineardiffusion.inverse.posterior import LatentLaws, log_likelihood, posterior_draw, posterior_mean, shares
+from lineardiffusion.inverse.posterior import (
+    LatentLaws,
+    log_likelihood,
+    log_peak,
+    posterior_draw,
+    posterior_mean,
+    shares,
+)
 from lineardiffusion.statistics.moments import Moments
 
+LEAST = float(np.log(1e-300))  # logarithm of a typicality, below which only the order is told
 Mask = NDArray[np.bool_]
 Reduced = tuple[Indices, Measurement, ReducedMeasurement]  # images, and their reduced measurements
 
@@ -99,15 +120,40 @@ def resolve(fitted: FittedDiffusion, n: int, prompts: Any, sampling: SamplerSett
 def score(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved) -> Array:
     """Return the log-density (n,) of images (n, D) in pixel units, without their missing pixels."""
     found = np.empty(len(rows))
-    for members, _, log_prob in _log_joint(fitted, rows, missing, resolved):
+    for members, _, log_prob, _ in _log_joint(fitted, rows, missing, resolved):
         found[members] = logsumexp(log_prob, axis=1)
     return found
+
+
+def typicality(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved) -> Array:
+    """Return the typicality (n,) of images (n, D), without their missing pixels; that of no pixel is 1."""
+    found = np.zeros(len(rows))
+    for members, candidates, log_prob, peaks in _log_joint(fitted, rows, missing, resolved):
+        if seen := int(np.count_nonzero(~missing[members[0]])):
+            log_weight = candidates.log_prior - logsumexp(candidates.log_prior)
+            half = candidates.log_prior + peaks - logsumexp(log_prob, axis=1, keepdims=True)
+            tails = _log_gamma_tails(seen / 2, np.maximum(half, 0.0))
+            found[members] = np.log(2) + np.minimum(*(logsumexp(tail + log_weight, axis=1) for tail in tails))
+    return np.where(found > LEAST, np.exp(np.minimum(found, 0.0)), np.exp(LEAST) * LEAST / np.minimum(found, LEAST))
+
+
+def _log_gamma_tails(a: float, x: Array) -> tuple[Array, Array]:
+    """Return log P(X <= x) and log P(X >= x) of a gamma variable of shape a, far in the tails too.
+
+    There x^a e^-x / Gamma(a) is divided by the beginning of a continued fraction (DLMF 8.9).
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        leading = a * np.log(x) - x - gammaln(a)
+        lower = leading - np.log(a - a * x / (a + 1 + x / (a + 2)))
+        upper = leading - np.log(x + 1 - a + (a - 1) / (x + 3 - a))
+        exact = np.log(gammainc(a, x)), np.log(gammaincc(a, x))
+    return np.where(exact[0] < -600, lower, exact[0]), np.where(exact[1] < -600, upper, exact[1])
 
 
 def classify(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved) -> Array:
     """Return the probability (n, p) of each known prompt."""
     found = np.empty((len(rows), len(fitted.statistics.prompts)))
-    for members, candidates, log_prob in _log_joint(fitted, rows, missing, resolved):
+    for members, candidates, log_prob, _ in _log_joint(fitted, rows, missing, resolved):
         tempered = candidates.temper(log_prob, fitted.temperature)
         found[members] = softmax(np.logaddexp.reduceat(tempered, candidates.first, axis=1), axis=1)
     return found
@@ -116,7 +162,7 @@ def classify(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolv
 def temperature(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved, right: Indices) -> float:
     """Return the temperature of the least Brier score, for the `right` prompts (n,), places of known ones."""
     likelihood, prior = np.empty((len(rows), len(fitted.statistics.prompts))), np.zeros(0)
-    for members, candidates, log_prob in _log_joint(fitted, rows, missing, resolved):
+    for members, candidates, log_prob, _ in _log_joint(fitted, rows, missing, resolved):
         prior, likelihood[members] = candidates.by_prompt(log_prob)
     of_right = likelihood[np.arange(len(rows)), right]
 
@@ -238,8 +284,8 @@ def _candidates(fitted: FittedDiffusion, n: int, resolved: Resolved) -> Iterator
 
 def _log_joint(
     fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved
-) -> Iterator[tuple[Indices, Candidates, Array]]:
-    """Yield images, the laws that they may come from, and the log-density (n, K) of both."""
+) -> Iterator[tuple[Indices, Candidates, Array, Array]]:
+    """Yield images, the laws that they may come from, log-densities (n, K) of both, and of each law's mean (K,)."""
     every = list(_candidates(fitted, len(rows), resolved))
     for group, measurement in _measurements(fitted.require_pixel_model(), missing):
         for candidates in every:
@@ -247,11 +293,12 @@ def _log_joint(
             if not len(own):
                 continue
             roots = candidates.laws.roots(measurement)
+            peaks = log_peak(measurement, roots)
             for start in range(0, len(own), ROWS):
                 members = own[start : start + ROWS]
                 reduced = _reduce(measurement, rows[members], missing[members[0]])
                 log_prob = log_likelihood(measurement, reduced, candidates.laws, roots)
-                yield members, candidates, log_prob + candidates.log_prior
+                yield members, candidates, log_prob + candidates.log_prior, peaks
 
 
 def _measurements(pixel_model: PixelModel, missing: Mask) -> Iterator[tuple[Indices, Measurement]]:

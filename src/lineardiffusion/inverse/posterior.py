@@ -87,15 +87,19 @@ class LatentLaws:
 
 def log_likelihood(measurement: Measurement, reduced: ReducedMeasurement, laws: LatentLaws, roots: Array) -> Array:
     """Return log p(y) of n measurements under K laws, in nats, shape (n, K)."""
-    log_det = 2 * np.log(roots.diagonal(axis1=1, axis2=2)).sum(axis=1)
-    constant = measurement.size * np.log(2 * np.pi) + measurement.log_det
     centres = (laws.mean @ measurement.W) * measurement.f
     found = np.empty((len(reduced.rest), len(laws)))
     b = np.asfortranarray(reduced.inside.T)
     for k, root in enumerate(roots):
         half = solve_triangular(root, b - centres[k][:, None], lower=True, overwrite_b=True, check_finite=False)
         found[:, k] = np.einsum("ij,ij->j", half, half)
-    return np.asarray(-0.5 * (constant + log_det + reduced.rest[:, None] + found))
+    return np.asarray(log_peak(measurement, roots) - 0.5 * (reduced.rest[:, None] + found))
+
+
+def log_peak(measurement: Measurement, roots: Array) -> Array:
+    """Return log p(y) of the expected measurement of each law, where it is highest, (K,)."""
+    log_det = 2 * np.log(roots.diagonal(axis1=1, axis2=2)).sum(axis=1)
+    return np.asarray(-0.5 * (measurement.size * np.log(2 * np.pi) + measurement.log_det + log_det))
 
 
 def posterior_mean(
