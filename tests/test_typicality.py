@@ -70,7 +70,7 @@ def test_a_mixture_is_the_sum_of_its_parts():
 def test_typicality_of_own_draws_is_uniform(digits, n_styles, given):
     """Kolmogorov-Smirnov; draws without the residual, which the law has, are no draws of it."""
     ld = LinearDiffusion(30, n_styles=n_styles).fit(*digits)
-    prompts = np.random.default_rng(0).choice(ld.prompts_, p=ld.prompt_prior_, size=800)
+    prompts = np.random.default_rng(0).choice(ld.prompts_, p=ld.prompt_prior_, size=500)
     found = ld.typicality(draws(ld, prompts), prompts if given else None)
     assert kstest(found, "uniform").pvalue > 0.01
     smooth = ld.typicality(draws(ld, prompts, residual_noise=False), prompts if given else None)
@@ -94,12 +94,12 @@ def test_anomalous_digits_are_told(fitted):
 
 
 def test_plain_pictures_are_likelier_than_textures_and_less_typical():
-    """In 768 numbers: log-densities prefer the plain ones, and both tails are far below 1e-308."""
+    """In 432 numbers: log-densities prefer the plain ones, and both tails are far below 1e-308."""
     rng = np.random.default_rng(0)
-    images = 128 + 40 * rng.normal(size=(400, 16, 16, 3))
+    images = 128 + 40 * rng.normal(size=(400, 12, 12, 3))
     ld = LinearDiffusion(20).fit(["a"] * 300, images[:300])
-    plain = 128 + rng.normal(size=(100, 1, 1, 1)) * np.ones((16, 16, 3))
-    noise = 128 + 400 * rng.normal(size=(100, 16, 16, 3))
+    plain = 128 + rng.normal(size=(100, 1, 1, 1)) * np.ones((12, 12, 3))
+    noise = 128 + 400 * rng.normal(size=(100, 12, 12, 3))
     kind = np.repeat([1, 0], 100)
     assert roc_auc_score(kind, np.r_[ld.score_samples(images[300:]), ld.score_samples(plain)]) < 0.05
     real, *others = (ld.typicality(x) for x in (images[300:], plain, noise))

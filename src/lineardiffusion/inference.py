@@ -10,18 +10,19 @@ The law is that of the sampler. The discarded directions of pixel space have the
 plane has a density too: a very small one off the plane. NaN pixels are missing, and an image with missing pixels
 is scored by the marginal law of the others.
 
-**Typicality.** For a Gaussian of D seen pixels, -2 log p(x) is a constant plus the squared Mahalanobis distance, a
-chi-square variable of D degrees of freedom. The typicality of x is the two-sided tail probability of its
-log-density l under the law's own, 2 min(F(l), 1 - F(l)). A plain image near the mean is likelier than any draw, and
-so it is as atypical as noise. The F of a mixture is that of its parts,
+**Typicality.** For a Gaussian of D seen pixels, -2 log p(x) is a constant plus the squared Mahalanobis distance,
+a chi-square variable of D degrees of freedom. The typicality of x is the two-sided tail probability of its
+log-density l under the law's own, 2 min(F(l), 1 - F(l)). A plain image near the mean is likelier than any draw,
+and so it is as atypical as noise. The F of a mixture is that of its parts,
 
     F(l) = sum_k w_k P(log w_k + log p_k(X_k) <= l) = sum_k w_k P(chi2_D >= 2 (log w_k + log p_k(m_k) - l))
 
-with log w_k + log p_k(X_k) in place of log p(X_k). That is exact for parts that do not overlap. Otherwise it moves l
-by log 1/w_k at most, while the standard deviation of l is sqrt(D / 2). The mean of the parts' own tail probabilities
-with the posterior of the parts as weights was measured, too: draws are as uniform, but images upside down are told a
-little worse (AUC 0.86 instead of 0.89 where covariances are shrunk). A typicality p below 1e-300, as most real
-photographs have, is replaced by 1e-300 log(1e-300) / log(p), which keeps the order and has no other meaning.
+with log w_k + log p_k(X_k) in place of log p(X_k). That is exact for parts that do not overlap. Otherwise it
+moves l by log 1/w_k at most, while the standard deviation of l is sqrt(D / 2). The mean of the parts' own tail
+probabilities with the posterior of the parts as weights was measured, too: draws are as uniform, but images upside
+down are told a little worse (AUC 0.86 instead of 0.89 where covariances are shrunk). A typicality p below 1e-300,
+as most real photographs have, is replaced by 1e-300 log(1e-300) / log(p), which keeps the order and has no other
+meaning.
 
 **Calibration.** Images are no draws from these laws, and the density of many pixels is surer of a prompt than the
 images allow. One temperature T of the likelihood corrects that (Guo et al. 2017),
