@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import warnings
 from typing import Any
 
@@ -22,6 +24,12 @@ _INPUT_ERRORS = (ValueError, TypeError, OSError, ImportError, MemoryError)
 
 class _Group(click.Group):
     """A group that lists its commands in their order and reports each error and warning in one line."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # whose encoding may lack characters of a prompt or a file
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
