@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from matplotlib.figure import Figure
 from PIL import Image
 
 from cli_runs import refusal, run, write_folders
@@ -440,6 +441,43 @@ def test_evaluate_halves_data_without_parts(saved, tmp_path, digits):
     assert "half" in done.stderr
     value = json.loads(done.stdout)
     assert value["images"] == value["real"]["images"] == len(test[0])
+
+
+# ------------------------------------------------------------------ plot
+
+
+@pytest.mark.parametrize(
+    ("kind", "pictures"),
+    [("components", 5), ("means", 4), ("styles", 3), ("denoising", 20), ("singular-values", 1)],
+)
+def test_plot_writes_the_figures_of_the_library(digits, tmp_path, monkeypatch, kind, pictures):
+    axes = []
+    savefig = Figure.savefig
+    LinearDiffusion(5, n_styles=3).fit(digits[0][:2] * 30, digits[1][:60]).save_pretrained(tmp_path / "m")
+
+    def count(self, *args, **how):
+        axes.append(len(self.axes))
+        savefig(self, *args, **how)
+
+    monkeypatch.setattr(Figure, "savefig", count)
+    run("plot", tmp_path / "m", "--kind", kind, "-o", tmp_path / "x.png")
+    assert axes == [pictures]
+    assert np.asarray(Image.open(tmp_path / "x.png").convert("L")).std() > 10
+    assert len(list(tmp_path.iterdir())) == 2  # no part of a file is left
+
+
+def test_plot_takes_prompts_and_samplers(saved, tmp_path):
+    how = ["plot", saved, "-o", tmp_path / "x.svg", "--kind"]
+    run(*how, "singular-values", "--prompt", "3~1", "--sampler", "exact", "--sampler", "ddim", "--num-steps", 5)
+    assert "<svg" in (tmp_path / "x.svg").read_text()
+    assert "'7~0'" in refusal(*how, "singular-values", "--prompt", "7")
+    assert "banana" in refusal(*how, "means", "--prompt", "banana")
+    for extra in (["components", "--seed", 1], ["styles", "--prompt", 3, "--prompt", 4], ["painting"]):
+        run(*how, *extra, status=2)
+    LinearDiffusion(4).fit(np.eye(6), np.eye(6)).save_pretrained(tmp_path / "e")
+    assert "embeddings" in refusal("plot", tmp_path / "e", "-o", tmp_path / "x.png", "--kind", "means")
+    run("fit", "digits", "-o", tmp_path / "m", "--n-components", 3)
+    assert "--n-styles" in refusal("plot", tmp_path / "m", "-o", tmp_path / "x.png", "--kind", "styles")
 
 
 # ------------------------------------------------------------------ words of the shell

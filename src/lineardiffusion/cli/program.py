@@ -16,6 +16,7 @@ from lineardiffusion.cli.evaluate import evaluate
 from lineardiffusion.cli.fit import fit
 from lineardiffusion.cli.info import info
 from lineardiffusion.cli.inpaint import inpaint
+from lineardiffusion.cli.plot import plot
 from lineardiffusion.cli.sample import sample
 
 # What the library raises for unusable input. Any other exception is a bug and keeps its traceback.
@@ -63,5 +64,5 @@ def main() -> None:
     """
 
 
-for _command in (fit, sample, classify, inpaint, evaluate, info):
+for _command in (fit, sample, classify, inpaint, evaluate, plot, info):
     main.add_command(_command)
