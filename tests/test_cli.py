@@ -443,7 +443,7 @@ def test_evaluate_halves_data_without_parts(saved, tmp_path, digits):
     assert value["images"] == value["real"]["images"] == len(test[0])
 
 
-# ------------------------------------------------------------------ plot
+# ------------------------------------------------------------------ plot, forget
 
 
 @pytest.mark.parametrize(
@@ -478,6 +478,40 @@ def test_plot_takes_prompts_and_samplers(saved, tmp_path):
     assert "embeddings" in refusal("plot", tmp_path / "e", "-o", tmp_path / "x.png", "--kind", "means")
     run("fit", "digits", "-o", tmp_path / "m", "--n-components", 3)
     assert "--n-styles" in refusal("plot", tmp_path / "m", "-o", tmp_path / "x.png", "--kind", "styles")
+
+
+@pytest.mark.parametrize("precision", ["full", "half"])
+def test_forget_leaves_the_model_that_never_saw_the_images(tmp_path, digits, monkeypatch, precision):
+    monkeypatch.setattr("lineardiffusion.cli.source.BATCH", 40)
+    prompts, images = digits
+    write_folders(tmp_path / "gone", prompts[:100], images[:100])
+    LinearDiffusion(20).fit(prompts, images).save_pretrained(tmp_path / "m", precision=precision)
+    answer = json.loads(run("forget", tmp_path / "m", tmp_path / "gone", "-o", tmp_path / "n", "--json").stdout)
+    assert (answer["forgotten"], answer["left"]) == (100, 1697)
+    before = (tmp_path / "m" / "model.safetensors").read_bytes()
+    assert "100 images" in run("forget", tmp_path / "m", tmp_path / "gone").stdout  # in place
+    assert (tmp_path / "m" / "model.safetensors").read_bytes() != before
+    assert json.loads(run("info", tmp_path / "m", "--json").stdout)["precision"] == precision
+    expected = LinearDiffusion(20).fit(prompts[100:], images[100:]).predict(list("0123456789"), seed=3)
+    for folder in ("m", "n"):
+        found = LinearDiffusion.from_pretrained(tmp_path / folder).predict(list("0123456789"), seed=3)
+        np.testing.assert_allclose(found, expected, atol={"full": 1e-4, "half": 0.3}[precision])
+
+
+def test_a_refused_image_leaves_the_model_on_disk(tmp_path, digits, monkeypatch):
+    monkeypatch.setattr("lineardiffusion.cli.source.BATCH", 10)
+    prompts, images = digits
+    run("fit", "digits", "-o", tmp_path / "m", "--n-components", 5)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()}
+    write_folders(tmp_path / "gone", prompts[:30], images[:30])
+    Image.fromarray(images[0]).save(tmp_path / "gone" / "3" / "zz.jpg")
+    (tmp_path / "gone" / "3" / "zz.jpg").write_bytes(b"half")
+    assert "zz.jpg" in refusal("forget", tmp_path / "m", tmp_path / "gone")  # after some batches
+    assert "banana" in refusal("forget", tmp_path / "m", write_folders(tmp_path / "b", ["banana"], images[:1]))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()} == before
+    answer = json.loads(run("forget", tmp_path / "m", tmp_path / "gone", "--skip-bad", "--json").stdout)
+    assert (answer["forgotten"], answer["skipped"]) == (30, 1)
+    assert "-o" in run("forget", "mnist", tmp_path / "gone", status=2).stderr
 
 
 # ------------------------------------------------------------------ words of the shell

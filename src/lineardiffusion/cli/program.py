@@ -14,6 +14,7 @@ from lineardiffusion.cli.classify import classify
 from lineardiffusion.cli.common import note
 from lineardiffusion.cli.evaluate import evaluate
 from lineardiffusion.cli.fit import fit
+from lineardiffusion.cli.forget import forget
 from lineardiffusion.cli.info import info
 from lineardiffusion.cli.inpaint import inpaint
 from lineardiffusion.cli.plot import plot
@@ -64,5 +65,5 @@ def main() -> None:
     """
 
 
-for _command in (fit, sample, classify, inpaint, evaluate, plot, info):
+for _command in (fit, sample, classify, inpaint, evaluate, plot, forget, info):
     main.add_command(_command)
