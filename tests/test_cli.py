@@ -87,11 +87,37 @@ def test_parts_are_kept_apart(tmp_path, digits):
 
 
 def test_options_reach_the_model(tmp_path):
-    options = ["--n-components", 9, "--contrast", "affine", "--scale", "--schedule", "vp"]
+    options = ["--n-components", 9, "--contrast", "affine", "--scale", "--schedule", "vp", "--shrinkage", 0.25]
     run("fit", "digits", "-o", tmp_path / "m", "--quiet", *options, "--text-encoder", "words")
     params = LinearDiffusion.from_pretrained(tmp_path / "m").get_params()
-    expected = dict(n_components=9, contrast="affine", scale=True, text_encoder="words", schedule="vp")
+    expected = dict(
+        n_components=9, contrast="affine", scale=True, text_encoder="words", schedule="vp", shrinkage=0.25
+    )
     assert params == LinearDiffusion(**expected).get_params()
+
+
+def test_the_data_choose_components_and_styles(forms, tmp_path, digits):
+    how = ["--n-components", 0.9, "--n-styles", "auto", "--shrinkage", "auto"]
+    run("fit", forms / "folders", "-o", tmp_path / "m", *how)
+    found = LinearDiffusion.from_pretrained(tmp_path / "m")
+    expected = LinearDiffusion(0.9, n_styles="auto").fit(*digits)
+    assert (found.n_components, found.n_styles, found.shrinkage) == (0.9, "auto", "auto")
+    assert found.n_components_ == expected.n_components_ < 30
+    sizes = {prompt: len(weight) for prompt, (weight, _) in expected.styles_.items()}
+    assert json.loads(run("info", tmp_path / "m", "--json").stdout)["styles"] == sizes
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("--n-components", ("0", "1.0", "many")),
+        ("--n-styles", ("0.5", "many")),
+        ("--shrinkage", ("2", "-1", "much")),
+    ],
+)
+def test_no_other_words_are_numbers(tmp_path, option, values):
+    for value in values:
+        assert option in run("fit", "digits", "-o", tmp_path / "m", option, value, status=2).stderr
 
 
 def test_colour(tmp_path):

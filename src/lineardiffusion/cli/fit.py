@@ -8,8 +8,10 @@ components first and then only moments of latents.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,28 @@ def _to_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
+def _either(expected: str, *types: click.ParamType[Any]) -> Callable[[Any], Any]:
+    """Return the type of an option whose value the first of `types` converts that accepts it."""
+
+    def convert(value: Any) -> Any:
+        for one in types:
+            with contextlib.suppress(click.BadParameter):
+                return one.convert(value, None, None)
+        raise click.BadParameter(f"'{value}' is not {expected}")
+
+    return convert
+
+
+_AUTO = click.Choice(["auto"])
+_COMPONENTS = _either(
+    "an integer of 1 or more, or a share between 0 and 1",
+    click.IntRange(1),
+    click.FloatRange(0, 1, min_open=True, max_open=True),
+)
+_STYLES = _either("an integer of 1 or more, or auto", click.IntRange(1), _AUTO)
+_SHRINKAGE = _either("a number from 0 to 1, or auto", click.FloatRange(0, 1), _AUTO)
+
+
 @command
 @data_argument
 @output_option(check_folder, "Folder for the model.")
@@ -49,8 +73,27 @@ def _to_size(text: str) -> tuple[int, int]:
     help="Resize all pictures to SIZE pixels: 64, or WIDTHxHEIGHT as 64x48. Proportions may change.",
 )
 @skip_bad_option
-@click.option("--n-components", type=click.IntRange(1), default=144, help="Maximum number of components.")
-@click.option("--n-styles", type=click.IntRange(1), default=1, help="Number of styles (clusters) per prompt.")
+@click.option(
+    "--n-components",
+    type=_COMPONENTS,
+    metavar="N|SHARE",
+    default=144,
+    help="Maximum number of components, or their share of the variance, as 0.95.",
+)
+@click.option(
+    "--n-styles",
+    type=_STYLES,
+    metavar="N|auto",
+    default=1,
+    help="Number of styles (clusters) per prompt; auto: by the prompt's number of images.",
+)
+@click.option(
+    "--shrinkage",
+    type=_SHRINKAGE,
+    metavar="SHARE|auto",
+    default="auto",
+    help="Shrinkage of each prompt's covariance towards the mean one: auto, or 0 (none) to 1.",
+)
 @click.option(
     "--contrast",
     type=click.Choice(["affine", "histogram"]),
