@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lineardiffusion._arrays import BLOCK, Array, Images, Indices, freeze, working_dtype
+from lineardiffusion._linalg import one_thread
 
 NEGATIVE = 1e-6  # share of the largest variance by which rounding may turn a difference of variances negative
 ROUNDING = 1e-9  # share of an entry's variance below which what a subtraction leaves of it is rounding
@@ -192,7 +193,8 @@ class Moments:
 def _is_positive(scatter: Array, tolerance: float) -> bool:
     """Return whether no direction has a variance below ``-tolerance``."""
     try:
-        np.linalg.cholesky(scatter + (tolerance or 1.0) * np.eye(len(scatter)))
+        with one_thread():
+            np.linalg.cholesky(scatter + (tolerance or 1.0) * np.eye(len(scatter)))
     except np.linalg.LinAlgError:
         return False
     return True
