@@ -10,8 +10,9 @@ was, and reading it changes nothing.
 from __future__ import annotations
 
 import copy
+import math
 import numbers
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, Unpack
 
@@ -25,14 +26,22 @@ from lineardiffusion import _noise, inference, training
 from lineardiffusion._arrays import Array, Images
 from lineardiffusion._noise import Seed
 from lineardiffusion._pictures import to_pil
-from lineardiffusion._validation import check_images, check_integer, check_mask, check_prompts, check_sample_weight
+from lineardiffusion._validation import (
+    check_images,
+    check_integer,
+    check_mask,
+    check_prompts,
+    check_sample_weight,
+    refuse_masked,
+    to_array,
+)
 from lineardiffusion._version import __version__
 from lineardiffusion.contrast import Contrast
 from lineardiffusion.distributions.gaussian import Gaussian
 from lineardiffusion.distributions.mixture import Mixture
 from lineardiffusion.encoders.image import ImageEncoder
 from lineardiffusion.fitted import Drawing, FittedDiffusion, Resolved, SamplerSettings
-from lineardiffusion.inverse.measurement import Measurement, check_operator
+from lineardiffusion.inverse.measurement import EXACT, ROUNDED, Measurement, check_operator
 from lineardiffusion.io import hub, model_file
 from lineardiffusion.io.locate import locate
 from lineardiffusion.parameters import Parameters
@@ -90,7 +99,8 @@ class LinearDiffusion(BaseEstimator):
     cache_memory : float, default=256e6
         Bytes of composed maps and laws that are kept for the next call.
     random_state : int, RandomState or None, default=None
-        Seed of ``predict`` and ``sample`` when they are given none, and of k-means (None: 0).
+        Seed of ``predict`` and ``sample`` when they are given none, and of k-means (None: 0). An int is 0 or more,
+        of any size.
 
     Attributes
     ----------
@@ -176,17 +186,21 @@ class LinearDiffusion(BaseEstimator):
 
     # ------------------------------------------------------------------ learning
 
-    def fit(self, X: Prompts, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Prompts, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit the model in closed form.
 
         Parameters
         ----------
-        X : list of str, or array-like of shape (n, k)
-            Prompts, one per image: strings, each a symbol of its own, or embeddings.
+        X : list of str or int, or array-like of shape (n, k)
+            Prompts, one per image: strings, each a symbol of its own, or embeddings. Integers in one dimension are
+            labels and stand for their decimal names, 7 for ``"7"``, here and wherever prompts are taken. One column
+            of strings is prompts; all other numbers in two dimensions are embeddings.
         y : array-like of shape (n, h, w) or (n, h, w, c)
-            Images of any real dtype. Any shape (n, ...) is possible: points, vectors, spectra.
+            Images of any real dtype. Any shape (n, ...) is possible: points, vectors, spectra. The magnitude of
+            the largest pixel must be 0, or lie between 1e-100 and 1e100. Masked pixels are refused.
         sample_weight : array-like of shape (n,), default=None
-            Weight of each image; a weight of 2 is the same as the image given twice.
+            Weight of each image; a weight of 2 is the same as the image given twice. Only ratios count if the
+            largest weight is above 1e50 or below 1e-50: the weights are then divided by it.
 
         Returns
         -------
@@ -202,7 +216,7 @@ class LinearDiffusion(BaseEstimator):
         batch = self._check_batch(X, y, sample_weight, None)
         return self._adopt(training.fit(batch, parameters), None if batch.known else X)
 
-    def partial_fit(self, X: Prompts, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit(self, X: Prompts, y: Any = None, sample_weight: Any = None) -> Self:
         """Update the model with a batch; the result equals ``fit`` on all batches, in any order.
 
         The model is solved when it is first used. Styles begin anew, see :meth:`partial_fit_styles`.
@@ -228,7 +242,7 @@ class LinearDiffusion(BaseEstimator):
         batch = self._check_batch(X, y, sample_weight, before)
         return self._adopt(training.update(before, batch, parameters), None if batch.known else X)
 
-    def partial_fit_styles(self, X: Prompts, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit_styles(self, X: Prompts, y: Any = None, sample_weight: Any = None) -> Self:
         """Add a batch's styles, in a second pass over a stream.
 
         After ``partial_fit`` has had all batches, give them again. The first one chooses the styles' centres,
@@ -573,6 +587,7 @@ class LinearDiffusion(BaseEstimator):
 
     def decode(self, latents: Any) -> Images:
         """Return images of shape (..., \\*image_shape_), in pixel units, of latents (..., n_components_)."""
+        refuse_masked(latents, "latents", "leave those rows out")
         array, d = np.asarray(latents, dtype=np.float64), self.n_components_
         if array.ndim == 0 or array.shape[-1] != d:
             raise ValueError(f"latents must have the shape (..., {d}), got {array.shape}")
@@ -810,8 +825,9 @@ class LinearDiffusion(BaseEstimator):
         real = isinstance(noise_std, int | float | np.number) and not isinstance(noise_std, bool)
         if not real or not 0 <= noise_std < np.inf:
             raise ValueError(f"noise_std must be 0 or more and finite, in pixel units; got {noise_std!r}")
-        y = np.asarray(measurements)
-        if y.ndim < 2 or y[0].size != A.shape[0]:
+        refuse_masked(measurements, "measurements", "leave out the rows of the operator that were not measured")
+        y = to_array(measurements)
+        if y.ndim < 2 or math.prod(y.shape[1:]) != A.shape[0]:
             raise ValueError(
                 f"measurements must have the shape (n, {A.shape[0]}), as many numbers as the operator has "
                 f"rows; got {y.shape}"
@@ -820,8 +836,9 @@ class LinearDiffusion(BaseEstimator):
             raise ValueError("measurements must be finite real numbers; leave out rows that were not measured")
         draws = self._check_n_samples(n_samples)
         resolved = self._resolve_images(fitted, len(y), prompts, sampling)
-        measurement = Measurement.of(pixel_model, A, float(noise_std))
-        values = measurement.reduce(y.reshape(len(y), -1).astype(np.float64))
+        double = y.dtype.kind == "f" and y.itemsize == 8
+        measurement = Measurement.of(pixel_model, A, float(noise_std), EXACT if double else ROUNDED)
+        values = measurement.reduce(y.reshape(len(y), A.shape[0]).astype(np.float64))
         reduced = [(np.arange(len(y)), measurement, values)]
         found, read = inference.posterior(fitted, reduced, len(y), resolved, seed, draws)
         return self._restored(found, read, prompts, n_samples, return_prompts)
@@ -1071,6 +1088,8 @@ class LinearDiffusion(BaseEstimator):
         strings = check_prompts(X)
         n = len(strings) if strings is not None else _num_samples(X)
         images = check_images(y, n, None if before is None else before.image_shape) if n else y
+        if strings is None and n and images.ndim == 1 and images.dtype.kind in "biu":
+            raise ValueError("prompts come first, then images; got labels for the images")
         prompts: Any = strings
         if before is not None:
             self._check_kind(strings is not None, before)
@@ -1101,7 +1120,7 @@ class LinearDiffusion(BaseEstimator):
 
     def _resolve_one(self, fitted: FittedDiffusion, prompt: Any, sampling: SamplerSettings) -> Resolved:
         """Resolve one prompt: a string, weights of prompts or an embedding."""
-        if isinstance(prompt, str | dict):
+        if isinstance(prompt, str | Mapping) or np.ndim(prompt) == 0:
             return self._resolve(fitted, [prompt], sampling)
         embedding = np.asarray(prompt)
         if embedding.ndim != 1 or embedding.dtype.kind not in "biuf":
@@ -1118,7 +1137,7 @@ class LinearDiffusion(BaseEstimator):
     @staticmethod
     def _check_kind(strings: bool, statistics: Statistics) -> None:
         if strings != bool(statistics.prompts):
-            has, got = ("strings", "numbers") if statistics.prompts else ("embeddings", "strings")
+            has, got = ("strings", "embeddings") if statistics.prompts else ("embeddings", "strings or labels")
             raise ValueError(f"this model was fitted on prompts that are {has}, got {got}")
 
     def _drawing(
@@ -1137,6 +1156,7 @@ class LinearDiffusion(BaseEstimator):
         resolved = self._resolve(fitted, prompts, sampling, **how)
         n, d = len(resolved.request), fitted.d
         if latents is not None:
+            refuse_masked(latents, "latents", "draw those rows from a seed")
             latents = np.asarray(latents, dtype=np.float64)
             if latents.shape != (n, d):
                 raise ValueError(f"latents must have the shape {(n, d)}, got {latents.shape}")
@@ -1168,7 +1188,8 @@ class LinearDiffusion(BaseEstimator):
         if prompts is None:
             names: Any = self.prompts_[read]
         else:
-            names = np.repeat(np.asarray(prompts)[:, None], m, axis=1)
+            strings = check_prompts(prompts, weights=True)
+            names = np.repeat(np.asarray(prompts if strings is None else strings)[:, None], m, axis=1)
         if not n_samples:
             images, names = images[:, 0], names[:, 0]
         return (images, names) if with_prompts else images

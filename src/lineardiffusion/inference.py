@@ -76,7 +76,7 @@ def score(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved)
 def classify(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved) -> Array:
     """Return the probability (n, p) of each known prompt."""
     found = np.empty((len(rows), len(fitted.statistics.prompts)))
-    for members, candidates, log_prob in _log_joint(fitted, rows, missing, resolved):
+    for members, candidates, log_prob in _log_joint(fitted, rows, missing, resolved, with_rest=False):
         found[members] = softmax(np.logaddexp.reduceat(log_prob, candidates.first, axis=1), axis=1)
     return found
 
@@ -108,7 +108,7 @@ def posterior(
             if not len(members):
                 continue
             own, laws, roots = of_group[place], candidates.laws, candidates.laws.roots(measurement)
-            log_prob = log_likelihood(measurement, own, laws, roots) + candidates.log_prior
+            log_prob = log_likelihood(measurement, own.without_rest(), laws, roots) + candidates.log_prior
             share = shares(log_prob)
             if not m:
                 xi = posterior_mean(measurement, own, laws, roots, share)
@@ -170,9 +170,9 @@ def _candidates(fitted: FittedDiffusion, n: int, resolved: Resolved) -> Iterator
 
 
 def _log_joint(
-    fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved
+    fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved, with_rest: bool = True
 ) -> Iterator[tuple[Indices, Candidates, Array]]:
-    """Yield images, the laws that they may come from, and the log-density (n, K) of both."""
+    """Yield images, the laws that they may come from, and the log-density (n, K) of both, or without the rest."""
     every = list(_candidates(fitted, len(rows), resolved))
     for group, measurement in _measurements(fitted.require_pixel_model(), missing):
         for candidates in every:
@@ -183,6 +183,7 @@ def _log_joint(
             for start in range(0, len(own), ROWS):
                 members = own[start : start + ROWS]
                 reduced = _reduce(measurement, rows[members], missing[members[0]])
+                reduced = reduced if with_rest else reduced.without_rest()
                 log_prob = log_likelihood(measurement, reduced, candidates.laws, roots)
                 yield members, candidates, log_prob + candidates.log_prior
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from lineardiffusion._arrays import ROWS, Indices
 from lineardiffusion._cache import Cache, computed_once
+from lineardiffusion._noise import for_kmeans
 from lineardiffusion._validation import warn
 from lineardiffusion.contrast import AffineContrast, Contrast, HistogramContrast
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
@@ -222,8 +223,8 @@ def _find_clusters(
     weight = None if batch.sample_weight is None else batch.sample_weight[few]
     latents = encoder.encode(batch.images[few])
     means = latent_moments(statistics, encoder).mean if shared else None  # type: ignore[union-attr]
-    n_styles, seed = parameters.n_styles, parameters.random_state
-    clusters = StyleClusters.find(latents, places[few], weight, n_styles, 0 if seed is None else seed, means)
+    n_styles, seed = parameters.n_styles, for_kmeans(parameters.random_state)
+    clusters = StyleClusters.find(latents, places[few], weight, n_styles, seed, means)
     if (small := clusters.small()).size:
         what = f"{known[small[0]]!r} has fewer distinct images than n_styles={n_styles}, and so fewer styles"
         warn(f"{what} (prompts with fewer styles: {len(small)})")
