@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 import sys
 import warnings
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def to_array(value: Any) -> NDArray[Any]:
     array = np.asarray(value)
     if array.dtype.kind == "f" and array.itemsize > 8:
         return array.astype(np.float64)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def check_prompts(X: Any, weights: bool = False) -> list[Any] | None:
@@ -50,7 +50,11 @@ def check_prompts(X: Any, weights: bool = False) -> list[Any] | None:
     refuse_batches(X)
     refuse_masked(X, "prompts", "leave out the images without a prompt")
     array_like = hasattr(X, "__array__") or hasattr(X, "numpy")
-    if not (array_like or hasattr(X, "__iter__")) or isinstance(X, Mapping | Set) or not getattr(X, "ndim", 1):
+    if (
+        not (array_like or hasattr(X, "__iter__"))
+        or isinstance(X, Mapping | set | frozenset)
+        or not getattr(X, "ndim", 1)
+    ):
         raise TypeError(f"{_EXPECTED} (or an array of embeddings), got {X!r:.200}")
     if getattr(X, "ndim", 1) == 2 and not array_like:
         return None  # sparse
@@ -110,7 +114,7 @@ def _refuse_prompts(prompts: list[Any]) -> None:
         raise ValueError("prompts must be strings, got bytes; decode them")
     if isinstance(first, bool | float | np.bool_ | np.number):
         raise ValueError(
-            f"{_EXPECTED}, got {others[:3]}...; pass [str(label) for label in labels], or integers. "
+            f"{_EXPECTED}, got {others[:3]}...; pass integers, or [str(label) for label in labels]. "
             "Reshape your data to (n, 1) if they are an embedding"
         )
     if _ndim(first) > 1:
@@ -129,22 +133,19 @@ def refuse_batches(data: Any) -> None:
     """Raise an error for an iterator, a loader, a dataset or a list of pairs, which names the loop to write."""
     kinds = {one.__name__ for one in type(data).__mro__}
     lazy = hasattr(data, "__iter__") and not hasattr(data, "__len__") and not hasattr(data, "__array__")
-    loop = "for prompts, images in {}: ld.partial_fit(prompts, images)"
+    what, loop = f"expected all prompts and all images, got {type(data).__name__}", "give it batch by batch: "
     if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple) and len(data[0]) in (2, 3):
         if len(set(map(_ndim, data[0]))) > 1:
-            pairs = "prompts, images = zip(*pairs), if each has one image"
-            raise TypeError(f"got a list of pairs; write {loop.format('batches')}, or {pairs}")
-        return
-    if not lazy and not any("Dataset" in one or "DataLoader" in one for one in kinds):
-        return
-    if hasattr(data, "iter"):
-        how = 'for batch in dataset.iter(batch_size=1000): ld.partial_fit(batch["label"], batch["image"])'
-    elif lazy or "DataLoader" in kinds:
-        how = loop.format("loader" if "DataLoader" in kinds else "batches") + " (or the other way round)"
-    else:
-        how = loop.format("DataLoader(dataset, batch_size=1000)") + " (or the other way round)"
-    also = "; make a list of it if it gives one prompt or image at a time" if lazy else ""
-    raise TypeError(f"expected all prompts and images at once, got a {type(data).__name__}; write {how}{also}")
+            loop += "for prompts, images in pairs: ld.partial_fit(prompts, images)"
+            raise TypeError(f"{what} of pairs; {loop}; or, of single images: prompts, images = zip(*pairs)")
+    elif hasattr(data, "iter") and any("Dataset" in one for one in kinds):
+        loop += 'for batch in dataset.iter(batch_size=1000): ld.partial_fit(batch["label"], batch["image"])'
+        raise TypeError(f"{what}; {loop}")
+    elif lazy or any("Dataset" in one or "DataLoader" in one for one in kinds):
+        source = "DataLoader(dataset, batch_size=1000)" if not lazy else "batches"
+        source = "loader" if "DataLoader" in kinds else source
+        loop += f"for prompts, images in {source}: ld.partial_fit(prompts, images), or for images, prompts"
+        raise TypeError(f"{what}; {loop}" + "; if it has single prompts or images, pass a list of it" * lazy)
 
 
 def check_images(
@@ -159,14 +160,16 @@ def check_images(
     if hasattr(images, "toarray"):
         raise TypeError("images must be a dense array, got a sparse matrix; call .toarray() on it")
     refuse_batches(images)
+    if isinstance(images, list | tuple) and any(getattr(one, "mode", None) == "P" for one in images):
+        raise ValueError('images must not have a palette; convert them, as in image.convert("RGB")')
     if missing and any(map(np.ma.is_masked, images if isinstance(images, list | tuple) else [images])):
         masked: Any = np.ma.array(images)
         images = masked.astype(working_dtype(masked.dtype)).filled(np.nan)
     refuse_masked(images, "images", "fill the masked pixels, as in images.filled(0), or leave those images out")
     try:
         array = to_array(images)
-        if array.dtype.kind == "O" and array.ndim == 1:
-            array = to_array(list(array))  # of arrays, as a column of a frame
+        if array.dtype.kind == "O" and array.ndim == 1 and not isinstance(images, list | tuple):
+            return check_images(list(array), n, image_shape, missing)  # an array of arrays, as a column of a frame
     except ValueError as error:
         raise ValueError("images must all have the same shape (n, h, w) or (n, h, w, c)") from error
     if array.dtype.kind in "UST" or (array.dtype.kind == "O" and array.size and isinstance(array.flat[0], str)):

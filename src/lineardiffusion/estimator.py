@@ -1122,7 +1122,7 @@ class LinearDiffusion(BaseEstimator):
         """Resolve one prompt: a string, weights of prompts or an embedding."""
         if isinstance(prompt, str | Mapping) or np.ndim(prompt) == 0:
             return self._resolve(fitted, [prompt], sampling)
-        embedding = np.asarray(prompt)
+        embedding = np.asanyarray(prompt)
         if embedding.ndim != 1 or embedding.dtype.kind not in "biuf":
             raise TypeError(f"expected one prompt, a string, weights or an embedding; got {prompt!r}")
         return self._resolve(fitted, embedding[None], sampling)
@@ -1211,5 +1211,6 @@ class LinearDiffusion(BaseEstimator):
         tags.input_tags.two_d_array = True
         tags.target_tags.required = True
         tags.target_tags.multi_output = True
+        tags.target_tags.single_output = False
         tags.non_deterministic = True
         return tags
