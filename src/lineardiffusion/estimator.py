@@ -837,7 +837,7 @@ class LinearDiffusion(BaseEstimator):
         draws = self._check_n_samples(n_samples)
         resolved = self._resolve_images(fitted, len(y), prompts, sampling)
         double = y.dtype.kind == "f" and y.itemsize == 8
-        measurement = Measurement.of(pixel_model, A, float(noise_std), EXACT if double else ROUNDED)
+        measurement = Measurement.of(pixel_model, A, min(float(noise_std), 1e200), EXACT if double else ROUNDED)
         values = measurement.reduce(y.reshape(len(y), A.shape[0]).astype(np.float64))
         reduced = [(np.arange(len(y)), measurement, values)]
         found, read = inference.posterior(fitted, reduced, len(y), resolved, seed, draws)

@@ -40,7 +40,7 @@ from lineardiffusion._arrays import Array
 from lineardiffusion._validation import refuse_masked
 from lineardiffusion.encoders.image import ImageEncoder
 
-CUTOFF = 1e-12  # of the largest eigenvalue of A A^T, above which its eigenvalues are exact enough
+CUTOFF = 1e-10  # of the largest eigenvalue of A A^T, above which its eigenvalues are exact enough
 ROUNDED, EXACT = 1e-6, 1e-9  # of the largest singular value of A, below which a direction of y is not measured
 FARTHEST = 1e12  # standard deviations of a measured value from its mean
 
@@ -122,7 +122,8 @@ class Measurement:
     noise_std: float  # tau, in the unit of y
     unit: Array  # root of the diagonal of B, or 1 where that is 0, (m,)
     whitener: Array  # L^-1, (m,) where diagonal, else (k, m); k < m where rows of A depend on each other
-    null: Array  # directions in which y - A mean can only be 0, (m - k, m)
+    null: Array  # directions in which (y - A mean) / unit can only be 0, or as good as 0, (m - k, m)
+    dropped: float  # largest singular value of A' in the null directions, rows in their units
     U: Array  # (k, p), with f (p,) and W (d, p) the singular value decomposition of L^-1 F
     f: Array
     W: Array
@@ -141,11 +142,11 @@ class Measurement:
         scaled = operator * pixel_model.scale[None]
         if not isinstance(scaled, np.ndarray):
             scaled = scipy.sparse.csr_array(scaled)
-        unit, whitener, null, log_det = _whiten(scaled * np.sqrt(pixel_model.v), noise_std, smallest)
+        unit, whitener, null, dropped, log_det = _whiten(scaled * np.sqrt(pixel_model.v), noise_std, smallest)
         F = np.asarray(scaled @ encoder.components.T)
         phi = whitener[:, None] * F if whitener.ndim == 1 else whitener @ F
         U, f, Wt = np.linalg.svd(phi, full_matrices=False)
-        return cls(pixel_model, scaled, offset, noise_std, unit, whitener, null, U, f, Wt.T, log_det)
+        return cls(pixel_model, scaled, offset, noise_std, unit, whitener, null, dropped, U, f, Wt.T, log_det)
 
     @classmethod
     def of_pixels(cls, pixel_model: PixelModel, seen: NDArray[np.bool_]) -> Measurement:
@@ -163,7 +164,8 @@ class Measurement:
         f = np.full(d, pixel_model.v**-0.5)
         whitener, null = f[0] / scale, np.zeros((0, D))
         U, W = encoder.components.T, np.eye(d)
-        return cls(pixel_model, operator, encoder.mean, 0.0, 1 / whitener, whitener, null, U, f, W, float(log_det))
+        unit, log_det = 1 / whitener, float(log_det)
+        return cls(pixel_model, operator, encoder.mean, 0.0, unit, whitener, null, 0.0, U, f, W, log_det)
 
     @property
     def size(self) -> int:
@@ -173,18 +175,20 @@ class Measurement:
     def reduce(self, y: Array) -> ReducedMeasurement:
         """Reduce measurements (n, m); a ValueError for one too far away, or without noise and contradictory."""
         centred = y - self.offset
-        if (far := np.flatnonzero((np.abs(centred) > FARTHEST * self.unit).any(axis=1))).size:
+        if (far := np.flatnonzero((np.abs(centred) / self.unit > FARTHEST).any(axis=1))).size:
             limit = f"{FARTHEST:g} standard deviations from the mean of the training data"
             raise ValueError(f"image {far[0]}, or its measurement, is more than {limit}; is it in the same unit?")
+        reduced = self.reduce_difference(centred)
         if len(self.null):
             out = np.abs((centred / self.unit) @ self.null.T).max(axis=1)
             scale = np.abs(y / self.unit).max(axis=1) + np.abs(self.offset / self.unit).max()
-            if (wrong := np.flatnonzero(out > 1e-6 * scale)).size:
+            lost = 10 * self.dropped * np.linalg.norm(reduced.whitened, axis=1)
+            if (wrong := np.flatnonzero(out > 1e-6 * scale + lost)).size:
                 raise ValueError(
                     f"measurement {wrong[0]} contradicts itself: the operator's rows depend on each other, "
                     "and no image has these values. If they are noisy, pass their noise_std"
                 )
-        return self.reduce_difference(centred)
+        return reduced
 
     def reduce_difference(self, centred: Array) -> ReducedMeasurement:
         """Reduce differences y - A mean, (n, m)."""
@@ -199,13 +203,13 @@ class Measurement:
         return np.asarray((self.operator.T @ y.T).T)
 
 
-def _whiten(root: Any, noise_std: float, smallest: float) -> tuple[Array, Array, Array, float]:
-    """Return the rows' units, L^-1, the null directions in these units, and log det on the other directions.
+def _whiten(root: Any, noise_std: float, smallest: float) -> tuple[Array, Array, Array, float, float]:
+    """Return the units of the rows, L^-1, the null directions, what they drop, and log det on the others.
 
     B = root root^T + noise_std^2 I, with `root` (m, D) dense or sparse.
     """
     if not (m := root.shape[0]):
-        return np.ones(0), np.zeros(0), np.zeros((0, 0)), 0.0
+        return np.ones(0), np.zeros(0), np.zeros((0, 0)), 0.0, 0.0
     peak = abs(root).max(axis=1)
     peak = peak if isinstance(peak, np.ndarray) else peak.toarray().ravel()
     rows = _divide(root, np.where(peak > 0, peak, 1.0))  # first, for squares may underflow
@@ -217,7 +221,7 @@ def _whiten(root: Any, noise_std: float, smallest: float) -> tuple[Array, Array,
     if not isinstance(gram, np.ndarray):
         diagonal = gram.diagonal() + noise**2
         if diagonal.all() and gram.count_nonzero() == np.count_nonzero(gram.diagonal()):
-            return unit, diagonal**-0.5 / unit, np.zeros((0, m)), float(np.log(diagonal).sum()) + log_units
+            return unit, diagonal**-0.5 / unit, np.zeros((0, m)), 0.0, float(np.log(diagonal).sum()) + log_units
         gram, rows = gram.toarray(), rows.toarray()
     variance, basis = np.linalg.eigh(gram + np.diag(noise**2))
     if variance[0] <= CUTOFF * variance[-1]:  # the product lost digits that the rows have
@@ -226,7 +230,8 @@ def _whiten(root: Any, noise_std: float, smallest: float) -> tuple[Array, Array,
         variance = np.pad(singular**2, (0, m - len(singular)))
     kept = variance > smallest**2 * variance.max()
     whitener = (basis[:, kept] / np.sqrt(variance[kept])).T / unit
-    return unit, whitener, basis[:, ~kept].T, float(np.log(variance[kept]).sum()) + log_units
+    dropped = float(np.sqrt(variance[~kept].max(initial=0.0)))
+    return unit, whitener, basis[:, ~kept].T, dropped, float(np.log(variance[kept]).sum()) + log_units
 
 
 def _divide(rows: Any, by: Array) -> Any:
