@@ -209,8 +209,10 @@ class LinearDiffusion(BaseEstimator):
         Raises
         ------
         ValueError
-            If lengths differ, pixels are NaN or infinite, there is no data, or a parameter is out of its
-            range. The model stays as it was.
+            If lengths differ, pixels are NaN, infinite or out of range, there is no data, or a parameter is out of
+            its range. The model stays as it was.
+        TypeError
+            If the data come in batches, as from a loader or an iterator; the message has the loop to write.
         """
         parameters = self._parameters()
         batch = self._check_batch(X, y, sample_weight, None)
@@ -601,7 +603,8 @@ class LinearDiffusion(BaseEstimator):
         Parameters
         ----------
         images : array-like of shape (n, \\*image_shape_)
-            Images. NaN pixels are missing: the density is that of the others.
+            Images. NaN and masked pixels are missing: the density is that of the others. Pixels more than 1e12
+            standard deviations from the mean are refused, here and in all other methods that use the density.
         prompts : list of str or dict, or array-like of shape (n, k), default=None
             Prompts of the images; None for any of the known prompts, by their frequency.
         **sampling
@@ -673,7 +676,7 @@ class LinearDiffusion(BaseEstimator):
         Parameters
         ----------
         images : array-like of shape (n, \\*image_shape_)
-            Images. NaN pixels are missing.
+            Images. NaN and masked pixels are missing.
         **sampling
             As in :meth:`affine`.
 
@@ -698,6 +701,7 @@ class LinearDiffusion(BaseEstimator):
         Returns
         -------
         ndarray of str, shape (n,)
+            Prompts; those of integer labels are their decimal names.
 
         Examples
         --------
@@ -729,7 +733,7 @@ class LinearDiffusion(BaseEstimator):
         Parameters
         ----------
         images : array-like of shape (n, \\*image_shape_)
-            Images. NaN pixels are missing.
+            Images. NaN and masked pixels are missing.
         mask : array-like of bool, of shape image_shape_ or (n, \\*image_shape_), default=None
             True where a pixel is missing too: one mask for all images, or one per image.
         prompts : list of str or dict, or array-like of shape (n, k), default=None
@@ -794,7 +798,8 @@ class LinearDiffusion(BaseEstimator):
         measurements : array-like of shape (n, m)
             Measurements, or (n, ...) with m numbers each, in pixel units.
         operator : array-like, scipy sparse matrix or LinearOperator of shape (m, D)
-            Matrix that measures the flattened image; :mod:`lineardiffusion.operators` makes some.
+            Matrix that measures the flattened image; :mod:`lineardiffusion.operators` makes some. Its rows may
+            have any units.
         noise_std : float
             Standard deviation of the noise, in pixel units; 0 for none.
         prompts, seed, n_samples, return_prompts, **sampling
