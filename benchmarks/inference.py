@@ -64,7 +64,7 @@ def classifiers(prompts: list[str], images: np.ndarray, test: np.ndarray, truth:
         found, classify = timed(lambda peer=peer: peer.predict(flat_test))
         print(f"{name:44s} {(found != truth).mean():8.2%} {fit:7.1f} s {classify:7.1f} s", flush=True)
     for components, styles in ((40, 1), (50, 30)):
-        ld = LinearDiffusion(components, n_styles=styles)
+        ld = LinearDiffusion(components, n_styles=styles, shrinkage=0)
         _, fit = timed(lambda ld=ld: ld.fit(prompts, images))
         found, classify = timed(lambda ld=ld: ld.classify(test))
         name = f"ours, {components} components, {styles} style{'s' * (styles > 1)}"

@@ -20,7 +20,7 @@ def main() -> None:
     prompts, images = LOADERS[name]("train")
     models = {
         "default model": LinearDiffusion(),
-        "the original (one_step, scale=True)": LinearDiffusion(sampler="one_step", scale=True),
+        "the original (one_step, scale=True)": LinearDiffusion(sampler="one_step", scale=True, shrinkage=0),
     }
     test_prompts, test_images = LOADERS[name]("test")
     print(f"{name}: accuracy of the judge")

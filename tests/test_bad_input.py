@@ -1,5 +1,7 @@
 """Bad input: each a clear error that says what to do, and nothing lost."""
 
+import re
+
 import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
@@ -118,7 +120,14 @@ def test_bad_weights(weight, message):
     ("params", "error", "message"),
     [
         ({"n_components": 0}, ValueError, "n_components"),
-        ({"n_components": 1.5}, TypeError, "n_components"),
+        ({"n_components": 1.5}, ValueError, "share"),
+        ({"n_components": "all"}, TypeError, "n_components"),
+        ({"n_styles": "many"}, TypeError, "n_styles"),
+        ({"shrinkage": 1.5}, ValueError, "shrinkage"),
+        ({"shrinkage": np.nan}, ValueError, "shrinkage"),
+        ({"shrinkage": "much"}, TypeError, "shrinkage"),
+        ({"shrinkage": True}, TypeError, "shrinkage"),
+        ({"missing": "drop"}, ValueError, "missing"),
         ({"sampler": "magic"}, ValueError, "magic"),
         ({"schedule": "magic"}, ValueError, "magic"),
         ({"schedule": 3}, TypeError, "schedule"),
@@ -178,9 +187,25 @@ def test_bad_requests_of_the_parts(ld):
         ld.merge("other")
 
 
-def test_too_many_prompts_for_the_memory():
-    with pytest.raises(ValueError, match=r"n_components=\d+"):
-        LinearDiffusion(max_memory=500).fit(PROMPTS, IMAGES)
+@pytest.mark.parametrize(
+    ("prompts", "max_memory", "text_encoder"),
+    [
+        (PROMPTS, 500, None),
+        (np.random.default_rng(1).normal(size=(20, 64)), 3e5, None),  # 512-d embeddings and 40 components, in small
+        ([f"{i} {i % 7}" for i in range(20)], 5e3, "words"),
+    ],
+)
+def test_too_many_prompts_for_the_memory(prompts, max_memory, text_encoder):
+    """The advice of the error is followed, and is as large as it may be."""
+    ld = LinearDiffusion(max_memory=max_memory, text_encoder=text_encoder)
+    with pytest.raises(ValueError, match=r"n_components=\d+") as error:
+        ld.fit(prompts, IMAGES)
+    advised = int(re.search(r"n_components=(\d+)", str(error.value))[1])
+    assert ld.set_params(n_components=advised).fit(prompts, IMAGES).n_components_ == advised
+    with pytest.raises(ValueError, match="n_components"):
+        ld.set_params(n_components=advised + 1).fit(prompts, IMAGES)
+    with pytest.raises(ValueError, match="fewer"):
+        LinearDiffusion(max_memory=20, text_encoder=text_encoder).fit(prompts[:4], IMAGES[:4])
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])

@@ -119,7 +119,7 @@ def test_scatters_take_a_quarter_of_the_bytes(tmp_path):
     ld = LinearDiffusion().fit([str(i % 5) for i in range(300)], rng.normal(size=(300, 12, 12)))
     ld.save_pretrained(tmp_path, precision="half")
     arrays = safetensors.numpy.load_file(tmp_path / WEIGHTS)
-    assert set(arrays) == {"moments.weight", "moments.mean", "moments.spread", "moments.root"}
+    assert set(arrays) == {"moments.weight", "moments.squares", "moments.mean", "moments.spread", "moments.root"}
     moments = ld.statistics_.moments
     assert (tmp_path / WEIGHTS).stat().st_size < 0.26 * pack(moments.scatter).nbytes + moments.mean.nbytes + 2000
 

@@ -171,7 +171,8 @@ def test_a_constant_pixel_under_very_many_prompts():
     g, d = 20_000, 12
     mean = rng.normal(size=(g, d))
     mean[:, 1:] = rng.uniform(1, 2, d - 1)
-    moments = Moments(rng.integers(1, 6, g).astype(float), mean, np.zeros((g, d, d))).pooled()
+    weight = rng.integers(1, 6, g).astype(float)
+    moments = Moments(weight, weight, mean, np.zeros((g, d, d))).pooled()
     assert len(ImageEncoder.fit(moments, d, (d,), mean.dtype, scale=True).components) == 1
 
 
@@ -264,7 +265,8 @@ def test_a_smaller_basis_has_the_density_of_pixel_space(tiny, pixels, name):
     """P S P + v (I - P), P on the span of the basis and v the mean variance outside of it."""
     prompts, images = tiny
     rows = images.reshape(90, 12)
-    ld = LinearDiffusion(image_encoder=ImageEncoder.from_basis(BASES[name][:5], pixels)).fit(prompts, images)
+    encoder = ImageEncoder.from_basis(BASES[name][:5], pixels)
+    ld = LinearDiffusion(image_encoder=encoder, shrinkage=0).fit(prompts, images)
     Q = np.linalg.qr(BASES[name][:5].T)[0]
     P, S = Q @ Q.T, np.cov(rows.T, bias=True)
     v = np.trace(S - P @ S @ P) / 7
@@ -345,7 +347,7 @@ def test_an_object_with_encode_and_decode_is_an_encoder():
     rng = np.random.default_rng(0)
     logs = rng.normal(size=(300, 4)) @ (0.3 * rng.normal(size=(4, 4)))
     prompts, images = ["a", "b"] * 150, np.exp(logs).reshape(-1, 2, 2)
-    ld = LinearDiffusion(image_encoder=Logarithm()).fit(prompts, images)
+    ld = LinearDiffusion(image_encoder=Logarithm(), shrinkage=0).fit(prompts, images)
     law = ld.law("a")
     np.testing.assert_allclose(law.mean, logs[::2].mean(axis=0), atol=1e-10)
     np.testing.assert_allclose(law.covariance, np.cov(logs[::2].T, bias=True), atol=1e-10)
@@ -357,7 +359,7 @@ def test_an_object_with_encode_and_decode_is_an_encoder():
     np.testing.assert_allclose(
         ld.predict(["a", "b"], seed=1), list(ld.staged_predict(["a", "b"], seed=1))[-1], atol=1e-9
     )
-    by_latents = LinearDiffusion().fit(prompts, logs)  # the same in the latents themselves
+    by_latents = LinearDiffusion(shrinkage=0).fit(prompts, logs)  # the same in the latents themselves
     noisy = images[:4] * 1.3
     x = by_latents.denoise(prompts[:4], np.log(noisy).reshape(4, 4), 0.5)
     np.testing.assert_allclose(np.log(ld.denoise(prompts[:4], noisy, 0.5)).reshape(4, 4), x, atol=1e-8)

@@ -116,7 +116,7 @@ def test_bits_are_those_of_rounded_pixels():
 def test_classify_is_quadratic_discriminant_analysis(blobs):
     """With maximum-likelihood covariances; scikit-learn's analysis divides them by n - 1."""
     prompts, images = blobs
-    ld = LinearDiffusion().fit(prompts, images)
+    ld = LinearDiffusion(shrinkage=0).fit(prompts, images)
     members = [images[np.array(prompts) == p] for p in ld.prompts_]
     laws = [multivariate_normal(x.mean(axis=0), np.cov(x.T, bias=True)) for x in members]
     joint = np.stack([law.logpdf(images) for law in laws], axis=1) + np.log([len(x) for x in members])
@@ -143,7 +143,7 @@ def test_embeddings_are_scored_by_their_own_laws(digits):
     prompts, images = digits
     one_hot = (np.array(prompts)[:, None] == np.unique(prompts)).astype(float)
     by_numbers = LinearDiffusion(12, sampler="heun").fit(one_hot, images)
-    by_names = LinearDiffusion(12, sampler="heun").fit(prompts, images)
+    by_names = LinearDiffusion(12, sampler="heun", shrinkage=0).fit(prompts, images)
     found = by_numbers.score_samples(images[:50], one_hot[:50])
     np.testing.assert_allclose(found, by_names.score_samples(images[:50], prompts[:50]), rtol=1e-6)
     with pytest.raises(ValueError, match="frequency"):

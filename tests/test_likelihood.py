@@ -39,7 +39,7 @@ def principal(images, d, scale):
 def test_density_is_the_gaussian_of_pixel_space(d, scale):
     """diag(r) (P S_u P + v (I - P)) diag(r): what the prompt's own scatter S_u is in the kept plane."""
     labels, images = pictures()
-    model = LinearDiffusion(n_components=d, scale=scale).fit(labels, images)
+    model = LinearDiffusion(n_components=d, scale=scale, shrinkage=0).fit(labels, images)
     mean, r, P, v = principal(images, d, scale)
     total = 0.0
     for prompt in "ab":
@@ -142,7 +142,7 @@ def test_direction_without_variance_under_one_prompt_alone():
     rows = images.reshape(len(images), -1)
     own = np.array(labels) == "b"
     rows[own, 4] = 7.0
-    model = LinearDiffusion(n_components=PIXELS).fit(labels, images)
+    model = LinearDiffusion(n_components=PIXELS, shrinkage=0).fit(labels, images)
     covariance = np.cov(rows[own].T, bias=True)
     covariance[4, 4] += ((rows.max() - rows.min()) / 255) ** 2 / 12
     asked = rows[own][:5].copy()

@@ -138,12 +138,12 @@ def test_two_passes_of_embeddings_are_one(tiny):
 def test_weights_are_repetitions(tiny):
     prompts, images = tiny
     weight = np.random.default_rng(2).integers(0, 4, size=90)
-    weighted = LinearDiffusion().fit(prompts, images, sample_weight=weight)
+    weighted = LinearDiffusion(shrinkage=0).fit(prompts, images, sample_weight=weight)
     index = np.repeat(np.arange(90), weight)
-    repeated = LinearDiffusion().fit([prompts[i] for i in index], images[index])
+    repeated = LinearDiffusion(shrinkage=0).fit([prompts[i] for i in index], images[index])
     np.testing.assert_allclose(pictures(weighted), pictures(repeated), atol=1e-9)
     np.testing.assert_allclose(weighted.prompt_prior_, repeated.prompt_prior_)
-    even = LinearDiffusion().fit(prompts, images)
+    even = LinearDiffusion(shrinkage=0).fit(prompts, images)
     assert np.abs(pictures(weighted) - pictures(even)).max() > 1  # weights do matter
 
 
@@ -162,7 +162,7 @@ def test_one_hot_embeddings_are_prompts(tiny):
     """Numbers as prompts take the general regression; on unit vectors it is the Gaussian of each prompt."""
     prompts, images = tiny
     units = np.eye(3)[[("left", "right", "up").index(p) for p in prompts]]
-    words, numbers = (LinearDiffusion().fit(X, images) for X in (prompts, units))
+    words, numbers = (LinearDiffusion(shrinkage=0).fit(X, images) for X in (prompts, units))
     for sampler in ("exact", "ddim", "heun"):
         np.testing.assert_allclose(
             numbers.predict(np.eye(3), seed=5, sampler=sampler),
@@ -199,7 +199,7 @@ def test_one_prompt_one_image_and_few_images():
     rng = np.random.default_rng(5)
     images = rng.normal(size=(7, 16, 16)).astype(np.float32)
     prompts = ["a"] * 6 + ["single"]
-    ld = LinearDiffusion().fit(prompts, images)
+    ld = LinearDiffusion(shrinkage=0).fit(prompts, images)
     assert ld.n_components_ == 6
     np.testing.assert_allclose(ld.predict(["single"], seed=0)[0], images[6], atol=1e-4)
     # what is drawn lies in the span of the images
@@ -255,7 +255,7 @@ def test_law_against_draws(tiny, sampler):
 
 def test_exact_law_is_the_data_s(tiny):
     prompts, images = tiny
-    ld = LinearDiffusion().fit(prompts, images)
+    ld = LinearDiffusion(shrinkage=0).fit(prompts, images)
     z = ld.encode(images)[np.array(prompts) == "left"]
     law = ld.law("left")
     np.testing.assert_allclose(law.mean, z.mean(axis=0), atol=1e-10)
@@ -283,7 +283,7 @@ def test_composed_equals_simulated(tiny, sampler, schedule):
 
 def test_score_is_the_density_in_pixels(tiny):
     prompts, images = tiny
-    ld = LinearDiffusion(n_components=5).fit(prompts, images)
+    ld = LinearDiffusion(n_components=5, shrinkage=0).fit(prompts, images)
     W = ld.components_
     v = (np.cov(images.reshape(90, -1).T, bias=True).trace() - 0) - ld.fitted_.encoder.variance.sum()
     outside = np.eye(12) - W.T @ W
@@ -299,7 +299,7 @@ def test_score_is_the_density_in_pixels(tiny):
 def test_denoise_is_the_posterior_mean(tiny):
     """At full rank, against the Wiener filter written in pixels."""
     prompts, images = tiny
-    ld = LinearDiffusion().fit(prompts, images)
+    ld = LinearDiffusion(shrinkage=0).fit(prompts, images)
     noisy = images[:3] + 2.0 * np.random.default_rng(6).normal(size=(3, 4, 3))
     clean = ld.denoise(prompts[:3], noisy, 2.0)
     for i in range(3):

@@ -303,7 +303,7 @@ def test_every_field_of_the_wrong_type_is_refused(kind, tmp_path):
             if refusal(tmp_path) is None:
                 accepted.append((*way, last, odd))
     # the parameters that may be None or infinite, and the names of embeddings
-    several = {"text_encoder", "contrast", "random_state", "names", "max_memory", "cache_memory"}
+    several = {"text_encoder", "contrast", "shrinkage", "random_state", "names", "max_memory", "cache_memory"}
     assert {path[-2] for path in accepted} <= several, accepted
 
 
@@ -359,6 +359,7 @@ def flip(array, at, value):
         (lambda c, a: flip(a["styles.prompt"], 0, 5), "in order"),
         (lambda c, a: flip(a["styles.prompt"], -1, 0), "in order"),
         (lambda c, a: a["styles.squares"].fill(0), "squares"),
+        (lambda c, a: c["styles"].update(requested="some"), "requested"),
         (lambda c, a: a["histogram.values"].fill(1), "rise"),
         (lambda c, a: flip(a["histogram.weight"], 0, 0), "weights"),
         (lambda c, a: a.update({"moments.mean": a["moments.mean"].astype(np.float16)}), "float16"),

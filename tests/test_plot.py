@@ -242,3 +242,10 @@ assert "matplotlib.pyplot" not in sys.modules
         check=False,
     )
     assert run.returncode == 0, run.stderr
+
+
+def test_rows_have_ranges_of_their_own_on_demand():
+    images = np.stack([np.arange(4.0), 10 * np.arange(4.0), 5 + np.arange(4.0)]).reshape(3, 2, 2)
+    for row_ranges, limits in ((True, [(0, 30), (0, 30), (5, 8)]), (False, [(0, 30)] * 3)):
+        figure = grid(images, columns=2, row_ranges=row_ranges)
+        assert [axes.images[0].get_clim() for axes in figure.axes[:3]] == limits

@@ -167,8 +167,8 @@ def test_arrays_cannot_be_written_to(tiny):
     (rows,) = {id(x.rows): x.rows for x, _ in ld.fitted_.cache._entries.values()}.values()
     fitted = ld.fitted_
     for array in (
-        ld.statistics_.moments.mean, ld.statistics_.styles.squares, ld.components_, ld.mean_, fitted.undrawn,
-        fitted.encoder.analysis, fitted.conditional.basis, fitted.parameters.trajectory.times, rows,
+        ld.statistics_.moments.mean, ld.statistics_.styles.moments.squares, ld.components_, ld.mean_,
+        fitted.undrawn, fitted.encoder.analysis, fitted.conditional.basis, fitted.parameters.trajectory.times, rows,
     ):  # fmt: skip
         with pytest.raises(ValueError, match="read-only"):
             array[...] = 0

@@ -286,7 +286,7 @@ def test_plain_safetensors_reads_it_and_it_is_small(tmp_path):
     ld = LinearDiffusion().fit([str(i % 5) for i in range(300)], rng.integers(0, 256, (300, 12, 12), np.uint8))
     ld.save_pretrained(tmp_path)
     arrays = safetensors.numpy.load_file(tmp_path / WEIGHTS)
-    assert set(arrays) == {"moments.weight", "moments.mean", "moments.scatter"}
+    assert set(arrays) == {"moments.weight", "moments.squares", "moments.mean", "moments.scatter"}
     assert arrays["moments.weight"].dtype == np.float32  # whole numbers
     rows, columns = np.triu_indices(144)
     assert np.array_equal(arrays["moments.scatter"], ld.statistics_.moments.scatter[:, rows, columns])

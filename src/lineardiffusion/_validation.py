@@ -165,7 +165,8 @@ def check_images(
     if missing and any(map(np.ma.is_masked, images if isinstance(images, list | tuple) else [images])):
         masked: Any = np.ma.array(images)
         images = masked.astype(working_dtype(masked.dtype)).filled(np.nan)
-    refuse_masked(images, "images", "fill the masked pixels, as in images.filled(0), or leave those images out")
+    filled = "fill the masked pixels, as in images.filled(0), or leave those images out"
+    refuse_masked(images, "images", f'{filled} (fit takes them with missing="em")')
     try:
         array = to_array(images)
         if array.dtype.kind == "O" and array.ndim == 1 and not isinstance(images, list | tuple):
@@ -201,7 +202,8 @@ def check_images(
             if not fine.all():
                 first = start + int(np.argmin(fine.reshape(len(fine), -1).all(axis=1)))
                 raise ValueError(
-                    f"images must have finite pixels, but image {first} holds NaN or infinity; remove or repair it"
+                    f"images must have finite pixels, but image {first} holds NaN or infinity; remove or "
+                    'repair it (fit takes NaN for missing pixels with missing="em")'
                 )
         if peak > LARGEST or (image_shape is None and 0 < peak < SMALLEST):
             limits = f"0 or from {SMALLEST:g} to {LARGEST:g}"

@@ -36,6 +36,7 @@ from lineardiffusion._validation import (
     to_array,
 )
 from lineardiffusion._version import __version__
+from lineardiffusion.complexity import n_parameters
 from lineardiffusion.contrast import Contrast
 from lineardiffusion.distributions.gaussian import Gaussian
 from lineardiffusion.distributions.mixture import Mixture
@@ -60,8 +61,9 @@ class LinearDiffusion(BaseEstimator):
 
     Parameters
     ----------
-    n_components : int, default=144
-        Number of entries of the latent at most; directions in which the images do not vary are left out.
+    n_components : int or float, default=144
+        Number of entries of the latent at most; directions in which the images do not vary are left out. A float
+        between 0 and 1 is the share of the images' variance that the components hold, for example 0.95.
     scale : bool, default=False
         Whether to standardise each pixel before the PCA.
     image_encoder : ImageEncoder or object with encode and decode, default=None
@@ -71,9 +73,20 @@ class LinearDiffusion(BaseEstimator):
         Encoder of the prompts: a whole prompt as one symbol (``"onehot"``, also None), a bag of words, which
         word stands where, or any scikit-learn transformer of a list of strings. All but the first share
         strength between prompts, and encode prompts that were never seen.
-    n_styles : int, default=1
+    n_styles : int or "auto", default=1
         Number of styles per prompt: k-means clusters its latents, and each style has its own Gaussian. ``"7"``
-        draws a style by its frequency, ``"7~12"`` names one. Styles take a second pass over the data.
+        draws a style by its frequency, ``"7~12"`` names one. Styles take a second pass over the data. ``"auto"``
+        gives a prompt one style for every 60 of its images, or fewer if their moments exceed ``max_memory``.
+    shrinkage : {"auto"} or float, default="auto"
+        Share of the covariance within all prompts in the covariance of each prompt, from 0 (maximum likelihood)
+        to 1 (one covariance for all). ``"auto"`` takes the share of least expected squared error (Ledoit and
+        Wolf), which is large for a prompt of few images and falls as 1 / n. With styles it applies to the
+        covariance within the styles of a prompt, towards which each style is shrunk. It does not apply to prompts
+        that share words, nor to embeddings.
+    missing : {"error", "em"}, default="error"
+        What ``fit`` and ``partial_fit`` do with NaN pixels: refuse them, or fill them by expectation and
+        maximisation, in 10 rounds: each pixel by its conditional mean given the others under the moments so far,
+        whose conditional covariance is added to the scatter.
     contrast : {None, "affine", "histogram"}, default=None
         Last step of decoding. ``"affine"``: a gain, an offset and a clip to the data's range, which give the
         pixels of the exact sampler without guidance the mean and the variance of the data's. ``"histogram"``:
@@ -81,17 +94,20 @@ class LinearDiffusion(BaseEstimator):
         exact and unclipped.
     schedule : {"cosine", "vp", "karras", "flow"}, Schedule or callable, default="cosine"
         Noise schedule, by name, as an object, or as a function t -> (alpha, sigma) with t from 1 (noise) to 0.
+        ``"vp"`` and ``"karras"`` stop short of pure noise, which leaves every deterministic sampler a distance from
+        the data's law that no number of steps removes (docs/samplers.md has it).
     sampler : str, Sampler or callable, default="exact"
         Sampler, by name ("exact", "ddim", "ddpm", "euler", "heun", "dpm++2m", "one_step"), as an object such as
         ``samplers.ddim(20, eta=0.5)``, or as a generator function like :meth:`Sampler.__call__`. ``"exact"``
-        solves the probability-flow ODE in closed form; ``"one_step"`` with ``scale=True`` is the model of
-        April 2023.
+        solves the probability-flow ODE in closed form; ``"one_step"`` with ``scale=True`` and ``shrinkage=0`` is
+        the model of April 2023.
     num_steps : int, default=50
         Number of steps of a sampler that is given by name or as a function.
-    guidance_scale : float, default=1.0
+    guidance_scale : float or callable, default=1.0
         Scale w of classifier-free guidance: the denoiser is unconditional + w (conditional - unconditional), so
         1 is no guidance. With Gaussians of one covariance S it draws from N(m + (w - 1)(m - m_all), S); in
-        general not from the tilted density p(x | prompt)^w p(x)^(1 - w), but from :meth:`law`.
+        general not from the tilted density p(x | prompt)^w p(x)^(1 - w), but from :meth:`law`. A function w(t)
+        of the schedule's time, t_max (noise) to 0, guides some steps only: ``lambda t: 3.0 if t < 0.7 else 1.0``.
     max_memory : float, default=1.5e9
         Bytes that the moments of all prompts may take (``partial_fit`` needs several times as many for a
         moment). If those of the pixels would take more, ``fit`` goes over the images twice and keeps those
@@ -124,6 +140,12 @@ class LinearDiffusion(BaseEstimator):
         The last step of decoding: gain, offset and range, or thresholds and values.
     n_components_, mean_, components_, scaling_factor_ : int, ndarray, ndarray, float
         Size of the latent, mean image, orthonormal components (n_components_, D), and divisor of the scores.
+    explained_variance_ratio_ : ndarray of shape (n_components_,)
+        Share of the images' variance (of standardised pixels if ``scale``) along each component.
+    shrinkage_ : dict of str to float
+        Share of the covariance within all prompts in that of each prompt. Not set where prompts share words.
+    n_parameters_ : float
+        Number of free parameters of the law, see :meth:`bic`.
     n_features_in_ : int
         Length of the embedding, when prompts are embeddings.
 
@@ -155,17 +177,19 @@ class LinearDiffusion(BaseEstimator):
 
     def __init__(
         self,
-        n_components: int = 144,
+        n_components: int | float = 144,
         *,
         scale: bool = False,
         image_encoder: Any = None,
         text_encoder: Any = None,
-        n_styles: int = 1,
+        n_styles: int | str = 1,
+        shrinkage: float | str = "auto",
+        missing: str = "error",
         contrast: str | None = None,
         schedule: Any = "cosine",
         sampler: Any = "exact",
         num_steps: int = 50,
-        guidance_scale: float = 1.0,
+        guidance_scale: Any = 1.0,
         max_memory: float = 1.5e9,
         cache_memory: float = 256e6,
         random_state: Any = None,
@@ -175,6 +199,8 @@ class LinearDiffusion(BaseEstimator):
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
         self.n_styles = n_styles
+        self.shrinkage = shrinkage
+        self.missing = missing
         self.contrast = contrast
         self.schedule = schedule
         self.sampler = sampler
@@ -197,10 +223,12 @@ class LinearDiffusion(BaseEstimator):
             of strings is prompts; all other numbers in two dimensions are embeddings.
         y : array-like of shape (n, h, w) or (n, h, w, c)
             Images of any real dtype. Any shape (n, ...) is possible: points, vectors, spectra. The magnitude of
-            the largest pixel must be 0, or lie between 1e-100 and 1e100. Masked pixels are refused.
+            the largest pixel must be 0, or lie between 1e-100 and 1e100. Pixels that are NaN or masked are missing,
+            and need ``missing="em"``.
         sample_weight : array-like of shape (n,), default=None
-            Weight of each image; a weight of 2 is the same as the image given twice. Only ratios count if the
-            largest weight is above 1e50 or below 1e-50: the weights are then divided by it.
+            Weight of each image; a weight of 2 is the same as the image given twice, but for ``shrinkage`` and
+            styles, which need to know how many images there are. Only ratios count if the largest weight is above
+            1e50 or below 1e-50: the weights are then divided by it.
 
         Returns
         -------
@@ -215,7 +243,7 @@ class LinearDiffusion(BaseEstimator):
             If the data come in batches, as from a loader or an iterator; the message has the loop to write.
         """
         parameters = self._parameters()
-        batch = self._check_batch(X, y, sample_weight, None)
+        batch = self._check_batch(X, y, sample_weight, None, parameters.missing == "em")
         return self._adopt(training.fit(batch, parameters), None if batch.known else X)
 
     def partial_fit(self, X: Prompts, y: Any = None, sample_weight: Any = None) -> Self:
@@ -241,7 +269,7 @@ class LinearDiffusion(BaseEstimator):
         """
         before = self._learned.statistics if self.__sklearn_is_fitted__() else None
         parameters = self._parameters()
-        batch = self._check_batch(X, y, sample_weight, before)
+        batch = self._check_batch(X, y, sample_weight, before, parameters.missing == "em")
         return self._adopt(training.update(before, batch, parameters), None if batch.known else X)
 
     def partial_fit_styles(self, X: Prompts, y: Any = None, sample_weight: Any = None) -> Self:
@@ -261,8 +289,8 @@ class LinearDiffusion(BaseEstimator):
         """
         check_is_fitted(self)
         parameters = self._parameters()
-        if parameters.n_styles < 2:
-            raise ValueError(f"n_styles must be 2 or more to have styles, got {self.n_styles!r}")
+        if not parameters.has_styles:
+            raise ValueError(f'n_styles must be 2 or more, or "auto", to have styles; got {self.n_styles!r}')
         before = self._learned.statistics
         batch = self._check_batch(X, y, sample_weight, before)
         training.check_solvable(before, self._learned.parameters, parameters)
@@ -343,6 +371,46 @@ class LinearDiffusion(BaseEstimator):
                 setattr(merged, name, getattr(fitted[0], name))
         return merged._adopt(Learned(statistics, parameters))
 
+    def forget(self, X: Prompts, y: Any, sample_weight: Any = None) -> Self:
+        """Remove images from the model, which becomes the one that never saw them, without the other images.
+
+        The statistics of these images are subtracted and the model is solved anew when it is first used. A prompt
+        that is left without images is removed. Two things stay as they were: an encoder that was fixed before the
+        statistics were computed (moments of latents, see ``max_memory``), and with styles the encoder and the
+        centres, because every image is subtracted from the style to which it is assigned. The smallest and largest
+        pixel of the data stay, too. Call :meth:`fit` on the other images where these must not depend on the
+        removed ones either.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            Prompts, images and weights as they were given to :meth:`fit` or :meth:`partial_fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If these images cannot have been in the data: an unknown prompt, a pixel outside of the data's range, a
+            weight or a variance that would be negative; or if no image would be left. The model stays as it was.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lineardiffusion import LinearDiffusion
+        >>> from lineardiffusion.datasets import load_digits
+        >>> prompts, images = load_digits()
+        >>> ld = LinearDiffusion().fit(prompts, images).forget(prompts[:100], images[:100])
+        >>> fresh = LinearDiffusion().fit(prompts[100:], images[100:])
+        >>> np.allclose(ld.predict(["7"], seed=137), fresh.predict(["7"], seed=137), atol=1e-4)
+        True
+        """
+        check_is_fitted(self)
+        batch = self._check_batch(X, y, sample_weight, self._learned.statistics)
+        return self._adopt(training.forget(self._learned, batch))
+
     def refit(self, **params: Any) -> Self:
         """Solve the model anew with other parameters, from the statistics alone.
 
@@ -387,7 +455,7 @@ class LinearDiffusion(BaseEstimator):
         *,
         sampler: Any = None,
         num_steps: int | None = None,
-        guidance_scale: float | None = None,
+        guidance_scale: Any = None,
         negative_prompt: Any = None,
         latents: Any = None,
         start: Any = None,
@@ -669,6 +737,42 @@ class LinearDiffusion(BaseEstimator):
             ``cv=list(StratifiedKFold(3).split(prompts, prompts))``.
         """
         return float(self.score_samples(y, X).mean())
+
+    def bic(self, X: Prompts, y: Any) -> float:
+        """Return the Bayesian information criterion, -2 log p(y | X) + k log n; the lower, the better.
+
+        The likelihood is exact, and k is ``n_parameters_``, the number of free parameters of the law: of the
+        encoder, of every prompt's or style's mean and covariance, and of the styles' frequencies. A covariance of
+        n images has at most rank n - 1 and the parameters of that rank, and a shrunk covariance counts by the
+        trace of its smoother (complexity.py).
+
+        Parameters
+        ----------
+        X : list of str, or array-like of shape (n, k)
+            Prompts of the training images.
+        y : array-like of shape (n, \\*image_shape_)
+            Training images.
+
+        Returns
+        -------
+        float
+        """
+        log_prob = self.score_samples(y, X)
+        return float(-2 * log_prob.sum() + self.n_parameters_ * np.log(len(log_prob)))
+
+    def aic(self, X: Prompts, y: Any) -> float:
+        """Return the Akaike information criterion, -2 log p(y | X) + 2 k; the lower, the better.
+
+        Parameters
+        ----------
+        X, y
+            As in :meth:`bic`.
+
+        Returns
+        -------
+        float
+        """
+        return float(-2 * self.score_samples(y, X).sum() + 2 * self.n_parameters_)
 
     def classify_proba(self, images: Any, **sampling: Unpack[SamplerSettings]) -> Array:
         """Return the probability of each known prompt, by Bayes' rule.
@@ -1034,7 +1138,7 @@ class LinearDiffusion(BaseEstimator):
     def styles_(self) -> dict[str, tuple[Array, Images]]:
         styles = self.statistics_.styles
         if styles is None:
-            raise AttributeError("this model has no styles; fit with n_styles=2 or more")
+            raise AttributeError('this model has no styles; fit with n_styles=2 or more, or "auto"')
         weight, owner = styles.moments.weight, styles.clusters.prompt
         mean = np.where(weight[:, None] > 0, styles.moments.mean, styles.clusters.centres)
         return {
@@ -1063,6 +1167,21 @@ class LinearDiffusion(BaseEstimator):
     def scaling_factor_(self) -> float:
         return self._linear_encoder().scaling_factor
 
+    @property
+    def explained_variance_ratio_(self) -> Array:
+        return self._linear_encoder().explained_variance_ratio
+
+    @property
+    def n_parameters_(self) -> float:
+        return n_parameters(self.fitted_)
+
+    @property
+    def shrinkage_(self) -> dict[str, float]:
+        fitted = self.fitted_
+        if fitted.shrinkage is None:
+            raise AttributeError("the covariances of this model are not shrunk: it is a regression")
+        return dict(zip(fitted.statistics.prompts, fitted.shrinkage.tolist(), strict=True))
+
     # ------------------------------------------------------------------ checks
 
     def _parameters(self) -> Parameters:
@@ -1088,11 +1207,13 @@ class LinearDiffusion(BaseEstimator):
             raise AttributeError("the image encoder of this model is not linear")
         return encoder
 
-    def _check_batch(self, X: Prompts, y: Any, sample_weight: Any, before: Statistics | None) -> Batch:
-        """Check a batch, which goes on with the data before it, if there is some."""
+    def _check_batch(
+        self, X: Prompts, y: Any, sample_weight: Any, before: Statistics | None, missing: bool = False
+    ) -> Batch:
+        """Check a batch, which goes on with the data before it; with `missing`, some pixels may be NaN."""
         strings = check_prompts(X)
         n = len(strings) if strings is not None else _num_samples(X)
-        images = check_images(y, n, None if before is None else before.image_shape) if n else y
+        images = check_images(y, n, None if before is None else before.image_shape, missing) if n else y
         if strings is None and n and images.ndim == 1 and images.dtype.kind in "biu":
             raise ValueError("prompts come first, then images; got labels for the images")
         prompts: Any = strings
@@ -1103,7 +1224,7 @@ class LinearDiffusion(BaseEstimator):
                 prompts = check_array(X, dtype=np.float64, estimator=self)
             else:
                 prompts = validate_data(self, X, dtype=np.float64, reset=False)
-            if self.n_styles > 1:
+            if self.n_styles != 1:
                 raise ValueError("embeddings have no styles: n_styles needs prompts that are strings")
         weight = None if sample_weight is None else check_sample_weight(sample_weight, prompts)
         return Batch.of(prompts, images, weight)

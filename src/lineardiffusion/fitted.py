@@ -21,9 +21,9 @@ from lineardiffusion._validation import warn
 from lineardiffusion.contrast import Contrast
 from lineardiffusion.diffusion.affine import Affine
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser, MixtureDenoiser
-from lineardiffusion.diffusion.guidance import Combination
+from lineardiffusion.diffusion.guidance import Combination, TimedWeight
 from lineardiffusion.diffusion.regression import RegressionDenoiser
-from lineardiffusion.diffusion.samplers import Sampler, get_sampler
+from lineardiffusion.diffusion.samplers import Sampler, get_sampler, heun
 from lineardiffusion.diffusion.trajectory import Trajectory, compose, simulate
 from lineardiffusion.distributions.gaussian import Gaussian
 from lineardiffusion.distributions.mixture import Mixture
@@ -38,6 +38,9 @@ TERMINAL_SNR = 0.01  # in the strongest direction; above it the start holds sign
 SIMULATED_BELOW = 1 / 8  # images for each entry of a latent, below which a numerical flow is not composed
 SIMULATED_BYTES = 2**27  # of matrices, one an embedding, at a time
 FARTHEST = {4: 1e30, 8: 1e150}  # pixels beyond which single and double precision end
+GUIDED_VARIANCE = 4.0  # times the data's, beyond which a guided law is warned of
+GUIDANCE_STEPS = 16  # of the approximation by which that is found out
+TOLD = "a guided law has been warned of"  # key of the cache
 
 
 class SamplerSettings(TypedDict, total=False):
@@ -45,7 +48,7 @@ class SamplerSettings(TypedDict, total=False):
 
     sampler: Any
     num_steps: int | None
-    guidance_scale: float | None
+    guidance_scale: Any
     negative_prompt: Any
 
 
@@ -78,6 +81,9 @@ class FittedDiffusion:
         Images to latents and back, and prompts to conditions.
     unconditional, conditional : GaussianDenoiser, GaussianDenoiser or RegressionDenoiser
         Denoisers of the pooled moments, and of the prompts: one Gaussian per symbol or style, or a regression.
+    shrinkage : ndarray of shape (p,) or None
+        Share of the covariance within all prompts in that of each (with styles, within its styles); None for a
+        regression.
     undrawn : ndarray of shape (g, d) or None
         Variances of the styles, in their bases, that are scored but not drawn.
     pixel_model : PixelModel or None
@@ -94,6 +100,7 @@ class FittedDiffusion:
     conditioner: Conditioner
     unconditional: GaussianDenoiser
     conditional: GaussianDenoiser | RegressionDenoiser
+    shrinkage: Array | None
     undrawn: Array | None
     pixel_model: PixelModel | None
     contrast: Contrast | None
@@ -125,6 +132,8 @@ class FittedDiffusion:
         scale = self.parameters.guidance_scale if given is None else given
         if given is not None or negative is not None:
             check_guidance(scale, negative)
+        if callable(scale):
+            scale = TimedWeight(scale, trajectory.own_schedule)
         return Resolved(self.conditioner.request(prompts, scale, negative), trajectory)
 
     def _trajectory(self, sampler: Any, num_steps: int | None, every_step: bool, strength: float) -> Trajectory:
@@ -154,7 +163,35 @@ class FittedDiffusion:
         if images is not None:  # alpha z + sigma n = sigma (n + alpha z / sigma)
             alpha, sigma = trajectory.start
             start = start + (alpha / sigma) * self.encoder.encode(images)
-        return Drawing(self.conditioner.choose_styles(request, seeds), trajectory, start, seeds)
+        request = self.conditioner.choose_styles(request, seeds)
+        self._warn_of_guidance(request, trajectory)
+        return Drawing(request, trajectory, start, seeds)
+
+    def _warn_of_guidance(self, request: Request, trajectory: Trajectory) -> None:
+        """Warn once if a guided law has many times the variance of the data.
+
+        The law of the flow, which would have to be solved numerically, is approximated by a few steps of Heun's
+        method.
+        """
+        guided = [c for c in request.conditions if any(isinstance(w, TimedWeight) or w < 0 for _, w in c)]
+        if not guided or self.cache.get(TOLD) is not None:
+            return
+        if trajectory.sampler.solves_flow:
+            trajectory = Trajectory(heun(GUIDANCE_STEPS), trajectory.schedule, strength=1.0)
+        for condition in guided if request.embeddings is None else request.gathered().conditions[:1]:
+            key = ("variance", condition, trajectory.key)
+            if (times := self.cache.get(key)) is None:
+                (x,) = self.compose([condition], trajectory)
+                part, data = condition[0][0], self.unconditional.variance
+                if isinstance(part, int) and isinstance(self.conditional, GaussianDenoiser):
+                    data = self.conditional.variance[part]
+                times = float((x.rows[:, :-1] ** 2).sum() / (data.sum() or 1.0))
+                if trajectory.key is not None and not _is_timed(condition):
+                    self.cache.put(key, times, 64)
+            if times > GUIDED_VARIANCE:
+                self.cache.put(TOLD, True, 64)
+                what = f"guidance multiplies the variance of the images by {times:,.3g}"
+                return warn(f"{what}; use a guidance_scale nearer 1, or a function of t that is 1 at high noise")
 
     # ------------------------------------------------------------------ denoisers, maps and laws
 
@@ -195,7 +232,7 @@ class FittedDiffusion:
     def compose(self, conditions: Sequence[Condition], trajectory: Trajectory, keep: bool = True) -> list[Affine]:
         """Return the map of each condition: composed once, those of plain symbols side by side, and cached."""
         key = trajectory.key
-        found = {c: self.cache.get((c, key)) for c in conditions}
+        found: dict[Condition, Any] = {c: None if _is_timed(c) else self.cache.get((c, key)) for c in conditions}
         missing = [c for c, x in found.items() if x is None]
         if plain := [c for c in missing if len(c) == 1 and isinstance(c[0][0], int)]:
             together = self.conditional.select(np.array([c[0][0] for c in plain]))
@@ -207,13 +244,13 @@ class FittedDiffusion:
                 found[c] = compose(self.denoiser(c), 1, self.d, trajectory)
             freeze(found[c])
             self._check_range(found[c].rows)
-            if keep and key is not None:
+            if keep and key is not None and not _is_timed(c):
                 self.cache.put((c, key), found[c], found[c].rows.nbytes)
         return [found[c] for c in conditions]
 
     def latent_laws(self, conditions: Sequence[Condition], trajectory: Trajectory) -> LatentLaws:
         """Return the law of each condition's latents, with the variance that a style leaves undrawn."""
-        key = ("laws", tuple(conditions), trajectory.key)
+        key, kept = ("laws", tuple(conditions), trajectory.key), not any(map(_is_timed, conditions))
         laws: LatentLaws | None = self.cache.get(key)
         if laws is None:
             maps = self.compose(conditions, trajectory, keep=False)
@@ -224,7 +261,7 @@ class FittedDiffusion:
                     C += (basis * self.undrawn[style]) @ basis.T
             mean = np.concatenate([x.offset for x in maps])
             laws = LatentLaws.of(mean, covariance, self.require_pixel_model().floor)
-            if trajectory.key is not None:
+            if trajectory.key is not None and kept:
                 self.cache.put(key, laws, laws.nbytes)
         return laws
 
@@ -306,3 +343,8 @@ class FittedDiffusion:
             how = "a guidance_scale nearer 1, positive weights of prompts, and latents of standard deviation 1"
             raise ValueError(f"these images are beyond the range of numbers; {how} keep them within")
         return latents
+
+
+def _is_timed(condition: Condition) -> bool:
+    """Return whether a weight is a user's function, which may read what changes, so that nothing may be kept."""
+    return any(isinstance(weight, TimedWeight) for _, weight in condition)

@@ -24,29 +24,47 @@ from lineardiffusion.diffusion.trajectory import Trajectory
 from lineardiffusion.encoders.text import check_text_encoder
 
 CONTRASTS = (None, "affine", "histogram")
+MISSING = ("error", "em")
 
 
 @dataclass(frozen=True)
 class Parameters:
     """The constructor's parameters of :class:`lineardiffusion.LinearDiffusion`, all checked."""
 
-    n_components: int
+    n_components: int | float
     scale: bool
     image_encoder: Any
     text_encoder: Any
-    n_styles: int
+    n_styles: int | str
+    shrinkage: float | str
+    missing: str
     contrast: str | None
     schedule: Any
     sampler: Any
     num_steps: int
-    guidance_scale: float
+    guidance_scale: Any
     max_memory: float
     cache_memory: float
     random_state: Any
 
     def __post_init__(self) -> None:
-        for name in ("n_components", "n_styles", "num_steps"):
-            check_integer(getattr(self, name), name)
+        check_integer(self.num_steps, "num_steps")
+        if isinstance(self.n_components, float | np.floating):
+            if not 0.0 < self.n_components < 1.0:
+                what = "n_components must be a number of components, or a share of the variance between 0 and 1"
+                raise ValueError(f"{what}; got {self.n_components!r}")
+        else:
+            check_integer(self.n_components, "n_components")
+        if not _is(self.n_styles, "auto"):
+            check_integer(self.n_styles, "n_styles")
+        if not _is(self.shrinkage, "auto"):
+            if isinstance(self.shrinkage, bool | str | np.bool_):
+                raise TypeError(f'shrinkage must be "auto" or a number from 0 to 1, got {self.shrinkage!r}')
+            check_scalar(self.shrinkage, "shrinkage", numbers.Real, min_val=0, max_val=1)
+            if np.isnan(self.shrinkage):
+                raise ValueError('shrinkage must be "auto" or a number from 0 to 1, got NaN')
+        if self.missing not in MISSING:
+            raise ValueError(f"missing must be one of {', '.join(map(repr, MISSING))}, got {self.missing!r}")
         for name in ("max_memory", "cache_memory"):
             check_scalar(bytes_ := getattr(self, name), name, numbers.Real, min_val=0)
             if np.isnan(bytes_):
@@ -74,6 +92,11 @@ class Parameters:
         return Trajectory(get_sampler(self.sampler, steps), get_schedule(self.schedule))
 
     @property
+    def has_styles(self) -> bool:
+        """Whether prompts have styles; with "auto", also if their number turns out to be 1."""
+        return self.n_styles != 1
+
+    @property
     def shares_words(self) -> bool:
         """Whether prompts share words, and so styles."""
         return self.text_encoder not in (None, "onehot")
@@ -83,12 +106,17 @@ class Parameters:
         return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
-def check_guidance(guidance_scale: Any, negative_prompt: Any = None) -> float:
-    """Return the guidance scale as a float; a negative prompt needs one other than 1."""
+def _is(value: Any, name: str) -> bool:
+    return isinstance(value, str) and value == name
+
+
+def check_guidance(guidance_scale: Any, negative_prompt: Any = None) -> None:
+    """Check the guidance scale, a number or a function; a negative prompt needs one other than 1."""
+    if callable(guidance_scale) and not isinstance(guidance_scale, type):
+        return
     if isinstance(guidance_scale, bool) or not isinstance(guidance_scale, int | float | np.number):
-        raise TypeError(f"guidance_scale must be a number, got {guidance_scale!r}")
+        raise TypeError(f"guidance_scale must be a number or a function of the time t, got {guidance_scale!r}")
     if not np.isfinite(guidance_scale):
         raise ValueError(f"guidance_scale must be finite, got {guidance_scale!r}")
     if negative_prompt is not None and guidance_scale == 1.0:
         raise ValueError("negative_prompt needs a guidance_scale other than 1, which is no guidance")
-    return float(guidance_scale)

@@ -21,20 +21,23 @@ from lineardiffusion._validation import warn
 from lineardiffusion.contrast import AffineContrast, Contrast, HistogramContrast
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
 from lineardiffusion.diffusion.regression import RegressionDenoiser
-from lineardiffusion.encoders.clusters import CENTRED_ON, StyleClusters
+from lineardiffusion.encoders.clusters import CENTRED_ON, IMAGES_A_STYLE, StyleClusters
 from lineardiffusion.encoders.conditioning import Conditioner, StyleFrequencies
 from lineardiffusion.encoders.image import Encoder, ImageEncoder
 from lineardiffusion.encoders.text import fit_text_encoder, vocabulary
 from lineardiffusion.fitted import FittedDiffusion
-from lineardiffusion.inverse.measurement import PixelModel
+from lineardiffusion.inverse.measurement import PixelModel, rounding_variance
 from lineardiffusion.parameters import Parameters
 from lineardiffusion.statistics.batch import Batch
 from lineardiffusion.statistics.dataset import Statistics, same_encoder
+from lineardiffusion.statistics.histogram import Histogram
 from lineardiffusion.statistics.joint import JointMoments
+from lineardiffusion.statistics.missing import complete
 from lineardiffusion.statistics.moments import Moments
+from lineardiffusion.statistics.shrinkage import shrink
 from lineardiffusion.statistics.styles import StyleStatistics
 
-SOLVED_BY = ("n_components", "scale", "image_encoder", "text_encoder", "n_styles", "contrast")
+SOLVED_BY = ("n_components", "scale", "image_encoder", "text_encoder", "n_styles", "shrinkage", "contrast")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +63,11 @@ class Learned:
 
 def fit(batch: Batch, parameters: Parameters) -> Learned:
     """Fit a model to a data set, and solve it."""
-    statistics = measure(batch, parameters)
-    if parameters.n_styles > 1:
+    if batch.has_missing:
+        statistics, batch = measure_missing(None, batch, parameters)
+    else:
+        statistics = measure(batch, parameters)
+    if parameters.has_styles:
         statistics = add_styles(statistics, batch, parameters)
     learned = Learned(statistics, parameters)
     _ = learned.fitted
@@ -81,11 +87,38 @@ def update(before: Statistics | None, batch: Batch, parameters: Parameters) -> L
         _check_memory(needed, parameters, what, "give all images to fit, which then goes over them twice")
     else:
         _latent_size(parameters.image_encoder, batch)
-    statistics = Statistics.measure(batch, parameters.image_encoder, histogram=parameters.contrast == "histogram")
+    if batch.has_missing:
+        statistics, _ = measure_missing(before, batch, parameters)
+    else:
+        histogram = parameters.contrast == "histogram"
+        statistics = Statistics.measure(batch, parameters.image_encoder, histogram=histogram)
     if before is not None:
         check_histogram(before, parameters)
         statistics = before.without_styles() + statistics
     return Learned(statistics, parameters)
+
+
+def forget(before: Learned, batch: Batch) -> Learned:
+    """Subtract a batch from the statistics; a ValueError if it cannot have been in the data."""
+    statistics, parameters = before.statistics, before.parameters
+    if unknown := sorted(set(batch.known) - set(statistics.prompts)):
+        raise ValueError(f"cannot forget images of the unknown prompt {unknown[0]!r}: the model never saw them")
+    (low, high), (least, most) = statistics.pixel_range, (batch.rows.min(), batch.rows.max())
+    if least < low or most > high:
+        what = f"their pixels reach from {least:g} to {most:g}, those of the data from {low:g} to {high:g}"
+        raise ValueError(f"cannot forget images that were never in the data: {what}")
+    embeddings = None
+    if batch.known and isinstance(statistics.moments, JointMoments):
+        text = fit_text_encoder(parameters.text_encoder, statistics.prompts)
+        assert text is not None
+        embeddings = text.embed(batch.known)
+    part = Statistics.measure(batch, statistics.encoder, embeddings, statistics.histogram is not None)
+    if embeddings is not None:
+        part = replace(part, prompts=statistics.prompts)
+    if (styles := statistics.styles) is not None:
+        empty = replace(statistics, styles=StyleStatistics.empty(styles.clusters, styles.encoder))
+        part = replace(part, styles=_count_styles(empty, batch).styles)
+    return Learned(statistics - part, parameters)
 
 
 def refit(before: Learned, parameters: Parameters) -> Learned:
@@ -159,10 +192,39 @@ def measure(batch: Batch, parameters: Parameters) -> Statistics:
         text = fit_text_encoder(parameters.text_encoder, batch.known)
         embeddings = None if text is None else text.embed(batch.known)
     needed = batch.nbytes(d) if embeddings is None else JointMoments.nbytes(embeddings.shape[1], d)
-    fitting = max(int(d * min(parameters.max_memory / needed, 1.0) ** 0.5), 1)
-    what = f"the moments of all prompts in {d} components"
-    _check_memory(needed, parameters, what, f"use n_components={fitting}")
+    if needed > parameters.max_memory:
+        k = None if embeddings is None else embeddings.shape[1]
+        sizes = range(1, d)
+        nbytes = [batch.nbytes(i) if k is None else min(batch.nbytes(i), JointMoments.nbytes(k, i)) for i in sizes]
+        fitting = int(np.searchsorted(nbytes, parameters.max_memory, side="right"))
+        instead = f"use n_components={fitting}" if fitting else "use fewer prompts, or embeddings of fewer entries"
+        _check_memory(needed, parameters, f"the moments of all prompts in {d} components", instead)
     return Statistics.measure(batch, encoder, embeddings, histogram)
+
+
+def measure_missing(before: Statistics | None, batch: Batch, parameters: Parameters) -> tuple[Statistics, Batch]:
+    """Compute a batch's expected statistics, and fill its missing pixels (statistics/missing.py)."""
+    D, encoder = batch.rows.shape[1], parameters.image_encoder
+    if not batch.known or (before is not None and before.encoder is not None):
+        what = "embeddings" if not batch.known else "a model of latents"
+        raise ValueError(f'missing="em" fills pixels from the moments of all pixels of a prompt, not with {what}')
+    if encoder is not None and not isinstance(encoder, ImageEncoder):
+        raise ValueError(
+            'missing="em" needs a linear image encoder, which takes moments of pixels to those of latents'
+        )
+    what = f"the moments of all {D} pixels under every prompt, which missing pixels need,"
+    _check_memory(batch.nbytes(D), parameters, what, "use smaller images, or fill the missing pixels yourself")
+    low, high = float(np.nanmin(batch.rows)), float(np.nanmax(batch.rows))
+    if before is not None:
+        low, high = min(low, before.pixel_range[0]), max(high, before.pixel_range[1])
+    known = None if before is None else before.moments_of(batch.known)
+    moments, filled = complete(batch, known, parameters.shrinkage, rounding_variance((low, high)))
+    if encoder is not None:
+        moments = moments.project(encoder.mean, encoder.analysis)
+    rows: Any = batch.rows
+    histogram = Histogram.of_present(rows, batch.sample_weight) if parameters.contrast == "histogram" else None
+    parts = batch.known, batch.image_shape, (low, high), batch.rows.dtype, encoder
+    return Statistics(moments, *parts, histogram=histogram), filled
 
 
 def _check_memory(needed: float, parameters: Parameters, what: str, instead: str) -> None:
@@ -187,17 +249,23 @@ def add_styles(statistics: Statistics, batch: Batch, parameters: Parameters) -> 
     """Count a batch's styles, and find their centres in it if there are none yet."""
     styles, encoder = statistics.styles, image_encoder(statistics, parameters)
     d = _latent_size(encoder, batch)
-    needed = Moments.nbytes(parameters.n_styles * len(statistics.prompts), d)
+    counts = style_counts(statistics, parameters, d)
+    needed = Moments.nbytes(int(counts.sum()), d)
     if parameters.shares_words:
-        text = fit_text_encoder(parameters.text_encoder, statistics.prompts)
-        assert text is not None
-        k = text.embed(statistics.prompts[:1]).shape[1] + parameters.n_styles
-        needed = max(needed, JointMoments.nbytes(k, d))
+        needed = max(needed, JointMoments.nbytes(_words(statistics, parameters) + int(counts[0]), d))
     _check_memory(needed, parameters, "the moments of all styles", "use fewer styles or components")
     places, asked = batch.places(statistics.prompts), (parameters.n_styles, parameters.shares_words)
     if styles is None or (styles.clusters.requested, styles.clusters.shared) != asked:
-        clusters = _find_clusters(statistics, batch, places, encoder, parameters)
-        styles = StyleStatistics.empty(clusters, encoder)
+        clusters = _find_clusters(statistics, batch, places, encoder, parameters, counts)
+        statistics = replace(statistics, styles=StyleStatistics.empty(clusters, encoder))
+    return _count_styles(statistics, batch)
+
+
+def _count_styles(statistics: Statistics, batch: Batch) -> Statistics:
+    """Count a batch in the styles, block by block."""
+    styles, places = statistics.styles, batch.places(statistics.prompts)
+    assert styles is not None
+    encoder = styles.encoder
     for start in range(0, len(places), ROWS):
         block = slice(start, start + ROWS)
         weight = None if batch.sample_weight is None else batch.sample_weight[block]
@@ -207,8 +275,32 @@ def add_styles(statistics: Statistics, batch: Batch, parameters: Parameters) -> 
     return replace(statistics, styles=styles)
 
 
+def style_counts(statistics: Statistics, parameters: Parameters, d: int) -> Indices:
+    """Return the number of styles (p,) of each prompt, for latents of d entries."""
+    p, asked = len(statistics.prompts), parameters.n_styles
+    if not isinstance(asked, str):
+        return np.full(p, asked)
+    if not isinstance(statistics.moments, Moments):
+        raise ValueError("styles need the moments of every prompt; allow more with max_memory")
+    counts = statistics.moments.effective / IMAGES_A_STYLE
+    most = parameters.max_memory / Moments.nbytes(1, d)  # styles whose moments fit into the memory
+    if parameters.shares_words:
+        k = _words(statistics, parameters)
+        most = p * min(most / p, (parameters.max_memory / 8) ** 0.5 / (d + 1) - 1 - k)
+        counts = np.full(p, counts.mean())
+    counts = counts * min(1.0, most / max(counts.sum(), 1.0))
+    return np.asarray(np.maximum(np.rint(counts), 1.0), dtype=np.intp)
+
+
+def _words(statistics: Statistics, parameters: Parameters) -> int:
+    """Return the number of entries of the embedding of a prompt."""
+    text = fit_text_encoder(parameters.text_encoder, statistics.prompts)
+    assert text is not None
+    return int(text.embed(statistics.prompts[:1]).shape[1])
+
+
 def _find_clusters(
-    statistics: Statistics, batch: Batch, places: Indices, encoder: Encoder, parameters: Parameters
+    statistics: Statistics, batch: Batch, places: Indices, encoder: Encoder, parameters: Parameters, counts: Indices
 ) -> StyleClusters:
     """Find the centres of each prompt's styles, or of those that prompts of several words share."""
     shared, known = parameters.shares_words, statistics.prompts
@@ -224,7 +316,8 @@ def _find_clusters(
     latents = encoder.encode(batch.images[few])
     means = latent_moments(statistics, encoder).mean if shared else None  # type: ignore[union-attr]
     n_styles, seed = parameters.n_styles, for_kmeans(parameters.random_state)
-    clusters = StyleClusters.find(latents, places[few], weight, n_styles, seed, means)
+    asked = n_styles if isinstance(n_styles, str) else int(n_styles), counts, seed, means
+    clusters = StyleClusters.find(latents, places[few], weight, *asked)
     if (small := clusters.small()).size:
         what = f"{known[small[0]]!r} has fewer distinct images than n_styles={n_styles}, and so fewer styles"
         warn(f"{what} (prompts with fewer styles: {len(small)})")
@@ -255,7 +348,7 @@ def latent_moments(statistics: Statistics, encoder: Encoder) -> Moments | JointM
 def solve(statistics: Statistics, parameters: Parameters, encoder: Encoder) -> FittedDiffusion:
     """Solve for the denoisers and the contrast."""
     styles, known = statistics.styles, statistics.prompts
-    if styles is None and parameters.n_styles > 1:
+    if styles is None and parameters.has_styles:
         raise ValueError("styles take a second pass: give the batches to partial_fit_styles, too")
     if styles is not None and styles.clusters.shared != parameters.shares_words:
         what = "styles of whole prompts are not those that prompts of several words share"
@@ -265,7 +358,7 @@ def solve(statistics: Statistics, parameters: Parameters, encoder: Encoder) -> F
     text = fit_text_encoder(parameters.text_encoder, known) if known else None
     law = moments if isinstance(moments, Moments) else moments.pooled()  # of what the exact sampler draws
     conditional: GaussianDenoiser | RegressionDenoiser
-    size, undrawn, table = len(known), None, None
+    size, undrawn, amount, table = len(known), None, None, None
     if styles is not None:
         table = StyleFrequencies(styles.clusters.prompt, styles.moments.weight, styles.clusters.shared)
     if not isinstance(moments, Moments):
@@ -279,16 +372,27 @@ def solve(statistics: Statistics, parameters: Parameters, encoder: Encoder) -> F
             embeddings = np.hstack([embeddings[styles.clusters.prompt], styles.clusters.words()])
         conditional = RegressionDenoiser.from_moments(JointMoments.of_prompts(embeddings, law))
     elif styles is not None:
-        shrunk = styles.shrink()
+        shrunk, amount = styles.shrink(parameters.shrinkage)
         law, undrawn = shrunk.moments(styles.moments), shrunk.undrawn
         conditional = GaussianDenoiser(law.mean, shrunk.drawn, shrunk.basis)
     else:
-        conditional = GaussianDenoiser.from_moments(moments)
+        law, amount = shrink(moments, parameters.shrinkage)
+        conditional = GaussianDenoiser.from_moments(law)
     conditioner, cache = Conditioner(known, text, table, size), Cache(parameters.cache_memory)
     pixels = PixelModel.of(encoder, statistics.pixel_range) if isinstance(encoder, ImageEncoder) else None
     contrast = _contrast(statistics, parameters, encoder, law)
     return FittedDiffusion(
-        parameters, statistics, encoder, conditioner, unconditional, conditional, undrawn, pixels, contrast, cache
+        parameters,
+        statistics,
+        encoder,
+        conditioner,
+        unconditional,
+        conditional,
+        amount,
+        undrawn,
+        pixels,
+        contrast,
+        cache,
     )
 
 

@@ -8,6 +8,9 @@ Where prompts share words, they share styles, too: k-means clusters z - m_u, the
 prompt, of all prompts together. The fourth style of "4 2" is then the fourth style of every other prompt, and
 the style is one more word of the embedding.
 
+With ``n_styles="auto"`` a prompt has a style for every ``IMAGES_A_STYLE`` images: fewer images give a covariance
+that is mostly noise, and more leave out differences between images.
+
 The first images choose the centres (``CENTRED_ON`` for each prompt at most); every image then belongs to the
 nearest centre of its prompt. So a stream may follow, and no latent is kept.
 
@@ -27,6 +30,7 @@ from sklearn.cluster import KMeans
 from lineardiffusion._arrays import Array, Indices, freeze
 
 CENTRED_ON = 10_000  # images of a prompt that k-means uses
+IMAGES_A_STYLE = 60  # with n_styles="auto"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +39,7 @@ class StyleClusters:
 
     centres: Array  # of all prompts' styles, (g, d), in the latents' unit
     prompt: Indices  # of each style, (g,), in rising order
-    requested: int  # number of styles of each prompt
+    requested: int | str  # number of styles of each prompt, or "auto"
     shared: bool = False  # whether style k of one prompt is style k of all
 
     def __post_init__(self) -> None:
@@ -43,21 +47,28 @@ class StyleClusters:
 
     @classmethod
     def find(
-        cls, latents: Array, prompts: Indices, w: Array | None, requested: int, seed: Any, means: Array | None
+        cls,
+        latents: Array,
+        prompts: Indices,
+        w: Array | None,
+        requested: int | str,
+        counts: Indices,
+        seed: Any,
+        means: Array | None,
     ) -> StyleClusters:
         """Find the centres of each prompt from latents (n, d) of `prompts` (n,), with sample weights w (n,).
 
-        With the `means` (p, d) of the prompts, the centres are those that all prompts share. A prompt with
-        fewer distinct latents than `requested` gets as many styles as it has latents.
+        `counts` (p,) are the numbers of styles. With the `means` (p, d) of the prompts, the centres are those that
+        all prompts share. A prompt with fewer distinct latents gets as many styles as it has latents.
         """
         if means is not None:
-            found = _centres(latents - means[prompts], w, requested, seed)
+            found = _centres(latents - means[prompts], w, int(counts[0]), seed)
             centres = (means[:, None] + found).reshape(-1, means.shape[1])
             return cls(centres, np.repeat(np.arange(len(means)), len(found)), requested, shared=True)
         every = []
-        for u in range(int(prompts.max()) + 1):
+        for u, count in enumerate(counts.tolist()):
             own = prompts == u
-            every.append(_centres(latents[own], None if w is None else w[own], requested, seed))
+            every.append(_centres(latents[own], None if w is None else w[own], count, seed))
         owner = np.repeat(np.arange(len(every)), [len(one) for one in every])
         return cls(np.concatenate(every), owner, requested)
 
@@ -74,7 +85,8 @@ class StyleClusters:
 
     def small(self) -> Indices:
         """Return the prompts that have fewer styles than requested."""
-        return np.flatnonzero(np.bincount(self.prompt) < self.requested)
+        least = 1 if isinstance(self.requested, str) else self.requested
+        return np.flatnonzero(np.bincount(self.prompt) < least)
 
     def assign(self, latents: Array, prompts: Indices) -> Indices:
         """Return the style (n,) of latents (n, d): the nearest centre of its prompt."""

@@ -7,7 +7,7 @@ Gaussian of the pooled moments, for guidance). A plain prompt is one part of wei
     "7"                        (7, 1)
     {"3": 0.5, "8": 0.5}       (3, 1/2) (8, 1/2)                 with symbols
                                (1/2 e("3") + 1/2 e("8"), 1)      with embeddings
-    "7" guided by w            (7, w) (None, 1 - w)
+    "7" guided by w            (7, w) (None, 1 - w)            w a number, or a function of the time
 
 Where prompts have styles, a symbol is a style, or the style is one more word of the embedding. "7~12" names a
 style, and "7" is a mixture of styles, of which each image draws one.
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, NamedTuple, TypeAlias
 
@@ -56,7 +56,7 @@ class StyleMixture(NamedTuple):
 
 
 Part: TypeAlias = "Single | StyleMixture"
-Condition: TypeAlias = tuple[tuple[Part, float], ...]
+Condition: TypeAlias = tuple[tuple[Part, Any], ...]  # weights are floats, or depend on the time
 Weighted: TypeAlias = tuple[tuple[str, float], ...]  # prompts and their weights, which sum to 1
 
 
@@ -97,8 +97,12 @@ class Conditioner:
         """The place of each known prompt."""
         return {prompt: u for u, prompt in enumerate(self.known)}
 
-    def request(self, prompts: Sequence[Any] | Array, guidance_scale: float, negative: Any = None) -> Request:
-        """Return the request for prompts: strings, weights of strings, or an array of embeddings."""
+    def request(self, prompts: Sequence[Any] | Array, guidance_scale: Any, negative: Any = None) -> Request:
+        """Return the request for prompts: strings, weights of strings, or an array of embeddings.
+
+        `guidance_scale` is a number, or the frozen dataclass of a weight that depends on the time, whose ``slope``
+        and ``constant`` are replaced.
+        """
         away = ((None, 1.0),) if negative is None else self._condition(_weighted(negative))
         keys: list[Any]
         condition: Callable[[Any], Condition]
@@ -216,8 +220,11 @@ def alternatives(condition: Condition) -> list[tuple[Condition, float]]:
     ]
 
 
-def guided(condition: Condition, away: Condition, scale: float) -> Condition:
+def guided(condition: Condition, away: Condition, scale: Any) -> Condition:
     """Return ``away + scale (condition - away)``, the parts of the condition first."""
+    if callable(scale):
+        toward = ((part, replace(scale, slope=w, constant=0.0)) for part, w in condition)
+        return (*toward, *((part, replace(scale, slope=-w, constant=w)) for part, w in away))
     if scale == 1.0:
         return condition
     return (*((part, scale * w) for part, w in condition), *((part, (1.0 - scale) * w) for part, w in away))

@@ -67,12 +67,12 @@ class ImageEncoder:
 
     @classmethod
     def fit(
-        cls, moments: Any, n_components: int, image_shape: tuple[int, ...], dtype: np.dtype[Any], scale: bool
+        cls, moments: Any, n_components: float, image_shape: tuple[int, ...], dtype: np.dtype[Any], scale: bool
     ) -> ImageEncoder:
         """Fit PCA from the moments of one group; with `scale`, of standardised pixels.
 
-        Directions in which the images do not vary are left out. The pixels' `dtype` tells how exact the
-        moments are.
+        A float below 1 asks for as many components as hold that share of the variance. Directions in which the
+        images do not vary are left out. The pixels' `dtype` tells how exact the moments are.
         """
         scatter, weight, mean = moments.scatter[0], float(moments.weight[0]), moments.mean[0]
         deviation = np.sqrt(np.maximum(np.diag(scatter), 0.0) / weight)
@@ -81,14 +81,14 @@ class ImageEncoder:
             scatter = scatter * varies * varies[:, None]
         if scale:
             scatter = scatter / pixel_scale / pixel_scale[:, None]
-        eigenvalues, V = _trim(*_principal(scatter, n_components, dtype), dtype)
-        total = float(np.trace(scatter)) if len(V) == n_components else 0.0  # no other direction varies
+        found = _trim(*_principal(scatter, n_components, dtype), dtype)
+        eigenvalues, V, total = _leading(*found, n_components, float(np.trace(scatter)))
         pixels = {"mean": mean, "pixel_scale": pixel_scale, "image_shape": image_shape, "dtype": dtype}
         return cls._of(V, eigenvalues / weight, total / weight, deviation, scale, **pixels)
 
     @classmethod
     def fit_rows(
-        cls, rows: NDArray[Any], w: Array | None, n_components: int, image_shape: tuple[int, ...], scale: bool
+        cls, rows: NDArray[Any], w: Array | None, n_components: float, image_shape: tuple[int, ...], scale: bool
     ) -> ImageEncoder:
         """Fit the same PCA by a singular value decomposition of `rows` (n, D), fewer images than pixels.
 
@@ -104,8 +104,9 @@ class ImageEncoder:
         pixel_scale = _pixel_scale(deviation, mean, rows.dtype, scale)[0]
         x /= pixel_scale
         _, singular, V = np.linalg.svd(x, full_matrices=False)
-        eigenvalues, V = _trim(singular[:n_components] ** 2, V[:n_components], rows.dtype)
-        total = float((singular**2).sum()) if len(V) == n_components else 0.0
+        most = int(n_components) if n_components >= 1 else len(singular)
+        found = _trim(singular[:most] ** 2, V[:most], rows.dtype)
+        eigenvalues, V, total = _leading(*found, n_components, float((singular**2).sum()))
         pixels = {"mean": mean, "pixel_scale": pixel_scale, "image_shape": image_shape, "dtype": rows.dtype}
         return cls._of(V, eigenvalues / weight, total / weight, deviation, scale, **pixels)
 
@@ -189,6 +190,12 @@ class ImageEncoder:
         """Matrix (d, D) from latents to centred pixels."""
         return self.components * (self.pixel_scale * self.scaling_factor)
 
+    @property
+    def explained_variance_ratio(self) -> Array:
+        """Share of the (standardised) pixels' variance along each component, (d,)."""
+        d, D = self.components.shape
+        return self.variance / (float(self.variance.sum() + (D - d) * self.residual_variance) or 1.0)
+
     def encode(self, images: NDArray[np.generic]) -> Array:
         """Return latents of shape (n, d) of images of shape (n, \\*image_shape)."""
         rows = images.reshape(len(images), -1)
@@ -216,9 +223,18 @@ def _pixel_scale(deviation: Array, mean: Array, dtype: Any, scale: bool) -> tupl
     return np.where(varies, deviation, np.sqrt(np.mean(deviation[varies] ** 2))), varies
 
 
-def _principal(scatter: Array, n_components: int, pixel_dtype: np.dtype[np.generic]) -> tuple[Array, Array]:
-    """Return the leading eigenvalues (d,), falling, and eigenvectors (d, D)."""
+def _leading(eigenvalues: Array, V: Array, n_components: float, total: float) -> tuple[Array, Array, float]:
+    """Return the leading pairs, of this number or share of `total`; and `total`, 0 if no other direction varies."""
+    if n_components >= 1:
+        return eigenvalues, V, total if len(V) == n_components else 0.0
+    n = 1 + int(np.searchsorted(np.cumsum(eigenvalues)[:-1], n_components * total))
+    return eigenvalues[:n], np.ascontiguousarray(V[:n]), total if len(V) > n else 0.0
+
+
+def _principal(scatter: Array, n_components: float, pixel_dtype: np.dtype[np.generic]) -> tuple[Array, Array]:
+    """Return the leading eigenvalues (d,), falling, and eigenvectors (d, D); all of them for a share below 1."""
     D = len(scatter)
+    n_components = int(n_components) if n_components >= 1 else D
     if not scatter.any():
         return np.zeros(1), np.eye(1, D)
     if LANCZOS_FROM <= D and n_components < D // 8:

@@ -57,11 +57,11 @@ NUMBERS = ("residual_variance", "pixel_variance", "scaling_factor")  # of an enc
 # The arrays of each part and their shapes, a letter an axis: v values, D pixels, d latents, T = n (n + 1) / 2,
 # N = m (m + 1) / 2 with m = (k + 1) (n + 1) for embeddings of k entries. Groups g are prompts of n pixels or
 # latents, or styles of n = d latents. In half precision a scatter is stored as spread and root, see compact.py.
-MOMENTS = {"weight": "g", "mean": "gn"}
+MOMENTS = {"weight": "g", "squares": "g", "mean": "gn"}
 SCATTER = {False: {"scatter": "gT"}, True: {"spread": "gn", "root": "gT"}}
 JOINT = {"matrix": "N", "origin": "n"}
 ENCODER = {"components": "dD", "mean": "D", "variance": "d", "pixel_scale": "D"}
-STYLES = {"prompt": "g", "centres": "gn", "squares": "g"}
+STYLES = {"prompt": "g", "centres": "gn"}
 HISTOGRAM = {"values": "v", "weight": "v"}
 DTYPES = {"prompt": ("int64",), "root": ("float16",)}  # by the last part of an array's name; others are floating
 NOT_NEGATIVE = ("weight", "spread", "squares", "variance", "pixel_scale")
@@ -82,7 +82,7 @@ FIELDS: Json = {
     "prompts": [str],
     "latents": bool,  # whether the moments are of latents
     "encoder": (None, {"dtype": {"float32", "float64"}, **dict.fromkeys(NUMBERS, float)}),
-    "styles": (None, {"requested": int, "shared": bool}),
+    "styles": (None, {"requested": object, "shared": bool}),
 }
 
 
@@ -189,6 +189,7 @@ ADVICE = {
     "image_encoder": "fit on its latents: LinearDiffusion().fit(prompts, encoder.encode(images))",
     "random_state": "refit(random_state=...) with an int of 0 or more, or None",
     "num_steps": f"refit(num_steps=...) with {STEPS} at most",
+    "guidance_scale": "refit(guidance_scale=...) with a number, and pass your function to predict",
 }
 for name, known in CLASSES.items():
     ADVICE[name] = f"refit({name}=...) with one of {', '.join(known)}, and with your own after you load"
@@ -241,7 +242,7 @@ def _describe_statistics(statistics: Statistics, encoder: Any) -> Json:
         "prompts": list(statistics.prompts),
         "latents": statistics.encoder is not None,
         "encoder": {"dtype": encoder.dtype.name, **numbers} if encoder else None,
-        "styles": styles and {"requested": int(styles.clusters.requested), "shared": styles.clusters.shared},
+        "styles": styles and {"requested": styles.clusters.requested, "shared": styles.clusters.shared},
     }
 
 
@@ -329,11 +330,14 @@ def _restore_statistics(config: Json, arrays: Arrays) -> Statistics:
 
 def _restore_moments(arrays: Arrays, part: str, g: int, n: int, half: bool) -> Moments:
     sizes = {"g": g, "n": n, "T": triangle(n)}
-    weight, mean, *stored = _take(arrays, part, MOMENTS | SCATTER[half], sizes).values()
+    weight, squares, mean, *stored = _take(arrays, part, MOMENTS | SCATTER[half], sizes).values()
     _require(weight.any(), f"{part}.weight must not be 0 everywhere")
+    _require(
+        ((squares > 0) == (weight > 0)).all(), f"{part}.squares must be above 0 where there are images, else 0"
+    )
     scatter = expand(*stored) if half else unpack(stored[0], n)
     _require(np.isfinite(scatter).all(), f"{part}.spread holds numbers whose squares overflow")
-    return Moments(weight, mean, scatter)
+    return Moments(weight, squares, mean, scatter)
 
 
 def _restore_joint(arrays: Arrays, n: int) -> JointMoments:
@@ -357,13 +361,12 @@ def _restore_encoder(stored: Json, arrays: Arrays, shape: tuple[int, ...]) -> Im
 
 def _restore_styles(stored: Json, arrays: Arrays, encoder: ImageEncoder, p: int, half: bool) -> StyleStatistics:
     d = len(encoder.components)
-    owner, centres, squares = _take(arrays, "styles", STYLES, {"n": d}).values()
+    owner, centres = _take(arrays, "styles", STYLES, {"n": d}).values()
     ordered = owner[0] == 0 and owner[-1] == p - 1 and np.isin(np.diff(owner), (0, 1)).all()
     _require(ordered, "styles.prompt must name the prompts in order, each at least once")
     least, most, requested = np.bincount(owner).min(), np.bincount(owner).max(), stored["requested"]
-    possible = most <= requested and (not stored["shared"] or least == most)
+    _require(requested == "auto" or type(requested) is int, f"'requested' cannot be {requested!r:.40}")
+    possible = (requested == "auto" or most <= requested) and (not stored["shared"] or least == most)
     _require(possible, f"prompts have {least} to {most} styles, {requested} were requested")
     moments = _restore_moments(arrays, "styles", len(owner), d, half)
-    possible = ((squares > 0) | (moments.weight == 0)).all()
-    _require(possible, "styles.squares must be above 0 where a style has images")
-    return StyleStatistics(StyleClusters(centres, owner.astype(np.intp), **stored), moments, squares, encoder)
+    return StyleStatistics(StyleClusters(centres, owner.astype(np.intp), **stored), moments, encoder)

@@ -40,6 +40,7 @@ def grid(
     title: str | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
+    row_ranges: bool = False,
     size: float = 0.8,
 ) -> Figure:
     """Draw images in a grid, each under its prompt.
@@ -64,6 +65,9 @@ def grid(
     vmin, vmax : float, default=None
         Pixel values at the two ends of the colour map, or at no and full intensity in RGB; values beyond are
         clipped. None takes the least and the greatest finite pixel of all images.
+    row_ranges : bool, default=False
+        Whether None takes the least and the greatest finite pixel of each row instead, so that rows of pictures in
+        different units or of different contrast can be compared.
     size : float, default=0.8
         Length of the longer side of a picture, in inches.
 
@@ -100,8 +104,10 @@ def grid(
     _check_texts("labels", labels, -(-n // columns))
     if prompts is not None:
         captions = [f'"{prompt}"' for prompt in prompts]
-    scale = (cmap, *_choose_range(pictures, vmin, vmax))
-    return draw_grid(pictures, [scale] * n, columns, captions, labels, title, size)
+    group = columns if row_ranges else n
+    rows = [pictures[start : start + group] for start in range(0, n, group)]
+    scales = [(cmap, *_choose_range(row, vmin, vmax)) for row in rows for _ in row]
+    return draw_grid(pictures, scales, columns, captions, labels, title, size)
 
 
 def _check_texts(name: str, texts: Sequence[str] | None, n: int) -> None:

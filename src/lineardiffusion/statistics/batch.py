@@ -40,6 +40,11 @@ class Batch:
         """The images (n, \\*image_shape)."""
         return self.rows.reshape(-1, *self.image_shape)
 
+    @property
+    def has_missing(self) -> bool:
+        """Whether some pixels are NaN."""
+        return self.rows.dtype.kind == "f" and bool(np.isnan(self.rows).any())
+
     def nbytes(self, d: int) -> int:
         """Return the bytes of the moments of every prompt in d dimensions."""
         if self.known:

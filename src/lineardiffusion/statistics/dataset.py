@@ -203,6 +203,11 @@ class Statistics:
         styles = None if styles is None else styles.of_prompts(kept)
         return replace(self, moments=moments[kept], prompts=known, styles=styles, histogram=histogram)
 
+    def moments_of(self, known: tuple[str, ...]) -> Moments:
+        """Return the moments of some prompts, empty for prompts that are not in the data."""
+        every = vocabulary([*known, *self.prompts])
+        return self._spread(every)[symbols(known, every)]
+
     def _spread(self, known: tuple[str, ...]) -> Moments:
         """Return the moments with a group for each of other known prompts."""
         assert isinstance(self.moments, Moments)

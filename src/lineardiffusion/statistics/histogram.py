@@ -57,6 +57,13 @@ class Histogram:
         return total
 
     @classmethod
+    def of_present(cls, rows: NDArray[np.floating], sample_weight: Array | None = None) -> Histogram:
+        """Count the pixels that are not NaN, each by the weight (n,) of its image."""
+        there = ~np.isnan(rows)
+        weight = None if sample_weight is None else np.repeat(sample_weight, there.sum(axis=1))
+        return cls.of(rows[there][:, None], weight)
+
+    @classmethod
     def _count(cls, block: NDArray[np.generic], weight: Array | None) -> Histogram:
         """Count one block, by a table from its smallest code to its largest."""
         small = block.dtype.kind in "bui" and block.dtype.itemsize == 1

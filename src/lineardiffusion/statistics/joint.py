@@ -95,7 +95,9 @@ class JointMoments:
         second = self.matrix[0, :, 0, :]
         weight, total = second[0, 0], second[0, 1:]
         scatter = second[1:, 1:] - np.outer(total, total) / weight
-        return Moments(weight[None].copy(), (self.origin + total / weight)[None], scatter[None])
+        return Moments(
+            weight[None].copy(), weight[None].copy(), (self.origin + total / weight)[None], scatter[None]
+        )
 
 
 def _with_one(rows: Array) -> Array:

@@ -7,7 +7,8 @@ For every prompt u, over its images x_i with sample weights w_i,
     scatter  S_u = sum_i w_i (x_i - m_u) (x_i - m_u)^T
 
 They are sufficient statistics: the PCA, the denoiser at every noise level and the law of what is generated
-are functions of them. They add up (Chan, Golub and LeVeque 1983), with w = w_a + w_b and D = m_b - m_a:
+are functions of them. The sum of the squared weights, kept too, tells how many images are behind them
+(`effective`). They add up (Chan, Golub and LeVeque 1983), with w = w_a + w_b and D = m_b - m_a:
 
     m = m_a + (w_b / w) D,        S = S_a + S_b + (w_a w_b / w) D D^T
 
@@ -29,7 +30,7 @@ recommendations. The American Statistician 37(3).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from lineardiffusion._arrays import BLOCK, Array, Images, Indices, freeze, working_dtype
 
-NEGATIVE = 1e-6  # share of a variance by which rounding may turn its difference negative
+NEGATIVE = 1e-6  # share of the largest variance by which rounding may turn a difference of variances negative
+ROUNDING = 1e-9  # share of an entry's variance below which what a subtraction leaves of it is rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +62,7 @@ class Moments:
     """
 
     weight: Array  # (g,)
+    squares: Array  # sum of the squared weights, (g,)
     mean: Array  # (g, d), zero where the weight is zero
     scatter: Array  # (g, d, d)
 
@@ -69,16 +72,18 @@ class Moments:
     @classmethod
     def zeros(cls, n_groups: int, d: int) -> Moments:
         """Return the moments of no data."""
-        return cls(np.zeros(n_groups), np.zeros((n_groups, d)), np.zeros((n_groups, d, d)))
+        return cls(np.zeros(n_groups), np.zeros(n_groups), np.zeros((n_groups, d)), np.zeros((n_groups, d, d)))
 
     @classmethod
     def of(
         cls, rows: NDArray[Any], groups: ArrayLike, n_groups: int, sample_weight: Array | None = None
     ) -> Moments:
         """Compute the moments of rows (n, d) of any real dtype in one pass; zeros for a group without rows."""
-        groups = np.asarray(groups)
+        groups = np.asarray(groups, dtype=np.intp)
         d = rows.shape[1]
         weight, mean, scatter = np.zeros(n_groups), np.zeros((n_groups, d)), np.zeros((n_groups, d, d))
+        each = np.ones(len(groups)) if sample_weight is None else sample_weight
+        squares = np.bincount(groups, each**2, n_groups).astype(np.float64)  # of no rows they are integers
         order = np.argsort(groups, kind="stable")
         edges = np.searchsorted(groups[order], np.arange(n_groups + 1))
         for g in range(n_groups):
@@ -86,7 +91,7 @@ class Moments:
             w = None if sample_weight is None else sample_weight[members]
             if members.size and (w is None or w.any()):
                 weight[g], mean[g] = _accumulate(rows, members, w, scatter[g])
-        return cls(weight, mean, scatter)
+        return cls(weight, squares, mean, scatter)
 
     @staticmethod
     def nbytes(n_groups: int, d: int) -> int:
@@ -102,10 +107,11 @@ class Moments:
         """Add the moments of several data sets in one set of arrays; at least one term is needed."""
         every = iter(terms)
         first = next(every)
-        weight, mean, scatter = first.weight.copy(), first.mean.copy(), first.scatter.copy()
+        weight, squares, mean, scatter = (getattr(first, one.name).copy() for one in fields(cls))
         for term in every:
             before = weight.copy()
             weight += term.weight
+            squares += term.squares
             share = np.divide(term.weight, weight, out=np.zeros_like(weight), where=weight > 0)
             step = term.mean - mean
             scatter += term.scatter
@@ -113,7 +119,7 @@ class Moments:
                 if coefficient:
                     scatter[g] += coefficient * np.outer(step[g], step[g])  # symmetric to the last bit
             mean += share[:, None] * step
-        return cls(weight, mean, scatter)
+        return cls(weight, squares, mean, scatter)
 
     def __sub__(self, other: Moments) -> Moments:
         """Return the moments of this data set without a part of it; a ValueError if it was not in the data."""
@@ -134,23 +140,26 @@ class Moments:
         for g, coefficient in enumerate(share):
             if coefficient:
                 scatter[g] -= coefficient * np.outer(step[g], step[g])
-        variance = np.diagonal(scatter, axis1=1, axis2=2)
         before = np.diagonal(self.scatter, axis1=1, axis2=2)
-        if (variance < -NEGATIVE * before.max(axis=1, keepdims=True)).any():
-            raise ValueError("cannot subtract images that were never added: a variance would be negative")
-        return Moments(weight, mean, scatter)
+        for g in np.flatnonzero(kept & (other.weight > 0)).tolist():
+            if not _is_positive(scatter[g], NEGATIVE * float(before[g].max())):
+                raise ValueError("cannot subtract images that were never added: a variance would be negative")
+            constant = np.diagonal(scatter[g]) <= ROUNDING * before[g]
+            scatter[g][constant] = scatter[g][:, constant] = 0.0
+        # of unequal weights rounding may leave nothing of the squares
+        squares = np.where(kept, np.maximum(self.squares - other.squares, 1e-15 * self.squares), 0.0)
+        return Moments(weight, squares, mean, scatter)
 
     def __getitem__(self, groups: Indices) -> Moments:
         """Return the moments of some of the groups."""
-        return Moments(self.weight[groups], self.mean[groups], self.scatter[groups])
+        return Moments(*(getattr(self, one.name)[groups] for one in fields(self)))
 
     def spread(self, positions: ArrayLike, n_groups: int) -> Moments:
         """Return the same groups at other positions among ``n_groups``, the new ones empty."""
-        d = self.mean.shape[1]
-        arrays = np.zeros(n_groups), np.zeros((n_groups, d)), np.zeros((n_groups, d, d))
-        for array, own in zip(arrays, (self.weight, self.mean, self.scatter), strict=True):
-            array[np.asarray(positions)] = own
-        return Moments(*arrays)
+        other = {one.name: np.zeros((n_groups, *getattr(self, one.name).shape[1:])) for one in fields(self)}
+        for name, array in other.items():
+            array[np.asarray(positions)] = getattr(self, name)
+        return Moments(**other)
 
     def pooled(self) -> Moments:
         """Return the moments of all groups as one: scatter within plus scatter between."""
@@ -160,19 +169,33 @@ class Moments:
         scatter = (between.T * self.weight) @ between
         for within in self.scatter:
             scatter += within
-        return Moments(weight, mean[None], scatter[None])
+        return Moments(weight, self.squares.sum(keepdims=True), mean[None], scatter[None])
 
     def project(self, origin: Array, basis: Array) -> Moments:
         """Return the moments of ``(x - origin) @ basis``; `origin` (d,), `basis` (d, k)."""
         g, d = self.mean.shape
         half = (self.scatter.reshape(g * d, d) @ basis).reshape(g, d, -1)
         mean = np.where(self.weight[:, None] > 0, self.mean - origin, 0.0) @ basis
-        return Moments(self.weight, mean, basis.T @ half)
+        return Moments(self.weight, self.squares, mean, basis.T @ half)
+
+    @property
+    def effective(self) -> Array:
+        """Effective number of images of each group, (sum w)^2 / sum w^2 (Kish 1965); 0 without images."""
+        return self.weight**2 / np.where(self.squares > 0, self.squares, 1.0)
 
     @property
     def covariance(self) -> Array:
         """Maximum-likelihood covariance of each group, shape (g, d, d): divided by the weight."""
         return self.scatter / np.where(self.weight > 0, self.weight, 1.0)[:, None, None]
+
+
+def _is_positive(scatter: Array, tolerance: float) -> bool:
+    """Return whether no direction has a variance below ``-tolerance``."""
+    try:
+        np.linalg.cholesky(scatter + (tolerance or 1.0) * np.eye(len(scatter)))
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def _accumulate(rows: NDArray[Any], members: Indices, weights: Array | None, scatter: Array) -> tuple[float, Array]:

@@ -6,10 +6,12 @@ in k = 20 images more,
 
     S = (n C + k W) / (n + k),        W = sum_g n_g C_g / sum_g n_g  over the styles g of u,
 
-the posterior mean under an inverse Wishart prior (Chen 1979). Images are drawn in the n / 4 leading directions
-of S (at least 1), so four images stand behind every direction. The other directions count where an image is
-scored and are left out where one is drawn, like the directions that the encoder discards. With sample weights
-n is Kish's effective number, (sum w)^2 / sum w^2.
+with W itself shrunk towards that of all prompts (shrinkage.py), for a prompt may be rare; its images in g styles
+tell as much about W as sum_g (n_g - 1) + 1 images of a single style. S is the posterior mean under an inverse
+Wishart prior (Chen 1979). Images are drawn in the n / 4 leading directions of S (at least 1), so four images stand
+behind every direction. The other directions count where an image is scored and are left out where one is drawn,
+like the directions that the encoder discards. With sample weights n is Kish's effective number of images,
+(sum w)^2 / sum w^2.
 
 Where prompts share words the regression takes the moments of the styles as they are.
 
@@ -31,6 +33,7 @@ from lineardiffusion._linalg import eigh, one_thread
 from lineardiffusion.encoders.clusters import StyleClusters
 from lineardiffusion.encoders.image import Encoder
 from lineardiffusion.statistics.moments import Moments
+from lineardiffusion.statistics.shrinkage import shrink
 
 IMAGES_A_DIRECTION = 4
 PRIOR_IMAGES = 20.0  # k
@@ -50,7 +53,7 @@ class ShrunkCovariances(NamedTuple):
         """Return the moments of what is drawn, with the weights and means of `styles`."""
         with one_thread():
             scatter = (self.basis * (styles.weight[:, None] * self.drawn)[:, None]) @ self.basis.mT
-        return Moments(styles.weight, styles.mean, scatter)
+        return Moments(styles.weight, styles.squares, styles.mean, scatter)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +62,6 @@ class StyleStatistics:
 
     clusters: StyleClusters
     moments: Moments  # of the latents of each style
-    squares: Array  # sum of the squared weights of each style's images, (g,)
     encoder: Encoder  # of the latents
 
     def __post_init__(self) -> None:
@@ -69,32 +71,29 @@ class StyleStatistics:
     def empty(cls, clusters: StyleClusters, encoder: Encoder) -> StyleStatistics:
         """Return the statistics of no image."""
         g, d = clusters.centres.shape
-        return cls(clusters, Moments.zeros(g, d), np.zeros(g), encoder)
+        return cls(clusters, Moments.zeros(g, d), encoder)
 
     def count(self, latents: Array, prompts: Indices, sample_weight: Array | None = None) -> StyleStatistics:
         """Add images by their latents (n, d), each to the style of the nearest centre of its prompt."""
-        style, g = self.clusters.assign(latents, prompts), len(self.clusters)
-        squares = np.bincount(style, None if sample_weight is None else sample_weight**2, minlength=g)
-        more = Moments.of(latents, style, g, sample_weight)
-        return replace(self, moments=self.moments + more, squares=self.squares + squares)
+        more = Moments.of(latents, self.clusters.assign(latents, prompts), len(self.clusters), sample_weight)
+        return replace(self, moments=self.moments + more)
 
     def __add__(self, other: StyleStatistics) -> StyleStatistics:
         """Return the statistics of both data sets, whose styles have the same centres."""
         self._check_same(other)
-        return replace(self, moments=self.moments + other.moments, squares=self.squares + other.squares)
+        return replace(self, moments=self.moments + other.moments)
 
     def __sub__(self, other: StyleStatistics) -> StyleStatistics:
         """Return the statistics without a part of the data."""
         self._check_same(other)
-        squares = np.maximum(self.squares - other.squares, 0.0)
-        return replace(self, moments=self.moments - other.moments, squares=squares)
+        return replace(self, moments=self.moments - other.moments)
 
     def of_prompts(self, kept: Indices) -> StyleStatistics:
         """Return the statistics of some of the prompts, which are numbered anew."""
         old = self.clusters
         own = np.flatnonzero(np.isin(old.prompt, kept))
         clusters = replace(old, centres=old.centres[own], prompt=np.searchsorted(kept, old.prompt[own]))
-        return StyleStatistics(clusters, self.moments[own], self.squares[own], self.encoder)
+        return StyleStatistics(clusters, self.moments[own], self.encoder)
 
     def _check_same(self, other: StyleStatistics) -> None:
         if not self.clusters.same_centres(other.clusters):
@@ -104,20 +103,28 @@ class StyleStatistics:
                 "partial_fit_styles afterwards"
             )
 
-    def shrink(self) -> ShrunkCovariances:
-        """Shrink each style's covariance towards that within its prompt, and split it by what is drawn."""
-        n = self.moments.weight**2 / np.maximum(self.squares, np.finfo(float).tiny)
-        covariance, prompt = self.moments.covariance, self.clusters.prompt
-        S = np.empty_like(covariance)
-        for u in np.unique(prompt):
-            own = prompt == u
-            share = n[own] / max(n[own].sum(), np.finfo(float).tiny)
-            W = np.tensordot(share, covariance[own], 1)
-            k = PRIOR_IMAGES / (n[own] + PRIOR_IMAGES)
-            S[own] = (1 - k)[:, None, None] * covariance[own] + k[:, None, None] * W
+    def within(self) -> Moments:
+        """Return moments whose covariances are those within the styles of each prompt, W, and whose means are 0."""
+        n, covariance, prompt = self.moments.effective, self.moments.covariance, self.clusters.prompt
+        p, d = int(prompt.max()) + 1, covariance.shape[1]
+        total, scatter = np.bincount(prompt, n, p).astype(np.float64), np.zeros((p, d, d))
+        for g, u in enumerate(prompt):
+            scatter[u] += n[g] * covariance[g]
+        return Moments(total, total, np.zeros((p, d)), scatter)
+
+    def shrink(self, shrinkage: float | str) -> tuple[ShrunkCovariances, Array]:
+        """Shrink each style's covariance towards that within its prompt, and split it by what is drawn.
+
+        Return the covariances, and the amounts (p,) by which those within prompts are shrunk.
+        """
+        n, prompt = self.moments.effective, self.clusters.prompt
+        images = 1.0 + np.bincount(prompt, np.maximum(n - 1, 0.0))
+        within, amount = shrink(self.within(), shrinkage, np.asarray(images, dtype=np.float64))
+        k = (PRIOR_IMAGES / (n + PRIOR_IMAGES))[:, None, None]
+        S = (1 - k) * self.moments.covariance + k * within.covariance[prompt]
         variance, basis = eigh(S)
         variance = np.maximum(variance, 0.0)
         d = variance.shape[1]
         rank = np.maximum(n / IMAGES_A_DIRECTION, 1.0).astype(int)
         kept = np.arange(d) >= d - rank[:, None]
-        return ShrunkCovariances(np.where(kept, variance, 0.0), np.where(kept, 0.0, variance), basis)
+        return ShrunkCovariances(np.where(kept, variance, 0.0), np.where(kept, 0.0, variance), basis), amount
