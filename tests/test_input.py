@@ -338,32 +338,33 @@ def test_masks_are_refused_elsewhere(ld, call):
 
 # ---------------------------------------------------------------------- units
 
-SETTINGS = [{}, {"scale": True}, {"n_styles": 2}, {"contrast": "affine"}, {"max_memory": 1e5}]
+SETTINGS = [{}, {"scale": True}, {"n_styles": 2}, {"contrast": "affine"}, {"max_memory": 1e5}, {"missing": "em"}]
 DOUBLE = IMAGES.astype(np.float64)
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_a_model_does_not_depend_on_the_unit_of_the_pixels(settings):
     def figures(unit):
-        model = LinearDiffusion(10, **settings).fit(NAMES, DOUBLE * unit)
+        gaps = np.random.default_rng(0).random(DOUBLE.shape) < 0.05 * ("missing" in settings)
+        model = LinearDiffusion(10, **settings).fit(NAMES, np.where(gaps, np.nan, DOUBLE * unit))
         holes = np.where(np.arange(8) > 5, np.nan, DOUBLE[:5] * unit)
         drawn = model.predict(["3", "8"], 0), model.inpaint(holes, seed=0)
         score = model.score_samples(DOUBLE[:5] * unit) + 64 * np.log(unit)
         return np.concatenate(drawn) / unit, model.classify_proba(DOUBLE * unit), score
 
     expected = figures(1.0)
-    for unit in (1e-98, 6e98):
+    for unit in (1e-58, 6e58):
         for found, one in zip(figures(unit), expected, strict=True):
             np.testing.assert_allclose(found, one, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("unit", [1e-300, 1e-161, 1e-120, 1e101, 1e148])
+@pytest.mark.parametrize("unit", [1e-300, 1e-161, 1e-62, 1e61, 1e148])
 def test_pixels_out_of_range_are_refused(unit):
     with pytest.raises(ValueError, match="rescale"):
         LinearDiffusion(10).fit(NAMES, DOUBLE * unit)
 
 
-@pytest.mark.parametrize("unit", [1e-8, 1e60])
+@pytest.mark.parametrize("unit", [1e-8, 1e45])
 def test_images_far_away_have_a_finite_answer_or_an_error(unit):
     model = LinearDiffusion(10).fit(NAMES, DOUBLE * unit)
     pair = DOUBLE[:2].reshape(2, -1)

@@ -16,8 +16,9 @@ from sklearn.utils.validation import _check_sample_weight
 
 from lineardiffusion._arrays import ROWS, Array, working_dtype
 
-SMALLEST, LARGEST = 1e-100, 1e100  # of the largest pixel: the products of squares and weights stay in float64
+SMALLEST, LARGEST = 1e-60, 1e60  # of the largest pixel: squared variances and their sums are float64 numbers
 LIGHTEST, HEAVIEST = 1e-50, 1e50  # of the largest sample weight; others are divided by it
+NEGLIGIBLE = 1e-100  # of the largest sample weight, below which the square of a weight may not be a number
 
 _PACKAGE = str(Path(__file__).parent)
 _EXPECTED = "prompts must be a list of strings or of integers"
@@ -237,7 +238,7 @@ def check_sample_weight(sample_weight: ArrayLike, rows: Any) -> Array:
     if not LIGHTEST <= weight.max() <= HEAVIEST:
         weight = weight / weight.max()
     lightest = weight[weight > 0].min()
-    if lightest < SMALLEST * weight.max():
+    if lightest < NEGLIGIBLE * weight.max():
         what = f"the smallest sample weight is {lightest / weight.max():.3g} of the largest"
         raise ValueError(f"{what}; use 0 for images that do not count")
     return weight

@@ -223,7 +223,7 @@ class LinearDiffusion(BaseEstimator):
             of strings is prompts; all other numbers in two dimensions are embeddings.
         y : array-like of shape (n, h, w) or (n, h, w, c)
             Images of any real dtype. Any shape (n, ...) is possible: points, vectors, spectra. The magnitude of
-            the largest pixel must be 0, or lie between 1e-100 and 1e100. Pixels that are NaN or masked are missing,
+            the largest pixel must be 0, or lie between 1e-60 and 1e60. Pixels that are NaN or masked are missing,
             and need ``missing="em"``.
         sample_weight : array-like of shape (n,), default=None
             Weight of each image; a weight of 2 is the same as the image given twice, but for ``shrinkage`` and
