@@ -170,17 +170,19 @@ def check_images(
     refuse_masked(images, "images", f'{filled} (fit takes them with missing="em")')
     try:
         array = to_array(images)
-        if array.dtype.kind == "O" and array.ndim == 1 and not isinstance(images, list | tuple):
-            return check_images(list(array), n, image_shape, missing)  # an array of arrays, as a column of a frame
     except ValueError as error:
         raise ValueError("images must all have the same shape (n, h, w) or (n, h, w, c)") from error
+    if array.dtype.kind == "O" and array.ndim == 1 and not isinstance(images, list | tuple):
+        return check_images(list(array), n, image_shape, missing)  # an array of arrays, as a column of a frame
     if array.dtype.kind in "UST" or (array.dtype.kind == "O" and array.size and isinstance(array.flat[0], str)):
         raise ValueError("prompts come first, then images; got strings for the images")
     if array.dtype.kind == "O":
         try:
             array = array.astype(np.float64)
         except (TypeError, ValueError) as error:
-            raise ValueError("images must be an array of numbers, got Python objects") from error
+            raise ValueError(
+                "images must be an array of numbers, got Python objects; convert them, as in images.astype(float)"
+            ) from error
     if array.dtype.kind not in "buif":
         kind = "Complex data not supported: " if array.dtype.kind == "c" else ""
         raise ValueError(f"{kind}images must hold real numbers, got dtype {array.dtype}")

@@ -37,7 +37,7 @@ from lineardiffusion.statistics.dataset import Statistics
 TERMINAL_SNR = 0.01  # in the strongest direction; above it the start holds signal that noise alone lacks
 SIMULATED_BELOW = 1 / 8  # images for each entry of a latent, below which a numerical flow is not composed
 SIMULATED_BYTES = 2**27  # of matrices, one an embedding, at a time
-FARTHEST = {4: 1e30, 8: 1e150}  # pixels beyond which single and double precision end
+FARTHEST = 1e30  # pixels beyond which single precision ends; also latents, of pixels in double precision
 GUIDED_VARIANCE = 4.0  # times the data's, beyond which a guided law is warned of
 GUIDANCE_STEPS = 16  # of the approximation by which that is found out
 TOLD = "a guided law has been warned of"  # key of the cache
@@ -335,10 +335,10 @@ class FittedDiffusion:
 
     def _check_range(self, latents: Array) -> Array:
         """Return latents, or rows of maps to them; a ValueError if their images exceed single precision."""
-        farthest = FARTHEST[4]
+        farthest = FARTHEST
         if isinstance(self.encoder, ImageEncoder):
-            farthest = FARTHEST[self.encoder.dtype.itemsize]
-            farthest /= self.encoder.scaling_factor * max(float(self.encoder.pixel_scale.max()), 1.0)
+            unit = self.encoder.scaling_factor * max(float(self.encoder.pixel_scale.max()), 1.0)
+            farthest /= unit if self.encoder.dtype == np.float32 else min(unit, 1.0)
         if not (np.abs(latents) < farthest).all():
             how = "a guidance_scale nearer 1, positive weights of prompts, and latents of standard deviation 1"
             raise ValueError(f"these images are beyond the range of numbers; {how} keep them within")
