@@ -27,7 +27,8 @@ def main() -> None:
 
     mean = ld.restore(measured, A, NOISE, n_samples=0)
     draws = ld.restore(measured, A, NOISE, seed=SEED, n_samples=DRAWS)
-    spread = draws.std(axis=1)  # of draws with contrast; the mean has none
+    whole = ld.restore(measured, A, NOISE, seed=SEED, n_samples=DRAWS, residual_noise=True)
+    spread = whole.std(axis=1)  # of draws with contrast; the mean has none
     small = measured.reshape(n, shape[0] // FACTOR, shape[1] // FACTOR)
     large = small.repeat(FACTOR, axis=1).repeat(FACTOR, axis=2)
 

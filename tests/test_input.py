@@ -1,5 +1,6 @@
 """What users give: other containers and units of the same data give the same model, or are refused with advice."""
 
+import copy
 import enum
 import warnings
 
@@ -151,6 +152,8 @@ def test_integers_are_labels_everywhere(ld):
     both(lambda q: ld.restore(IMAGES[:3].reshape(3, -1), np.eye(64), 1.0, q, 0), few, NAMES[:3])
     both(lambda q: Statistics.of(q, IMAGES).moments.mean, LABELS, NAMES)
     both(lambda q: metrics.prompt_fidelity(ld, q, IMAGES), LABELS, NAMES)
+    both(lambda q: copy.deepcopy(ld).forget(q, IMAGES[150:]).predict(["3"], 0), LABELS[150:], NAMES[150:])
+    both(lambda q: copy.deepcopy(ld).calibrate(q, IMAGES, np.eye(8) < 1).temperature_, LABELS, NAMES)
     both(lambda q: metrics.fit_classifier(q, IMAGES).classes_, LABELS, NAMES)
     stream = LinearDiffusion(10).partial_fit(LABELS[:90], IMAGES[:90]).partial_fit(NAMES[90:], IMAGES[90:])
     assert same(stream, ld, [3, 8])
@@ -373,6 +376,7 @@ def test_images_far_away_have_a_finite_answer_or_an_error(unit):
         images = DOUBLE[:2] * unit * far
         yield lambda: model.classify_proba(images)
         yield lambda: model.score_samples(images)
+        yield lambda: model.typicality(images)
         yield lambda: model.inpaint(images, np.eye(8, dtype=bool), seed=0)
         yield lambda: model.restore(pair * unit * far, np.eye(64), unit, seed=0)
         yield lambda: model.denoise(["3", "8"], images, unit)
@@ -389,7 +393,7 @@ def test_images_far_away_have_a_finite_answer_or_an_error(unit):
                 except ValueError as error:
                     refused.append((far, i, str(error)))
     assert min(far for far, *_ in refused) == 1e20
-    assert {i for far, i, _ in refused if far == 1e145} == set(range(7))
+    assert {i for far, i, _ in refused if far == 1e145} == set(range(8))
 
 
 def test_one_pixel_far_away_does_not_hide_the_others(ld):

@@ -132,7 +132,7 @@ def test_draws_have_the_textbooks_law(world, name):
         noise = rng.normal(size=(n, d)), rng.normal(size=(n, D)), rng.normal(size=(n, len(A)))
         chosen = np.full(n, k)
         drawn = world.pixels(
-            posterior_draw(measurement, reduced[np.zeros(n, np.intp)], world.laws, roots, chosen, *noise)
+            posterior_draw(measurement, reduced[np.zeros(n, np.intp)], world.laws, roots, chosen, *noise, True)
         )
         z = (drawn - mean) @ basis
         assert np.abs(z[:, ~left]).max(initial=0.0) < 1e-4 * variance[-1] ** 0.5
@@ -141,6 +141,41 @@ def test_draws_have_the_textbooks_law(world, name):
 
     assert not misses(1).any()
     assert misses(0).any()
+
+
+@pytest.mark.parametrize("name", [*NAMES, *SINGULAR, "nothing"])
+def test_draws_without_residual_noise_have_the_latents_posterior(world, name):
+    """Mean and root of the draws, from unit vectors of noise, against dense matrices of z and q."""
+    measurement, reduced, roots, A, noise_std, y = measured(world, name)
+    V, scale, v = world.pixel_model.encoder.components, world.pixel_model.scale, world.pixel_model.v
+    d = len(V)
+    units = np.vstack([np.zeros(d + D + len(A)), np.eye(d + D + len(A))])
+    some = reduced[np.zeros(len(units), np.intp)]
+
+    def moments(residual_noise):
+        noise = units[:, :d], units[:, d : d + D], units[:, d + D :]
+        chosen = np.zeros(len(units), np.intp)
+        drawn = posterior_draw(measurement, some, world.laws, roots, chosen, *noise, residual_noise)
+        return world.pixels(drawn[0]), (drawn[1:] - drawn[0]) * scale
+
+    mean, root = moments(False)
+    expected, covariance = world.by_hand(0, A, noise_std, y[:1])[2:]
+    np.testing.assert_allclose(mean, expected[0], atol=1e-8)
+    analysis = V / scale  # latents of pixels
+    of_z = analysis @ covariance @ analysis.T
+    np.testing.assert_allclose(analysis @ root.T @ root @ analysis.T, of_z, atol=1e-8)
+    rest = v * (np.eye(D) - V.T @ V) * (d < D)
+    scaled = A * scale
+    gain = rest @ scaled.T @ np.linalg.pinv(scaled @ rest @ scaled.T + noise_std**2 * np.eye(len(A)), rcond=1e-11)
+    to_image = scale[:, None] * (V.T - gain @ scaled @ V.T)  # z and what its discarded part follows of it
+    by_hand = to_image @ of_z @ to_image.T
+    np.testing.assert_allclose(root.T @ root, by_hand, atol=1e-8)
+    whole = moments(True)[1]
+    np.testing.assert_allclose(whole.T @ whole, covariance, atol=1e-8)
+    if d < D and name in ("some pixels", "noisy pixels", "noisy", "nothing"):
+        assert np.abs(covariance - by_hand).max() > 0.01  # control: there is noise to leave out
+    if not noise_std:
+        np.testing.assert_allclose((mean + root) @ A.T, np.tile(y[0], (len(root), 1)), atol=1e-8)
 
 
 def test_a_measurement_that_contradicts_itself(world):

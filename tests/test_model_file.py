@@ -302,8 +302,9 @@ def test_every_field_of_the_wrong_type_is_refused(kind, tmp_path):
             forge(tmp_path, forged, arrays)
             if refusal(tmp_path) is None:
                 accepted.append((*way, last, odd))
-    # the parameters that may be None or infinite, and the names of embeddings
-    several = {"text_encoder", "contrast", "shrinkage", "random_state", "names", "max_memory", "cache_memory"}
+    # the parameters that may be None or infinite, the names of embeddings, and what older files lack
+    several = {"temperature", "text_encoder", "contrast", "shrinkage", "random_state", "names", "max_memory"}
+    several |= {"cache_memory"}
     assert {path[-2] for path in accepted} <= several, accepted
 
 

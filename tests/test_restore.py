@@ -34,7 +34,8 @@ def test_inpainted_mean_and_spread_are_the_conditional_gaussians(fitted):
     seen, gone = np.flatnonzero(~LOWER), np.flatnonzero(LOWER)
     n = 1000
     found = ld.inpaint(images[:3], LOWER, prompts[:3], n_samples=0).reshape(3, -1)
-    drawn = ld.inpaint(images[:3], LOWER, prompts[:3], seed=0, n_samples=n).reshape(3, n, -1)
+    drawn = ld.inpaint(images[:3], LOWER, prompts[:3], seed=0, n_samples=n, residual_noise=True)
+    drawn = drawn.reshape(3, n, -1)
     for i in range(3):
         mean, C = pixel_law(ld, prompts[i])
         gain = np.linalg.solve(C[np.ix_(seen, seen)], C[np.ix_(seen, gone)]).T
@@ -89,12 +90,27 @@ def test_prompts_are_drawn_by_their_posterior(fitted):
 def test_nothing_seen_is_the_prior(fitted):
     ld, _, images = fitted
     everything = np.ones((8, 8), bool)
-    drawn = ld.inpaint(images[:1], everything, ["7"], seed=1, n_samples=1500)[0].reshape(1500, -1)
+    drawn = ld.inpaint(images[:1], everything, ["7"], seed=1, n_samples=1500, residual_noise=True)
+    drawn = drawn.reshape(1500, -1)
     mean, C = pixel_law(ld, "7")
     varying = np.diag(C) > 0.5
     np.testing.assert_array_less(np.abs(drawn.mean(axis=0) - mean), 5 * np.sqrt(np.diag(C) / 1500) + 1e-6)
     np.testing.assert_allclose(drawn.var(axis=0)[varying], np.diag(C)[varying], rtol=0.2)
     np.testing.assert_allclose(ld.inpaint(images[:1], everything, ["7"], n_samples=0)[0].ravel(), mean, atol=1e-4)
+
+
+def test_residual_noise_leaves_the_latents_and_the_known_pixels(fitted):
+    """Both draws of a seed have one latent; without the noise, less of the discarded part is drawn, or nothing."""
+    ld, _, images = fitted
+    for mask in (LOWER, np.ones((8, 8), bool), np.random.default_rng(0).random((20, 8, 8)) < 0.5):
+        plain, noisy = (ld.inpaint(images[:20], mask, seed=3, residual_noise=r) for r in (False, True))
+        np.testing.assert_allclose(ld.encode(plain), ld.encode(noisy), atol=1e-4)
+        known = ~np.broadcast_to(mask, plain.shape)
+        np.testing.assert_array_equal(plain[known], images[:20][known])
+        off = [x - ld.decode(ld.encode(x)) for x in (plain, noisy)]
+        assert np.square(off[0]).sum() < 0.95 * np.square(off[1]).sum()
+        if mask.all():
+            assert np.abs(off[0]).max() < 1e-4
 
 
 def test_restored_images_measure_what_was_measured(fitted):

@@ -13,6 +13,7 @@ import copy
 import math
 import numbers
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, Unpack
 
@@ -41,6 +42,7 @@ from lineardiffusion.contrast import Contrast
 from lineardiffusion.distributions.gaussian import Gaussian
 from lineardiffusion.distributions.mixture import Mixture
 from lineardiffusion.encoders.image import ImageEncoder
+from lineardiffusion.encoders.text import unknown
 from lineardiffusion.fitted import Drawing, FittedDiffusion, Resolved, SamplerSettings
 from lineardiffusion.inverse.measurement import EXACT, ROUNDED, Measurement, check_operator
 from lineardiffusion.io import hub, model_file
@@ -138,6 +140,8 @@ class LinearDiffusion(BaseEstimator):
         Number of images of each prompt's styles, and their mean images.
     contrast_ : AffineContrast, HistogramContrast or None
         The last step of decoding: gain, offset and range, or thresholds and values.
+    temperature_ : float
+        Temperature of the likelihood that prompts are inferred by: 1.0 unless :meth:`calibrate` fitted one.
     n_components_, mean_, components_, scaling_factor_ : int, ndarray, ndarray, float
         Size of the latent, mean image, orthonormal components (n_components_, D), and divisor of the scores.
     explained_variance_ratio_ : ndarray of shape (n_components_,)
@@ -700,6 +704,43 @@ class LinearDiffusion(BaseEstimator):
         resolved = self._resolve_images(fitted, len(rows), prompts, sampling)
         return inference.score(fitted, rows, missing, resolved)
 
+    def typicality(self, images: Any, prompts: Prompts = None, **sampling: Unpack[SamplerSettings]) -> Array:
+        """Return the typicality of each image: the two-sided tail probability of its log-density.
+
+        Noise is less likely than draws of the law, and a plain image near the mean is likelier than all of them:
+        both are atypical, while log-densities would call the plain image the best.
+
+        Parameters
+        ----------
+        images, prompts, **sampling
+            As in :meth:`score_samples`. With prompts an image must be typical of its own prompt, without them of
+            all prompts together.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Probability of a log-density at least as far from the median, between 0 and 1. For one Gaussian it is
+            that of a chi-square variable; for several prompts or styles it is exact where they do not overlap.
+            Draws of the law, residual included, have uniform typicalities. Real images have smaller ones, because
+            their tails are heavier than a Gaussian's; those of large photographs may all lie below 1e-300. Such
+            a number only keeps its order, so compare typicalities with those of held-out images.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lineardiffusion import LinearDiffusion
+        >>> from lineardiffusion.datasets import load_digits
+        >>> prompts, images = load_digits()
+        >>> ld = LinearDiffusion(40).fit(prompts[100:], images[100:])
+        >>> real, plain = ld.typicality(images[:100]), ld.typicality(np.full((1, 8, 8), 8.0))
+        >>> bool(np.mean(real > plain) > 0.98)
+        True
+        """
+        fitted = self.fitted_
+        rows, missing = self._check_rows(images)
+        resolved = self._resolve_images(fitted, len(rows), prompts, sampling)
+        return inference.typicality(fitted, rows, missing, resolved)
+
     def bits_per_dim(self, images: Any, prompts: Prompts = None, **sampling: Unpack[SamplerSettings]) -> Array:
         """Return the bits per dimension of each image, -log2 p(x) / D, at 256 levels of the data's range.
 
@@ -787,7 +828,8 @@ class LinearDiffusion(BaseEstimator):
         Returns
         -------
         ndarray of shape (n, len(prompts_))
-            Probabilities in the order of ``prompts_``; every row sums to 1.
+            Probabilities in the order of ``prompts_``; every row sums to 1. They are those of the model, which
+            are too sure of real images, unless :meth:`calibrate` fitted a temperature.
         """
         fitted = self.fitted_
         rows, missing = self._check_rows(images)
@@ -819,6 +861,71 @@ class LinearDiffusion(BaseEstimator):
         best = self.classify_proba(images, **sampling).argmax(axis=1)
         return np.asarray(self.prompts_[best])
 
+    def calibrate(self, prompts: Prompts, images: Any, mask: Any = None) -> Self:
+        """Fit the temperature of the likelihood that prompts are inferred by, on held-out images.
+
+        The temperature T has the least Brier score of the right prompts. Afterwards ``classify_proba``, and
+        ``inpaint`` and ``restore`` without prompts, use p(prompt) p(image | prompt)^(1 / T), normalised. A model
+        that was not calibrated has T = 1, and its probabilities of real images are too near 0 and 1.
+        ``save_pretrained`` keeps T; ``fit``, ``partial_fit``, ``merge``, and a ``refit`` that solves the model
+        anew, set it to 1.
+
+        Parameters
+        ----------
+        prompts : list of str
+            Right prompts of the images: known ones, without styles.
+        images : array-like of shape (n, \\*image_shape_)
+            Images that the model was not fitted to. NaN pixels are missing.
+        mask : array-like of bool, of shape image_shape_ or (n, \\*image_shape_), default=None
+            True where a pixel is missing too. The temperature depends on how much is seen: hide here what is
+            hidden in the images that the probabilities are for.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If the model has fewer than two prompts or knows no frequency of them, if a prompt is unknown, or if the
+            images determine no temperature because every right prompt, or none, is the likeliest.
+
+        References
+        ----------
+        Guo et al. (2017), On calibration of modern neural networks. ICML.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lineardiffusion import LinearDiffusion
+        >>> from lineardiffusion.datasets import load_digits
+        >>> prompts, images = load_digits()
+        >>> ld = LinearDiffusion(40).fit(prompts[:1000], images[:1000])
+        >>> lower_half = np.arange(8)[:, None] >= np.full(8, 4)
+        >>> ld.calibrate(prompts[1000:1400], images[1000:1400], lower_half).temperature_ > 2
+        True
+        """
+        check_is_fitted(self)
+        learned = self._learned
+        fitted = learned.fitted
+        rows, missing = self._check_rows(images)
+        if mask is not None:
+            missing = missing | check_mask(mask, len(rows), self.image_shape_)
+        resolved = self._resolve_images(fitted, len(rows), None, {})
+        known = {prompt: u for u, prompt in enumerate(fitted.statistics.prompts)}
+        if len(known) < 2:
+            raise ValueError(f"this model has one prompt, {next(iter(known))!r}: there is nothing to calibrate")
+        words = check_prompts(prompts)
+        if words is None:
+            raise ValueError(f"calibrate needs the right prompt of each image as a string, got {prompts!r:.200}")
+        if len(words) != len(rows):
+            raise ValueError(f"{len(words)} prompts for {len(rows)} images; pass one prompt per image")
+        if odd := [word for word in words if word not in known]:
+            raise ValueError(unknown(odd[0], tuple(known)))
+        right = np.array([known[word] for word in words])
+        found = inference.temperature(fitted, rows, missing, resolved, right)
+        return self._adopt(training.calibrated(learned, found))
+
     # ------------------------------------------------------------------ posteriors
 
     def inpaint(
@@ -830,6 +937,7 @@ class LinearDiffusion(BaseEstimator):
         n_samples: int | None = None,
         *,
         return_prompts: bool = False,
+        residual_noise: bool = False,
         **sampling: Unpack[SamplerSettings],
     ) -> Any:
         """Draw the missing pixels of images from the exact posterior, given the other pixels.
@@ -848,6 +956,10 @@ class LinearDiffusion(BaseEstimator):
             Number of draws per image; None for one, without an axis for it, and 0 for the posterior mean.
         return_prompts : bool, default=False
             Whether to return the drawn prompts too (with the mean, the most probable ones).
+        residual_noise : bool, default=False
+            Whether a draw has the variance that the encoder discards, as white noise in the missing pixels. By
+            default the latent is drawn from its exact posterior, and the discarded part of the image has its
+            conditional mean given the latent and the known pixels.
         **sampling
             As in :meth:`affine`.
 
@@ -878,7 +990,7 @@ class LinearDiffusion(BaseEstimator):
         draws = self._check_n_samples(n_samples)
         resolved = self._resolve_images(fitted, len(rows), prompts, sampling)
         reduced = inference.reduce_pixels(fitted, rows, missing)
-        found, read = inference.posterior(fitted, reduced, len(rows), resolved, seed, draws)
+        found, read = inference.posterior(fitted, reduced, len(rows), resolved, seed, draws, residual_noise)
         known = np.where(missing, 0.0, rows.astype(found.dtype))
         found = np.where(missing[:, None], found, known[:, None])
         return self._restored(found, read, prompts, n_samples, return_prompts)
@@ -893,6 +1005,7 @@ class LinearDiffusion(BaseEstimator):
         n_samples: int | None = None,
         *,
         return_prompts: bool = False,
+        residual_noise: bool = False,
         **sampling: Unpack[SamplerSettings],
     ) -> Any:
         """Draw images from the exact posterior given linear measurements ``operator @ image + noise``.
@@ -906,7 +1019,7 @@ class LinearDiffusion(BaseEstimator):
             have any units.
         noise_std : float
             Standard deviation of the noise, in pixel units; 0 for none.
-        prompts, seed, n_samples, return_prompts, **sampling
+        prompts, seed, n_samples, return_prompts, residual_noise, **sampling
             As in :meth:`inpaint`.
 
         Returns
@@ -949,7 +1062,7 @@ class LinearDiffusion(BaseEstimator):
         measurement = Measurement.of(pixel_model, A, min(float(noise_std), 1e200), EXACT if double else ROUNDED)
         values = measurement.reduce(y.reshape(len(y), A.shape[0]).astype(np.float64))
         reduced = [(np.arange(len(y)), measurement, values)]
-        found, read = inference.posterior(fitted, reduced, len(y), resolved, seed, draws)
+        found, read = inference.posterior(fitted, reduced, len(y), resolved, seed, draws, residual_noise)
         return self._restored(found, read, prompts, n_samples, return_prompts)
 
     def invert(self, prompts: Prompts, images: Any, **sampling: Unpack[SamplerSettings]) -> Array:
@@ -1026,12 +1139,12 @@ class LinearDiffusion(BaseEstimator):
         True
         """
         check_is_fitted(self)
-        statistics, parameters = self._learned.statistics, self._learned.parameters
-        embedding = None
+        statistics, embedding = self._learned.statistics, None
         if not statistics.prompts:
             names = getattr(self, "feature_names_in_", None)
             embedding = {"size": int(self.n_features_in_), "names": None if names is None else list(names)}
-        model_file.save(Path(path), statistics, parameters, embedding, precision, __version__)
+        solved_by = self._learned.parameters, self._learned.temperature
+        model_file.save(Path(path), statistics, *solved_by, embedding, precision, __version__)
 
     @classmethod
     def from_pretrained(
@@ -1065,13 +1178,13 @@ class LinearDiffusion(BaseEstimator):
         ValueError
             If the file was truncated or altered, or is not one of this library; the message names the file.
         """
-        statistics, parameters, embedding = model_file.load(locate(name_or_path, revision, token))
+        statistics, parameters, temperature, embedding = model_file.load(locate(name_or_path, revision, token))
         model = cls(**parameters.raw())
         if embedding is not None:
             model.n_features_in_ = embedding["size"]
             if embedding.get("names") is not None:
                 model.feature_names_in_ = np.array(embedding["names"], dtype=object)
-        return model._adopt(Learned(statistics, parameters))
+        return model._adopt(Learned(statistics, parameters, temperature))
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Upload the model and its card to the Hugging Face Hub (``pip install "linear-diffusion[hub]"``).
@@ -1149,6 +1262,11 @@ class LinearDiffusion(BaseEstimator):
     @property
     def contrast_(self) -> Contrast | None:
         return self.fitted_.contrast
+
+    @property
+    def temperature_(self) -> float:
+        check_is_fitted(self)
+        return self._learned.temperature
 
     @property
     def n_components_(self) -> int:
@@ -1324,8 +1442,7 @@ class LinearDiffusion(BaseEstimator):
         """Leave out what follows from the statistics and the parameters."""
         state: dict[str, Any] = super().__getstate__()
         if "_learned" in state:
-            learned = state["_learned"]
-            state = {**state, "_learned": Learned(learned.statistics, learned.parameters)}
+            state = {**state, "_learned": replace(state["_learned"])}
         return state
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -92,6 +92,8 @@ class FittedDiffusion:
         The last step of decoding.
     cache : Cache
         Composed maps and laws, by condition and trajectory.
+    temperature : float
+        Temperature of the likelihood where prompts are inferred, see inference.py.
     """
 
     parameters: Parameters
@@ -105,6 +107,7 @@ class FittedDiffusion:
     pixel_model: PixelModel | None
     contrast: Contrast | None
     cache: Cache
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         freeze(self)

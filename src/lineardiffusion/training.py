@@ -46,6 +46,7 @@ class Learned:
 
     statistics: Statistics
     parameters: Parameters
+    temperature: float = 1.0  # of the likelihood that prompts are inferred by; 1 is uncalibrated
 
     @computed_once
     def encoder(self) -> Encoder:
@@ -55,7 +56,7 @@ class Learned:
     @computed_once
     def fitted(self) -> FittedDiffusion:
         """The solved model."""
-        return solve(self.statistics, self.parameters, self.encoder)
+        return replace(solve(self.statistics, self.parameters, self.encoder), temperature=self.temperature)
 
 
 # ---------------------------------------------------------------------- from a batch to statistics
@@ -131,9 +132,16 @@ def refit(before: Learned, parameters: Parameters) -> Learned:
     check_solvable(statistics, before.parameters, parameters)
     learned = Learned(statistics, parameters)
     if not _changes(before.parameters, parameters, *SOLVED_BY):
-        cache = Cache(parameters.cache_memory)
+        learned, cache = replace(learned, temperature=before.temperature), Cache(parameters.cache_memory)
         vars(learned)["fitted"] = replace(before.fitted, parameters=parameters, cache=cache)
     _ = learned.fitted
+    return learned
+
+
+def calibrated(before: Learned, temperature: float) -> Learned:
+    """Return the same model, as solved, with another temperature."""
+    learned = replace(before, temperature=temperature)
+    vars(learned).update(encoder=before.encoder, fitted=replace(before.fitted, temperature=temperature))
     return learned
 
 

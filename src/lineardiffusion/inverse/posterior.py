@@ -14,8 +14,18 @@ y', and correct the image by the difference of y and y',
 
     xi = xi' + V^T (C - v I) W f T^-1 b' + v A'^T L^-T (y~' - U b' + U T^-1 b'),    y~', b' of y - y'
 
-(Matheron's rule; Doucet 2010). For a mixture, the marginal likelihoods weight the components, and each draw
-chooses one.
+(Matheron's rule; Doucet 2010). Its latent z = V xi is a draw from p(z | y). The rest of it, q = xi - V^T z, is
+white noise in the discarded directions as far as y leaves q free. A draw without that noise has in its place
+
+    E[q | z, y] = v P A'^T (v A' P A'^T + tau^2 I)^+ (y - A mean - F z),        P = I - V^T V
+
+The matrix in brackets is L (I - v U f^2 U^T) L^T, so with g = (b - f W^T z) / (1 - v f^2) the image is
+
+    xi = V^T z + E[q | z, y] = V^T (z - v W f g) + v A'^T L^-T (y~ - U b + U g)
+
+and still measures y if there is no noise. Where v f^2 = 1, y measures z alone: b = f W^T z, and g = 0.
+
+For a mixture, the marginal likelihoods weight the components, and each draw chooses one.
 
 References
 ----------
@@ -34,6 +44,8 @@ from scipy.special import softmax
 from lineardiffusion._arrays import Array, freeze
 from lineardiffusion._linalg import cholesky, eigh, one_thread, split
 from lineardiffusion.inverse.measurement import Measurement, PixelModel, ReducedMeasurement
+
+ALIGNED = 1e-8  # 1 - v f^2, the squared sine of an angle between y and the latents, below which it is rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,15 +87,19 @@ class LatentLaws:
 
 def log_likelihood(measurement: Measurement, reduced: ReducedMeasurement, laws: LatentLaws, roots: Array) -> Array:
     """Return log p(y) of n measurements under K laws, in nats, shape (n, K)."""
-    log_det = 2 * np.log(roots.diagonal(axis1=1, axis2=2)).sum(axis=1)
-    constant = measurement.size * np.log(2 * np.pi) + measurement.log_det
     centres = (laws.mean @ measurement.W) * measurement.f
     found = np.empty((len(reduced.rest), len(laws)))
     b = np.asfortranarray(reduced.inside.T)
     for k, root in enumerate(roots):
         half = solve_triangular(root, b - centres[k][:, None], lower=True, overwrite_b=True, check_finite=False)
         found[:, k] = np.einsum("ij,ij->j", half, half)
-    return np.asarray(-0.5 * (constant + log_det + reduced.rest[:, None] + found))
+    return np.asarray(log_peak(measurement, roots) - 0.5 * (reduced.rest[:, None] + found))
+
+
+def log_peak(measurement: Measurement, roots: Array) -> Array:
+    """Return log p(y) of the expected measurement of each law, where it is highest, (K,)."""
+    log_det = 2 * np.log(roots.diagonal(axis1=1, axis2=2)).sum(axis=1)
+    return np.asarray(-0.5 * (measurement.size * np.log(2 * np.pi) + measurement.log_det + log_det))
 
 
 def posterior_mean(
@@ -111,11 +127,13 @@ def posterior_draw(
     for_latent: Array,
     for_discarded: Array,
     for_y: Array | None,
+    residual_noise: bool,
 ) -> Array:
     """Draw the images (n, D) of n measurements from their posteriors, in the latents' unit.
 
     `chosen` (n,) is the law of each; ``for_...`` are standard normal noise for the latent (n, d), for the discarded
-    directions (n, D) and for the measurement (n, m), None if that has no noise.
+    directions (n, D) and for the measurement (n, m), None if that has no noise. Without `residual_noise` the
+    discarded directions of the image have their conditional mean given the latent and the measurement.
     """
     pixel_model, f, W = measurement.pixel_model, measurement.f, measurement.W
     V = pixel_model.encoder.components
@@ -136,7 +154,14 @@ def posterior_draw(
         members = np.flatnonzero(chosen == k)
         inside[members] = _solve(roots[k], more.inside[members])
         step[members] = _gain(pixel_model, laws, k, (inside[members] * f) @ W.T)
-    return xi + _image(measurement, step, more, inside)
+    if residual_noise:
+        return xi + _image(measurement, step, more, inside)
+    v = pixel_model.v
+    latent += step + v * (inside * f) @ W.T  # + C W f T^-1 b'
+    sine = 1.0 - v * f**2
+    free = sine > ALIGNED
+    g = np.where(free, (reduced.inside - (latent @ W) * f) / np.where(free, sine, 1.0), 0.0)
+    return _image(measurement, latent - v * (g * f) @ W.T, reduced, g)
 
 
 def shares(log_prob: Array) -> Array:

@@ -75,6 +75,7 @@ FIELDS: Json = {
     "library_version": str,
     "precision": {"full", "half"},
     "parameters": {one.name: object for one in fields(Parameters)} | {"image_encoder": bool},
+    "temperature": float,
     "embedding": (None, {"size": int, "names": (None, [str])}),
     "image_shape": [int],
     "pixel_range": [float],
@@ -87,12 +88,22 @@ FIELDS: Json = {
 
 
 def save(
-    path: Path, statistics: Statistics, parameters: Parameters, embedding: Json | None, precision: str, version: str
+    path: Path,
+    statistics: Statistics,
+    parameters: Parameters,
+    temperature: float,
+    embedding: Json | None,
+    precision: str,
+    version: str,
 ) -> None:
     """Write a model to a folder; `embedding` holds ``size`` and ``names`` of embeddings, None for strings."""
     _require(precision in FIELDS["precision"], f'precision must be "full" or "half", got {precision!r}')
     config: Json = {"model_type": KEY, "format_version": FORMAT, "library_version": version, "precision": precision}
-    config |= {"parameters": _describe_parameters(parameters, statistics.encoder), "embedding": embedding}
+    config |= {
+        "parameters": _describe_parameters(parameters, statistics.encoder),
+        "temperature": float(temperature),
+    }
+    config["embedding"] = embedding
     encoder = statistics.encoder or (statistics.styles and statistics.styles.encoder)
     config |= _describe_statistics(statistics, encoder)
     arrays = _arrays(statistics, encoder, precision == "half")
@@ -105,12 +116,13 @@ def save(
         new.write_text(json.dumps(config, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def load(path: Path) -> tuple[Statistics, Parameters, Json | None]:
+def load(path: Path) -> tuple[Statistics, Parameters, float, Json | None]:
     """Read what :func:`save` wrote; a file that is truncated, altered or foreign is a ValueError that names it."""
     with _opened(path) as (config, file):
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
         statistics = _restore_statistics(config, arrays)
-        return statistics, _restore_parameters(config["parameters"], statistics.encoder), config["embedding"]
+        parameters = _restore_parameters(config["parameters"], statistics.encoder)
+        return statistics, parameters, config["temperature"], config["embedding"]
 
 
 def read_configuration(path: Path) -> Json:
@@ -132,7 +144,9 @@ def _opened(path: Path) -> Iterator[tuple[Json, Any]]:
             newer = type(version) is int and version > FORMAT
             _require(not newer, f"its format {version} is too new; pip install --upgrade linear-diffusion")
             _require(version == FORMAT, "it is not a model of this library: its metadata has no such configuration")
+            config.setdefault("temperature", 1.0)  # files before 0.1.0 have none
             _check(config, FIELDS, "the configuration")
+            _require(config["temperature"] > 0, f"'temperature' must be above 0, got {config['temperature']}")
             yield config, file
     except OSError:
         raise
