@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from matplotlib.figure import Figure
 from PIL import Image
 
 from cli_runs import refusal, run, write_folders
 from idx_files import idx
-from lineardiffusion import LinearDiffusion, __version__
-from lineardiffusion.cli.sample import _file_name, import_if_path
+from lineardiffusion import LinearDiffusion, __version__, metrics
+from lineardiffusion.cli import main
+from lineardiffusion.cli.common import import_if_path
+from lineardiffusion.cli.pictures import file_name
 from lineardiffusion.cli.source import open_source
 
 MASK = np.arange(8)[:, None] >= np.full(8, 4)  # the lower half is missing
@@ -83,11 +87,37 @@ def test_parts_are_kept_apart(tmp_path, digits):
 
 
 def test_options_reach_the_model(tmp_path):
-    options = ["--n-components", 9, "--contrast", "affine", "--scale", "--schedule", "vp"]
+    options = ["--n-components", 9, "--contrast", "affine", "--scale", "--schedule", "vp", "--shrinkage", 0.25]
     run("fit", "digits", "-o", tmp_path / "m", "--quiet", *options, "--text-encoder", "words")
     params = LinearDiffusion.from_pretrained(tmp_path / "m").get_params()
-    expected = dict(n_components=9, contrast="affine", scale=True, text_encoder="words", schedule="vp")
+    expected = dict(
+        n_components=9, contrast="affine", scale=True, text_encoder="words", schedule="vp", shrinkage=0.25
+    )
     assert params == LinearDiffusion(**expected).get_params()
+
+
+def test_the_data_choose_components_and_styles(forms, tmp_path, digits):
+    how = ["--n-components", 0.9, "--n-styles", "auto", "--shrinkage", "auto"]
+    run("fit", forms / "folders", "-o", tmp_path / "m", *how)
+    found = LinearDiffusion.from_pretrained(tmp_path / "m")
+    expected = LinearDiffusion(0.9, n_styles="auto").fit(*digits)
+    assert (found.n_components, found.n_styles, found.shrinkage) == (0.9, "auto", "auto")
+    assert found.n_components_ == expected.n_components_ < 30
+    sizes = {prompt: len(weight) for prompt, (weight, _) in expected.styles_.items()}
+    assert json.loads(run("info", tmp_path / "m", "--json").stdout)["styles"] == sizes
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("--n-components", ("0", "1.0", "many")),
+        ("--n-styles", ("0.5", "many")),
+        ("--shrinkage", ("2", "-1", "much")),
+    ],
+)
+def test_no_other_words_are_numbers(tmp_path, option, values):
+    for value in values:
+        assert option in run("fit", "digits", "-o", tmp_path / "m", option, value, status=2).stderr
 
 
 def test_colour(tmp_path):
@@ -99,6 +129,41 @@ def test_colour(tmp_path):
     assert Image.open(tmp_path / "x.png").mode == "RGB"
     assert Image.open(tmp_path / "x.png").size == (5, 4)
     run("classify", tmp_path / "m", tmp_path / "x.png")
+
+
+def _write_idx(folder, name, images, labels, dot="-"):
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}images{dot}idx3-ubyte").write_bytes(idx(images))
+    (folder / f"{name}labels{dot}idx1-ubyte").write_bytes(idx(np.array(labels, np.uint8)))
+
+
+def test_of_several_idx_collections_one_is_used(tmp_path, digits):
+    _, images = digits
+    sizes = {"emnist-digits": (60, 40), "emnist-letters": (50, 30), "latest": (20, 10)}
+    for i, (name, counts) in enumerate(sizes.items()):
+        for part, n in zip(("train", "test"), counts, strict=True):
+            _write_idx(tmp_path / "d", f"{name}-{part}-", images[:n], np.arange(n) % 10 + i)
+    assert "emnist-letters" in refusal("fit", tmp_path / "d", "-o", tmp_path / "m")
+    for i, (name, counts) in enumerate(sizes.items()):
+        parts = {split: open_source(str(tmp_path / "d" / name), split) for split in ("train", "test", "all")}
+        assert tuple(len(parts[split]) for split in ("train", "test")) == counts
+        assert len(parts["all"]) == sum(counts)
+        assert set(parts["train"].classes) == {str(label + i) for label in range(10)}
+    assert "does not exist" in refusal("fit", tmp_path / "d" / "emnist", "-o", tmp_path / "m")
+    _write_idx(tmp_path / "d", "train-", images[:20], np.zeros(20))
+    assert "folder of their own" in refusal("fit", tmp_path / "d", "-o", tmp_path / "m")
+
+
+@pytest.mark.parametrize("name", ["t10k-", "test-", "Test."])
+def test_idx_files_are_known_by_other_names_too(tmp_path, digits, name):
+    _write_idx(tmp_path, "train-", digits[1][:30], np.arange(30) % 3, dot=".")
+    _write_idx(tmp_path, name, digits[1][:9], np.arange(9) % 3)
+    assert [len(open_source(str(tmp_path), split)) for split in ("train", "test", "all")] == [30, 9, 39]
+
+
+def test_the_suffix_of_an_archive_may_be_upper_case(forms, tmp_path):
+    (tmp_path / "D.NPZ").write_bytes((forms / "labels.npz").read_bytes())
+    assert len(open_source(str(tmp_path / "D.NPZ"), "all")) == 1797
 
 
 # ------------------------------------------------------------------ sample
@@ -130,9 +195,7 @@ def test_a_folder_and_a_grid_have_the_same_images(saved, tmp_path):
     assert [(one["prompt"], one["seed"]) for one in answer["files"]] == [
         (p, s) for p in ("7", "3", "7~1") for s in (4, 9)
     ]
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
-        Path(one["file"]).name for one in answer["files"]
-    )
+    assert sorted(map(str, (tmp_path / "out").glob("*/*"))) == sorted(one["file"] for one in answer["files"])
     run(*common, "-o", tmp_path / "grid.png")
     grid = np.asarray(Image.open(tmp_path / "grid.png"))
     assert grid.shape == (28, 18)
@@ -167,7 +230,7 @@ def test_file_names_are_valid_and_unique():
         " a",
         "a_b-c8687a08",
     ]
-    names = [_file_name(prompt) for prompt in plain + odd]
+    names = [file_name(prompt) for prompt in plain + odd]
     assert names[: len(plain)] == plain
     same = {unicodedata.normalize("NFC", name).casefold() for name in names}
     assert len(same) == len(names)  # also on a file system that ignores case
@@ -187,7 +250,7 @@ def test_classify_reads_training_images_and_samples(saved, forms, tmp_path):
     assert np.mean([one["prompt"] == path.parent.name for one, path in zip(found, files, strict=True)]) > 0.95
     assert all(0 <= one["probability"] <= 1 for one in found)
     run("sample", saved, "0", "8", "-n", 5, "--seed", 0, "-o", tmp_path / "drawn")
-    drawn = sorted((tmp_path / "drawn").iterdir())
+    drawn = sorted((tmp_path / "drawn").glob("*/*"))
     lines = [line.split("\t") for line in run("classify", saved, *drawn).stdout.splitlines()]
     assert [(Path(file).name[0], float(chance) > 0.9) for file, _, chance in lines] == [
         (prompt, True) for _, prompt, _ in lines
@@ -313,13 +376,13 @@ def test_zoom(saved, tmp_path):
 def test_prompts_from_the_standard_input(saved, tmp_path):
     args = ["sample", saved, "--prompts-file", "-", "--seed", 1, "-o", tmp_path / "out"]
     run(*args, input="7\n\n3\n")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["3-1.png", "7-1.png"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*/*")) == ["3-1.png", "7-1.png"]
 
 
 @pytest.mark.parametrize("scale", [-20, 1e30, 1e308])
 def test_a_guidance_scale_that_overflows_is_refused(saved, tmp_path, scale):
     for prompt in ("7~0", "7"):
-        args = ["sample", saved, prompt, "--guidance-scale", scale, "-o", tmp_path / "x.png"]
+        args = ["sample", saved, prompt, "--guidance-scale", scale, "-o", tmp_path / "x.png", "-q"]
         assert "guidance_scale" in refusal(*args)
     assert not (tmp_path / "x.png").exists()
 
@@ -381,6 +444,140 @@ def test_evaluate(tmp_path, digits):
     assert value["fidelity_of_real"] > 0.85
     assert 0.5 < value["coverage"] <= 1
     assert 0 < value["frechet"] < 200
+    assert value["real"]["images"] == 597
+    _, train = open_source(str(data), "train").take(597)
+    features = images[1200:].reshape(597, -1), train.reshape(597, -1)  # 64 components are a rotation of 64 pixels
+    assert value["real"]["frechet"] == pytest.approx(metrics.frechet_distance(*features), rel=1e-4)
+    assert value["real"]["coverage"] == metrics.precision_recall_density_coverage(*features).coverage
     text = run("evaluate", tmp_path / "m", data, "-n", 50).stdout
-    assert "50 real" in text
+    assert "50 test images" in text
     assert "bits per dim" in text
+
+
+def test_evaluate_halves_data_without_parts(saved, tmp_path, digits):
+    """No image stands on both sides, and each side has half of every prompt's images."""
+    prompts, images = digits[0][:121], digits[1][:121]
+    np.savez(tmp_path / "d.npz", images=images, prompts=prompts)
+    test, train = (half.take() for half in open_source(str(tmp_path / "d.npz"), "test").halves())
+    assert sorted(map(bytes, (*test[1], *train[1]))) == sorted(map(bytes, images))
+    for word in "0123456789":
+        assert train[0].count(word) - test[0].count(word) in (0, 1)
+    write_folders(tmp_path / "d", prompts, images)
+    done = run("evaluate", saved, tmp_path / "d", "--json")
+    assert "half" in done.stderr
+    value = json.loads(done.stdout)
+    assert value["images"] == value["real"]["images"] == len(test[0])
+
+
+# ------------------------------------------------------------------ plot, forget
+
+
+@pytest.mark.parametrize(
+    ("kind", "pictures"),
+    [("components", 5), ("means", 4), ("styles", 3), ("denoising", 20), ("singular-values", 1)],
+)
+def test_plot_writes_the_figures_of_the_library(digits, tmp_path, monkeypatch, kind, pictures):
+    axes = []
+    savefig = Figure.savefig
+    LinearDiffusion(5, n_styles=3).fit(digits[0][:2] * 30, digits[1][:60]).save_pretrained(tmp_path / "m")
+
+    def count(self, *args, **how):
+        axes.append(len(self.axes))
+        savefig(self, *args, **how)
+
+    monkeypatch.setattr(Figure, "savefig", count)
+    run("plot", tmp_path / "m", "--kind", kind, "-o", tmp_path / "x.png")
+    assert axes == [pictures]
+    assert np.asarray(Image.open(tmp_path / "x.png").convert("L")).std() > 10
+    assert len(list(tmp_path.iterdir())) == 2  # no part of a file is left
+
+
+def test_plot_takes_prompts_and_samplers(saved, tmp_path):
+    how = ["plot", saved, "-o", tmp_path / "x.svg", "--kind"]
+    run(*how, "singular-values", "--prompt", "3~1", "--sampler", "exact", "--sampler", "ddim", "--num-steps", 5)
+    assert "<svg" in (tmp_path / "x.svg").read_text()
+    assert "'7~0'" in refusal(*how, "singular-values", "--prompt", "7")
+    assert "banana" in refusal(*how, "means", "--prompt", "banana")
+    for extra in (["components", "--seed", 1], ["styles", "--prompt", 3, "--prompt", 4], ["painting"]):
+        run(*how, *extra, status=2)
+    LinearDiffusion(4).fit(np.eye(6), np.eye(6)).save_pretrained(tmp_path / "e")
+    assert "embeddings" in refusal("plot", tmp_path / "e", "-o", tmp_path / "x.png", "--kind", "means")
+    run("fit", "digits", "-o", tmp_path / "m", "--n-components", 3)
+    assert "--n-styles" in refusal("plot", tmp_path / "m", "-o", tmp_path / "x.png", "--kind", "styles")
+
+
+@pytest.mark.parametrize("precision", ["full", "half"])
+def test_forget_leaves_the_model_that_never_saw_the_images(tmp_path, digits, monkeypatch, precision):
+    monkeypatch.setattr("lineardiffusion.cli.source.BATCH", 40)
+    prompts, images = digits
+    write_folders(tmp_path / "gone", prompts[:100], images[:100])
+    LinearDiffusion(20).fit(prompts, images).save_pretrained(tmp_path / "m", precision=precision)
+    answer = json.loads(run("forget", tmp_path / "m", tmp_path / "gone", "-o", tmp_path / "n", "--json").stdout)
+    assert (answer["forgotten"], answer["left"]) == (100, 1697)
+    before = (tmp_path / "m" / "model.safetensors").read_bytes()
+    assert "100 images" in run("forget", tmp_path / "m", tmp_path / "gone").stdout  # in place
+    assert (tmp_path / "m" / "model.safetensors").read_bytes() != before
+    assert json.loads(run("info", tmp_path / "m", "--json").stdout)["precision"] == precision
+    expected = LinearDiffusion(20).fit(prompts[100:], images[100:]).predict(list("0123456789"), seed=3)
+    for folder in ("m", "n"):
+        found = LinearDiffusion.from_pretrained(tmp_path / folder).predict(list("0123456789"), seed=3)
+        np.testing.assert_allclose(found, expected, atol={"full": 1e-4, "half": 0.3}[precision])
+
+
+def test_a_refused_image_leaves_the_model_on_disk(tmp_path, digits, monkeypatch):
+    monkeypatch.setattr("lineardiffusion.cli.source.BATCH", 10)
+    prompts, images = digits
+    run("fit", "digits", "-o", tmp_path / "m", "--n-components", 5)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()}
+    write_folders(tmp_path / "gone", prompts[:30], images[:30])
+    Image.fromarray(images[0]).save(tmp_path / "gone" / "3" / "zz.jpg")
+    (tmp_path / "gone" / "3" / "zz.jpg").write_bytes(b"half")
+    assert "zz.jpg" in refusal("forget", tmp_path / "m", tmp_path / "gone")  # after some batches
+    assert "banana" in refusal("forget", tmp_path / "m", write_folders(tmp_path / "b", ["banana"], images[:1]))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()} == before
+    answer = json.loads(run("forget", tmp_path / "m", tmp_path / "gone", "--skip-bad", "--json").stdout)
+    assert (answer["forgotten"], answer["skipped"]) == (30, 1)
+    assert "-o" in run("forget", "mnist", tmp_path / "gone", status=2).stderr
+
+
+# ------------------------------------------------------------------ words of the shell
+
+
+def test_a_console_without_the_characters_shows_the_rest(tmp_path, digits):
+    words, chosen = ["plain", "\u65e5\u672c"], np.flatnonzero(np.isin(digits[0], ["0", "1"]))
+    prompts = [words[int(digits[0][i])] for i in chosen]
+    LinearDiffusion(5).fit(prompts, digits[1][chosen]).save_pretrained(tmp_path / "m")
+    runner = CliRunner(charset="cp1252")
+
+    def shown(*args, status=0):
+        done = runner.invoke(main, list(map(str, args)))
+        assert done.exit_code == status, done
+        return done.output
+
+    assert "2 images" in shown("sample", tmp_path / "m", *words, "--seed", 1, "-o", tmp_path / words[1])
+    files = sorted((tmp_path / words[1]).glob("*/*"))
+    lines = [line.split("\t") for line in shown("classify", tmp_path / "m", *files).splitlines()]
+    assert [line[1] for line in lines] == ["plain", "\\u65e5\\u672c"]
+    assert "plain" in shown("info", tmp_path / "m")
+    assert json.loads(shown("classify", tmp_path / "m", *files, "--json"))[1]["prompt"] == words[1]
+    assert "does not exist" in shown("fit", tmp_path / words[1] / "x", "-o", tmp_path / "x", status=1)
+    assert "No such command" in shown(words[1], status=2)
+
+
+def test_a_prompt_may_begin_with_a_hyphen(tmp_path, digits):
+    LinearDiffusion(5).fit(["-5", "5"] * 10, digits[1][:20]).save_pretrained(tmp_path / "m")
+    assert " -- -5" in run("sample", tmp_path / "m", "-5", "-o", tmp_path / "x.png", status=2).stderr
+    assert " -- " not in run("sample", tmp_path / "m", "--sead", 5, "-o", tmp_path / "x.png", status=2).stderr
+    run("sample", tmp_path / "m", "-o", tmp_path / "x.png", "--", "-5")
+    assert Image.open(tmp_path / "x.png").text["prompt"] == "-5"
+
+
+def test_a_tilde_is_the_home_folder(forms, saved, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(forms))
+    monkeypatch.setenv("USERPROFILE", str(forms))
+    monkeypatch.chdir(tmp_path)
+    (forms / "words.txt").write_text("3")
+    run("sample", "~/model", "--prompts-file", "~/words.txt", "--seed", 1, "-o", "~/x.png")
+    run("classify", "~/model", "~/x.png")
+    run("fit", "~/labels.npz", "-o", "~/again", "--n-components", 3)
+    assert not list(tmp_path.iterdir())

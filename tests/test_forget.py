@@ -89,6 +89,8 @@ def test_what_was_never_there_is_refused(digits, kind):
             ld.forget(prompts[some], odd)
     with pytest.raises(ValueError, match="never"):
         ld.forget(np.repeat(prompts[:400], 2, axis=0), np.repeat(images[:400], 2, axis=0))
+    with pytest.raises(ValueError, match="never"):
+        ld.forget(np.repeat(prompts, 2, axis=0), np.repeat(images, 2, axis=0))
     with pytest.raises(ValueError, match="from 17"):
         ld.forget(prompts[:1], np.full((1, 8, 8), 17))
     with pytest.raises(ValueError, match="all"):

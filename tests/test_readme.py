@@ -54,7 +54,7 @@ def test_distances_shown(mnist):
 def test_shell(small_mnist, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("lineardiff")]
-    assert {shlex.split(line)[1] for line in lines} == {"info", "sample", "classify", "fit", "evaluate"}
+    assert {shlex.split(line)[1] for line in lines} == {"info", "sample", "classify", "plot", "fit", "evaluate"}
     for line in lines:
         result = CliRunner().invoke(main, shlex.split(line, comments=True)[1:])
         assert result.exit_code == 0, result.output

@@ -266,7 +266,11 @@ def add_styles(statistics: Statistics, batch: Batch, parameters: Parameters) -> 
     if styles is None or (styles.clusters.requested, styles.clusters.shared) != asked:
         clusters = _find_clusters(statistics, batch, places, encoder, parameters, counts)
         statistics = replace(statistics, styles=StyleStatistics.empty(clusters, encoder))
-    return _count_styles(statistics, batch)
+    counted = _count_styles(statistics, batch)
+    assert counted.styles is not None
+    if counted.styles.moments.weight.sum() > (1 + 1e-9) * float(statistics.moments.pooled().weight[0]):
+        raise ValueError("these images have been counted in their styles already: give each batch once")
+    return counted
 
 
 def _count_styles(statistics: Statistics, batch: Batch) -> Statistics:
@@ -278,8 +282,6 @@ def _count_styles(statistics: Statistics, batch: Batch) -> Statistics:
         block = slice(start, start + ROWS)
         weight = None if batch.sample_weight is None else batch.sample_weight[block]
         styles = styles.count(encoder.encode(batch.images[block]), places[block], weight)
-    if styles.moments.weight.sum() > (1 + 1e-9) * float(statistics.moments.pooled().weight[0]):
-        raise ValueError("these images have been counted in their styles already: give each batch once")
     return replace(statistics, styles=styles)
 
 

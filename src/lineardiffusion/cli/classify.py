@@ -8,14 +8,14 @@ from typing import Any
 import click
 
 import lineardiffusion
-from lineardiffusion.cli.common import command, printable, progress, resize_option
+from lineardiffusion.cli.common import command, model_argument, printable, progress, resize_option, to_path
 
 _BATCH = 1024  # images read at a time
 
 
 @command
-@click.argument("model")
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
+@model_argument
+@click.argument("images", nargs=-1, required=True, type=to_path, metavar="IMAGE...")
 @resize_option
 def classify(model: str, images: tuple[Path, ...], resize: bool) -> tuple[Any, str]:
     """Predict the most probable prompt of each IMAGE.

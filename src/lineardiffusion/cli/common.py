@@ -8,16 +8,37 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+if TYPE_CHECKING:
+    from lineardiffusion import LinearDiffusion
+
+SUFFIXES = (
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp",
+    ".avif", ".tga", ".pbm", ".pgm", ".ppm", ".pnm",
+)  # fmt: skip
+
+
+class _Command(click.Command):
+    """A command that says how an argument may begin with a hyphen, as the prompt -5 does."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if error.possibilities:
+                raise
+            hint = f"for an argument that begins with -, write -- before it: ... -- {error.option_name}"
+            raise click.UsageError(f"{error.format_message()} ({hint})", ctx) from error
 
 
 def command(function: Callable[..., tuple[Any, str]]) -> click.Command:
@@ -34,7 +55,7 @@ def command(function: Callable[..., tuple[Any, str]]) -> click.Command:
         elif not (quiet and "output" in parameters):
             click.echo(text)
 
-    made = click.command()(run)
+    made = click.command(cls=_Command)(run)
     made.params += [
         click.Option(["-q", "--quiet"], is_flag=True, help="Hide the progress bar, notes and warnings."),
         click.Option(["--json", "as_json"], is_flag=True, help="Print the result as JSON."),
@@ -68,12 +89,43 @@ def printable(text: str) -> str:
     return text if text.isprintable() else json.dumps(text)
 
 
+def to_path(value: str) -> Path:
+    """Return a path, with the home folder for ~, which a shell expands only where a word begins with it."""
+    return Path(os.path.expanduser(value))
+
+
+def known_spelling(prompt: str, model: LinearDiffusion) -> str:
+    """Return a prompt in the Unicode normal form in which the model knows it, by default in NFC."""
+    known = getattr(model, "prompts_", ())
+    forms = (prompt, *(unicodedata.normalize(form, prompt) for form in ("NFC", "NFD")))
+    return next((form for form in forms if form in known), forms[1])
+
+
+def import_if_path(name: str | None) -> Any:
+    """Import the function that ``package.module:function`` names; return any other name unchanged.
+
+    The working directory is searched first, then ``sys.path``. The library checks the other names.
+    """
+    if name is None or ":" not in name:
+        return name
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        function = getattr(importlib.import_module(module), attribute)
+    except Exception as error:
+        raise ValueError(f"cannot import '{name}': {type(error).__name__}: {error}") from error
+    if not callable(function):
+        raise ValueError(f"'{name}' is not a function")
+    return function
+
+
 def counted(n: int, noun: str) -> str:
     """Return ``1 prompt``, ``2 prompts``."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Raise an error unless files can be written to a folder, which need not exist yet."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise NotADirectoryError(f"cannot write to '{folder}': '{existing}' is a file, expected a folder")
@@ -86,31 +138,50 @@ def is_grid_file(output: Path) -> bool:
     return output.suffix.lower() in SUFFIXES and not output.is_dir()
 
 
-def _check_pictures(output: Path) -> None:
-    if not is_grid_file(output):
-        return _check_folder(output)
-    if output.suffix.lower() != ".png":
-        raise click.UsageError(f"cannot write '{output}': give a name that ends in .png, or a folder")
+def check_file(output: Path, suffixes: tuple[str, ...]) -> None:
+    """Raise an error unless a file of this name, which must have one of the suffixes, can be written."""
+    if output.suffix.lower() not in suffixes or output.is_dir():
+        raise click.UsageError(
+            f"cannot write '{output}': give the name of a file that ends in {' or '.join(suffixes)}"
+        )
     if not output.parent.is_dir():
         raise FileNotFoundError(f"cannot write '{output}': its folder does not exist")
-    return _check_folder(output.parent)
+    check_folder(output.parent)
 
 
-def _output_option(check: Callable[[Path], None], help: str) -> Callable[[Any], Any]:
+def _check_pictures(output: Path) -> None:
+    if is_grid_file(output):
+        check_file(output, (".png",))
+    else:
+        check_folder(output)
+
+
+def output_option(check: Callable[[Path], None], help: str, required: bool = True) -> Callable[[Any], Any]:
     """Return the option ``-o``, which rejects a path that cannot be written before any work is done."""
 
-    def to_path(ctx: click.Context, param: click.Parameter, value: str) -> Path:
+    def checked(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
+        if value is None:
+            return None
         if value in ("", "-"):  # empty: an unset shell variable
             raise click.BadParameter("must name a file or a folder", ctx, param)
-        check(Path(value))
-        return Path(value)
+        check(to_path(value))
+        return to_path(value)
 
-    return click.option("-o", "--output", required=True, metavar="PATH", callback=to_path, help=help)
+    return click.option("-o", "--output", required=required, metavar="PATH", callback=checked, help=help)
 
 
-model_output_option = _output_option(_check_folder, "Folder for the model.")
-pictures_option = _output_option(
+model_argument = click.argument("model", type=os.path.expanduser)
+data_argument = click.argument("data", type=os.path.expanduser)
+pictures_option = output_option(
     _check_pictures, "File NAME.png for one grid of all images, or a folder for one file per image."
+)
+split_option = click.option(
+    "--split", type=click.Choice(["train", "test", "all"]), default="train", help="Part of DATA to use."
+)
+skip_bad_option = click.option(
+    "--skip-bad",
+    is_flag=True,
+    help="Name and skip pictures that cannot be read or do not fit; every picture is then read once more.",
 )
 zoom_option = click.option("--zoom", type=click.IntRange(1, 64), default=1, help="Enlargement of the images.")
 resize_option = click.option("--resize", is_flag=True, help="Resize the input to the size of the model's images.")

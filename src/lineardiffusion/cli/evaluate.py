@@ -2,7 +2,9 @@
 
 The log-likelihood given the prompts and the error of Bayes' rule are exact. The other measures, those of
 :mod:`lineardiffusion.metrics`, compare the test images with one sample from each of their prompts. They use a
-classifier and principal components of the training part of the data, or of all of it if it has no parts.
+classifier and principal components of the training part of the data. The same measures of as many training images
+stand beside: a model whose samples are as good as real images reaches them. One half of data without parts
+counts as its test part.
 """
 
 from __future__ import annotations
@@ -14,18 +16,28 @@ from typing import Any
 import click
 
 import lineardiffusion
-from lineardiffusion.cli.common import command, note, progress
+from lineardiffusion.cli.common import (
+    command,
+    data_argument,
+    model_argument,
+    note,
+    progress,
+    resize_option,
+    skip_bad_option,
+)
 
 _REFERENCE_SIZE = 10_000  # real images to which the classifier and the components are fitted
 _COMPONENTS = 64
 
 
 @command
-@click.argument("model")
-@click.argument("data")
+@model_argument
+@data_argument
 @click.option("-n", "count", type=click.IntRange(6), help="Number of test images to use (default: all of them).")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Seed of the first sample.")
-def evaluate(model: str, data: str, count: int | None, seed: int) -> tuple[Any, str]:
+@resize_option
+@skip_bad_option
+def evaluate(model: str, data: str, count: int | None, seed: int, resize: bool, skip_bad: bool) -> tuple[Any, str]:
     """Measure MODEL on test DATA: likelihood, classification, samples."""
     import numpy as np
     from sklearn.decomposition import PCA
@@ -37,9 +49,12 @@ def evaluate(model: str, data: str, count: int | None, seed: int) -> tuple[Any, 
         return images.reshape(len(images), -1).astype(np.float32)
 
     ld = lineardiffusion.LinearDiffusion.from_pretrained(model)
-    test, train = open_source(data, "test"), open_source(data, "train")
-    if not test.has_parts:
-        note(f"'{data}' has no test part: using all of it, which may include training images")
+    test = open_source(data, "test", model=ld, resize=resize, skip_bad=skip_bad)
+    if test.has_parts:
+        train = open_source(data, "train", model=ld, resize=resize, skip_bad=skip_bad)
+    else:
+        note(f"'{data}' has no test part: testing on one half of it, which may include training images of MODEL")
+        test, train = test.halves()
     n = min(count or len(test), len(test))
     reference_prompts, reference = train.take(_REFERENCE_SIZE)
     classifier = metrics.fit_classifier(reference_prompts, reference)
@@ -61,20 +76,26 @@ def evaluate(model: str, data: str, count: int | None, seed: int) -> tuple[Any, 
             real.append(pca.transform(flatten(images)))
             generated.append(pca.transform(flatten(samples)))
             advance(size)
-    features = np.concatenate(real), np.concatenate(generated)
+    features = np.concatenate(real)
+
+    def compare(others: Any) -> dict[str, float]:
+        measures = metrics.precision_recall_density_coverage(features, others)._asdict()
+        return {"frechet": metrics.frechet_distance(features, others), **measures}
+
     value = {
         "images": n,
         **{name: float(figure) / n for name, figure in total.items()},
-        "frechet": metrics.frechet_distance(*features),
-        **metrics.precision_recall_density_coverage(*features)._asdict(),
+        **compare(np.concatenate(generated)),
     }
+    of_real: dict[str, Any] = {"images": len(rows[:n]), **compare(pca.transform(rows[:n]))}
     text = [
-        f"images                {n:,} real and as many generated",
+        f"images                {n:,} test images and as many generated; in brackets {of_real['images']:,} real",
         f"log-likelihood        {value['log_likelihood']:.1f} nats per image",
         f"bits per dimension    {value['bits_per_dim']:.3f}",
         f"classification error  {value['classification_error']:.4f}",
-        f"prompt fidelity       {value['fidelity']:.4f} (real images: {value['fidelity_of_real']:.4f})",
-        f"Frechet distance      {value['frechet']:.4g} (squared, pixel units)",
-        f"coverage              {value['coverage']:.4f}",
+        f"prompt fidelity       {value['fidelity']:.4f} (test images: {value['fidelity_of_real']:.4f})",
+        f"Frechet distance      {value['frechet']:.4g} ({of_real['frechet']:.4g}), squared, pixel units",
     ]
-    return value, "\n".join(text)
+    for name in ("precision", "recall", "coverage"):
+        text.append(f"{name:<22}{value[name]:.4f} ({of_real[name]:.4f})")
+    return {**value, "real": of_real}, "\n".join(text)

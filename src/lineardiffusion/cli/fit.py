@@ -8,25 +8,92 @@ components first and then only moments of latents.
 
 from __future__ import annotations
 
+import contextlib
+import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import lineardiffusion
-from lineardiffusion.cli.common import command, counted, model_output_option, note, progress
+from lineardiffusion.cli.common import (
+    check_folder,
+    command,
+    counted,
+    data_argument,
+    note,
+    output_option,
+    progress,
+    skip_bad_option,
+    split_option,
+)
 
 if TYPE_CHECKING:
     from lineardiffusion.cli.source import Source
 
 
+def _to_size(text: str) -> tuple[int, int]:
+    if not (match := re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", text, re.IGNORECASE)):
+        raise click.BadParameter(f"'{text}' is no size; expected pixels as 64, or WIDTHxHEIGHT as 64x48")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def _either(expected: str, *types: click.ParamType[Any]) -> Callable[[Any], Any]:
+    """Return the type of an option whose value the first of `types` converts that accepts it."""
+
+    def convert(value: Any) -> Any:
+        for one in types:
+            with contextlib.suppress(click.BadParameter):
+                return one.convert(value, None, None)
+        raise click.BadParameter(f"'{value}' is not {expected}")
+
+    return convert
+
+
+_AUTO = click.Choice(["auto"])
+_COMPONENTS = _either(
+    "an integer of 1 or more, or a share between 0 and 1",
+    click.IntRange(1),
+    click.FloatRange(0, 1, min_open=True, max_open=True),
+)
+_STYLES = _either("an integer of 1 or more, or auto", click.IntRange(1), _AUTO)
+_SHRINKAGE = _either("a number from 0 to 1, or auto", click.FloatRange(0, 1), _AUTO)
+
+
 @command
-@click.argument("data")
-@model_output_option
-@click.option("--split", type=click.Choice(["train", "test", "all"]), default="train", help="Part of DATA to use.")
-@click.option("--n-components", type=click.IntRange(1), default=144, help="Maximum number of components.")
-@click.option("--n-styles", type=click.IntRange(1), default=1, help="Number of styles (clusters) per prompt.")
+@data_argument
+@output_option(check_folder, "Folder for the model.")
+@split_option
+@click.option(
+    "--resize",
+    type=_to_size,
+    metavar="SIZE",
+    help="Resize all pictures to SIZE pixels: 64, or WIDTHxHEIGHT as 64x48. Proportions may change.",
+)
+@skip_bad_option
+@click.option(
+    "--n-components",
+    type=_COMPONENTS,
+    metavar="N|SHARE",
+    default=144,
+    help="Maximum number of components, or their share of the variance, as 0.95.",
+)
+@click.option(
+    "--n-styles",
+    type=_STYLES,
+    metavar="N|auto",
+    default=1,
+    help="Number of styles (clusters) per prompt; auto: by the prompt's number of images.",
+)
+@click.option(
+    "--shrinkage",
+    type=_SHRINKAGE,
+    metavar="SHARE|auto",
+    default="auto",
+    help="Shrinkage of each prompt's covariance towards the mean one: auto, or 0 (none) to 1.",
+)
 @click.option(
     "--contrast",
     type=click.Choice(["affine", "histogram"]),
@@ -41,17 +108,26 @@ if TYPE_CHECKING:
 @click.option("--schedule", metavar="NAME", default="cosine", help="Noise schedule, such as cosine or karras.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Random seed of the clustering into styles.")
 @click.option("--max-memory", type=float, default=1.5e9, show_default="1.5e9", help="Maximum bytes of moments.")
-def fit(data: str, output: Path, split: str, seed: int, **parameters: Any) -> tuple[Any, str]:
+def fit(
+    data: str,
+    output: Path,
+    split: str,
+    resize: tuple[int, int] | None,
+    skip_bad: bool,
+    seed: int,
+    **parameters: Any,
+) -> tuple[Any, str]:
     """Fit a model to DATA and save it.
 
     DATA is a folder of IDX files, a folder with one subfolder of images per prompt, an .npz file with the
-    arrays "images" and "prompts" (or "labels"), or one of the names digits, mnist and fashion-mnist.
+    arrays "images" and "prompts" (or "labels"), or one of the names digits, mnist and fashion-mnist. If a
+    folder has the IDX files of several collections, DATA is FOLDER/COLLECTION.
     """
     from lineardiffusion.cli.source import open_source
 
     started = time.perf_counter()
     model = lineardiffusion.LinearDiffusion(**parameters, random_state=seed)
-    source = open_source(data, split)
+    source = open_source(data, split, resize=resize, skip_bad=skip_bad)
     _fit_source(model, source)
     model.refit(random_state=None)  # the seed is that of the styles, not the default seed of images
     model.save_pretrained(output)
@@ -59,8 +135,10 @@ def fit(data: str, output: Path, split: str, seed: int, **parameters: Any) -> tu
     shape, prompts = list(model.image_shape_), model.prompts_.tolist()
     size, count = " x ".join(map(str, shape)), counted(len(prompts), "prompt")
     summary = f"{output}: {counted(len(source), 'image')} of {size}, {count}, fitted in {seconds:.1f} s"
-    value = {"model": str(output), "images": len(source), "image_shape": shape, "prompts": prompts}
-    return {**value, "seconds": round(seconds, 3)}, summary
+    if source.skipped:
+        summary += f", {counted(source.skipped, 'picture')} skipped"
+    value = {"model": str(output), "images": len(source), "skipped": source.skipped, "image_shape": shape}
+    return {**value, "prompts": prompts, "seconds": round(seconds, 3)}, summary
 
 
 def _fit_source(model: lineardiffusion.LinearDiffusion, source: Source) -> None:
@@ -71,7 +149,7 @@ def _fit_source(model: lineardiffusion.LinearDiffusion, source: Source) -> None:
     streams = source.streams and Moments.nbytes(len(source.classes), pixels) <= model.max_memory
     if source.streams and not streams:
         note("the moments of these images exceed --max-memory: reading all images into memory instead")
-    passes = 2 if model.n_styles > 1 and streams else 1
+    passes = 2 if model.n_styles != 1 and streams else 1
     with progress(passes * len(source), "fitting") as advance:
         if streams:
             for add in (model.partial_fit, model.partial_fit_styles)[:passes]:

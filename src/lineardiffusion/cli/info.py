@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
-
 import lineardiffusion
-from lineardiffusion.cli.common import command, printable
+from lineardiffusion.cli.common import command, model_argument, printable
 
 _MAX_SHOWN = 20  # prompts in the text; JSON has all of them
 
 
 @command
-@click.argument("model")
+@model_argument
 def info(model: str) -> tuple[Any, str]:
     """Describe MODEL: prompts, image shape, styles, parameters, size."""
     from lineardiffusion.io.locate import locate
@@ -23,7 +21,7 @@ def info(model: str) -> tuple[Any, str]:
     ld = lineardiffusion.LinearDiffusion.from_pretrained(path.parent)
     prompts = [str(prompt) for prompt in getattr(ld, "prompts_", ())]
     parameters = {name: str(setting) if callable(setting) else setting for name, setting in ld.get_params().items()}
-    styles = {} if ld.n_styles < 2 else {prompt: len(weight) for prompt, (weight, _) in ld.styles_.items()}
+    styles = {prompt: len(weight) for prompt, (weight, _) in getattr(ld, "styles_", {}).items()}
     value = {
         "prompts": prompts,
         "image_shape": list(ld.image_shape_),

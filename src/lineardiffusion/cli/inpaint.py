@@ -9,14 +9,23 @@ from typing import Any
 import click
 
 import lineardiffusion
-from lineardiffusion.cli.common import command, counted, pictures_option, resize_option, zoom_option
+from lineardiffusion.cli.common import (
+    command,
+    counted,
+    known_spelling,
+    model_argument,
+    pictures_option,
+    resize_option,
+    to_path,
+    zoom_option,
+)
 
 
 @command
-@click.argument("model")
-@click.argument("image", type=click.Path(path_type=Path))
+@model_argument
+@click.argument("image", type=to_path)
 @pictures_option
-@click.option("--mask", type=click.Path(path_type=Path), help="Image that is white where pixels are missing.")
+@click.option("--mask", type=to_path, metavar="FILE", help="Image that is white where pixels are missing.")
 @click.option("-n", "count", type=click.IntRange(0, 10**6), default=1, help="Number of draws; 0: posterior mean.")
 @click.option("--prompt", help="Prompt of the image (default: drawn from its posterior, too).")
 @click.option("--seed", type=click.IntRange(0), help="Random seed (default: a fresh one).")
@@ -52,7 +61,7 @@ def inpaint(
         remedy = "give --mask, or make pixels transparent" if mask is None else f"'{mask}' has no white pixels"
         raise ValueError(f"'{image}' has no missing pixels: {remedy}")
     channels = np.broadcast_to(missing.reshape(missing.shape + (1,) * (pixels.ndim - 2)), pixels.shape)
-    prompts = None if prompt is None else [prompt]
+    prompts = None if prompt is None else [known_spelling(prompt, ld)]
     images, found = ld.inpaint(pixels[None], channels, prompts, seed, n_samples=count, return_prompts=True)
     draws = to_pil(np.reshape(images, (-1, *ld.image_shape_)), ld.pixel_range_)
     labels = [str(label) for label in np.ravel(found)]

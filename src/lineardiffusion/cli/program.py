@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import warnings
 from typing import Any
 
@@ -12,8 +14,10 @@ from lineardiffusion.cli.classify import classify
 from lineardiffusion.cli.common import note
 from lineardiffusion.cli.evaluate import evaluate
 from lineardiffusion.cli.fit import fit
+from lineardiffusion.cli.forget import forget
 from lineardiffusion.cli.info import info
 from lineardiffusion.cli.inpaint import inpaint
+from lineardiffusion.cli.plot import plot
 from lineardiffusion.cli.sample import sample
 
 # What the library raises for unusable input. Any other exception is a bug and keeps its traceback.
@@ -22,6 +26,12 @@ _INPUT_ERRORS = (ValueError, TypeError, OSError, ImportError, MemoryError)
 
 class _Group(click.Group):
     """A group that lists its commands in their order and reports each error and warning in one line."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # whose encoding may lack characters of a prompt or a file
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -55,5 +65,5 @@ def main() -> None:
     """
 
 
-for _command in (fit, sample, classify, inpaint, evaluate, info):
+for _command in (fit, sample, classify, inpaint, evaluate, plot, forget, info):
     main.add_command(_command)

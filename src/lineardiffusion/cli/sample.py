@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 import os
-import re
 import secrets
-import sys
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,10 +11,25 @@ from typing import Any, TextIO
 import click
 
 import lineardiffusion
-from lineardiffusion.cli.common import command, counted, pictures_option, progress, zoom_option
+from lineardiffusion.cli.common import (
+    command,
+    counted,
+    import_if_path,
+    known_spelling,
+    model_argument,
+    pictures_option,
+    progress,
+    zoom_option,
+)
 
 _BATCH = 512  # images drawn at a time
-_MAX_NAME = 100  # bytes of a file's name that come from the prompt
+
+
+class _File(click.File):
+    """A text file, in whose name ~ is the home folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(os.path.expanduser(value), param, ctx)
 
 
 def _read_prompts(ctx: click.Context, param: click.Parameter, file: TextIO | None) -> list[str]:
@@ -35,14 +45,14 @@ def _read_prompts(ctx: click.Context, param: click.Parameter, file: TextIO | Non
 
 
 @command
-@click.argument("model")
+@model_argument
 @click.argument("prompts", nargs=-1, metavar="PROMPT...")
 @pictures_option
 @click.option("-n", "count", type=click.IntRange(1, 10**6), default=1, help="Number of images per prompt.")
 @click.option("--seed", "seeds", type=click.IntRange(0), multiple=True, help="Random seed; may be repeated.")
 @click.option(
     "--prompts-file",
-    type=click.File(encoding="utf-8-sig"),
+    type=_File(encoding="utf-8-sig"),
     callback=_read_prompts,
     help="File with more prompts, one per line (- for standard input).",
 )
@@ -65,20 +75,26 @@ def sample(
     The same model, prompt and seed always give the same image. Without --seed, a random seed is used. With -n,
     the images of a prompt have consecutive seeds. The defaults of --sampler, --num-steps and --guidance-scale
     are the model's settings. Every file records its prompt, seed and settings in its PNG text chunks.
-    """
-    from lineardiffusion.cli.pictures import write_pictures
 
-    rows = list(dict.fromkeys([*prompts, *prompts_file]))
-    if not rows:
+    A folder gets one subfolder per prompt, as fit reads it. If there is one prompt and the folder already has
+    its name, the images are written into the folder itself.
+    """
+    from lineardiffusion.cli.pictures import file_name, write_pictures
+
+    if not [*prompts, *prompts_file]:
         raise click.UsageError("there are no prompts: give PROMPT or --prompts-file")
     seeds = seeds or (secrets.randbelow(2**31),)
     columns = list(dict.fromkeys(seed + i for seed in seeds for i in range(count)))
     sampler = import_if_path(options["sampler"])
     ld = lineardiffusion.LinearDiffusion.from_pretrained(model)
+    rows = list(dict.fromkeys(known_spelling(prompt, ld) for prompt in [*prompts, *prompts_file]))
     settings = {name: getattr(ld, name) if value is None else value for name, value in options.items()}
     jobs = [(prompt, seed) for prompt in rows for seed in columns]
     pictures = _draw(ld, jobs, {**options, "sampler": sampler})
-    names = ((f"{_file_name(prompt)}-{seed}", {"prompt": prompt, "seed": seed}) for prompt, seed in jobs)
+    own = {prompt: file_name(prompt) for prompt in rows}
+    flat = [output.absolute().name] == list(own.values())
+    paths = {prompt: name if flat else f"{name}/{name}" for prompt, name in own.items()}
+    names = ((f"{paths[prompt]}-{seed}", {"prompt": prompt, "seed": seed}) for prompt, seed in jobs)
     grid: dict[str, list[Any]] = {"prompts": rows, "seeds": columns}
     files = write_pictures(output, pictures, names, grid, len(columns), settings, ld, zoom)
     count_text = f"{counted(len(jobs), 'image')} from {counted(len(rows), 'prompt')}"
@@ -92,34 +108,3 @@ def _draw(model: Any, jobs: list[tuple[str, int]], options: dict[str, Any]) -> I
             prompts, seeds = map(list, zip(*jobs[start : start + _BATCH], strict=True))
             yield from model.predict(prompts, seed=seeds, output_type="pil", **options)
             advance(len(prompts))
-
-
-def import_if_path(name: str | None) -> Any:
-    """Import the function that ``package.module:function`` names; return any other name unchanged.
-
-    The working directory is searched first, then ``sys.path``. The library checks the other names.
-    """
-    if name is None or ":" not in name:
-        return name
-    module, _, attribute = name.partition(":")
-    sys.path.insert(0, os.getcwd())
-    try:
-        function = getattr(importlib.import_module(module), attribute)
-    except Exception as error:
-        raise ValueError(f"cannot import '{name}': {type(error).__name__}: {error}") from error
-    if not callable(function):
-        raise ValueError(f"'{name}' is not a function")
-    return function
-
-
-def _file_name(prompt: str) -> str:
-    """Return a file name for `prompt` that every file system accepts and that no other prompt has.
-
-    A prompt in lower case that is a valid file name is used as it is. For every other prompt, forbidden
-    characters are replaced and a hash of the prompt is appended.
-    """
-    plain = re.sub(r"[^\w .~+-]+", "_", prompt).strip(" .-")  # no folder, hidden file or option
-    name = unicodedata.normalize("NFC", plain).encode()[:_MAX_NAME].decode(errors="ignore")
-    if name and name == prompt == prompt.casefold() and not re.search(r"-[0-9a-f]{8}$", name):
-        return name
-    return f"{name or '_'}-{hashlib.sha256(prompt.encode()).hexdigest()[:8]}"

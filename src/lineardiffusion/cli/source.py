@@ -3,12 +3,16 @@
 ==========================  ===========================================  ==========================
 form                        prompts                                      parts
 ==========================  ===========================================  ==========================
-folder of IDX files         the labels as numbers: ``"0"``, ``"1"``      ``t10k-...`` is ``test``
+folder of IDX files         the labels as numbers: ``"0"``, ``"1"``      ``t10k-...``, ``test-...``
 folder of subfolders        the names of the subfolders                  ``train/`` and ``test/``
 .npz file                   its array ``prompts`` or ``labels``          none
 digits                      ``"0"`` to ``"9"``                           none
 mnist, fashion-mnist        those of :mod:`lineardiffusion.datasets`     as published
 ==========================  ===========================================  ==========================
+
+The IDX files of one folder may belong to several collections, whose names precede the part: the files of EMNIST
+begin with ``emnist-digits-train-``, ``emnist-letters-test-`` and others. DATA is then the collection's name after
+the folder's, ``folder/emnist-digits``.
 
 Image files are opened only when their batch is read, so memory does not grow with their number. Batches mix
 the prompts evenly: every prompt has about the same share of each batch, and the first batch has all prompts,
@@ -17,24 +21,40 @@ as ``partial_fit_styles`` requires.
 
 from __future__ import annotations
 
-import glob
+import os
+import re
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lineardiffusion import datasets
-from lineardiffusion.cli.common import SUFFIXES
-from lineardiffusion.cli.pictures import read_pixels
+from lineardiffusion import LinearDiffusion, datasets
+from lineardiffusion.cli.common import SUFFIXES, counted, note, progress
+from lineardiffusion.cli.pictures import (
+    Range,
+    in_units,
+    is_one_unit,
+    pixels_for_model,
+    prompt_of_folder,
+    read_pixels,
+)
 
 BATCH = 4096  # images read at a time
 _FORMS = "expected a folder of IDX files or of a subfolder per prompt, an .npz file, digits, mnist or fashion-mnist"
 _LOADERS = {"mnist": datasets.load_mnist, "fashion-mnist": datasets.load_fashion_mnist}
+_IDX_NAME = re.compile(  # collection, part, kind
+    r"(?:(.+?)[-_.])??(?:(train|t10k|test)[-_.])?(?:(images)[-.]idx\d|(labels)[-.]idx1)[-.]\w+(?:\.gz)?",
+    re.IGNORECASE,
+)
+
+Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -42,28 +62,42 @@ class Source:
     """Images with their prompts, read on demand."""
 
     classes: tuple[str, ...]  # distinct prompts
-    labels: NDArray[np.intp]  # index of each image's prompt in `classes`, shape (n,)
-    read: Callable[[NDArray[np.intp]], NDArray[Any]]  # from indices (m,) to images (m, ...)
+    labels: Indices  # index of each image's prompt in `classes`, shape (n,)
+    read: Callable[[Indices], NDArray[Any]]  # from indices (m,) to images (m, ...)
     streams: bool = False  # whether `read` opens files, so that not all images should be held in memory
     has_parts: bool = False  # whether there is a training part and a test part
+    skipped: int = 0  # number of files that were left out
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def prompts(self, indices: NDArray[np.intp]) -> list[str]:
+    def prompts(self, indices: Indices) -> list[str]:
         """Return the prompts of the images with these indices."""
         return [self.classes[label] for label in self.labels[indices]]
 
-    def order(self) -> NDArray[np.intp]:
+    def _ranked(self) -> tuple[Indices, Indices, Indices]:
+        """Return all images in a random order by prompt, each one's rank in its prompt, and the prompt's size."""
+        shuffled = np.random.default_rng(0).permutation(len(self))
+        by_prompt = shuffled[np.argsort(self.labels[shuffled], kind="stable")]
+        count = np.bincount(self.labels, minlength=len(self.classes))
+        return by_prompt, np.arange(len(self)) - np.repeat(np.cumsum(count) - count, count), np.repeat(count, count)
+
+    def order(self) -> Indices:
         """Return a fixed random order of all images that mixes the prompts evenly.
 
         The images are sorted by r / m, where r is the random rank of an image among the m of its prompt.
         """
-        shuffled = np.random.default_rng(0).permutation(len(self))
-        by_prompt = shuffled[np.argsort(self.labels[shuffled], kind="stable")]
-        count = np.bincount(self.labels, minlength=len(self.classes))
-        rank = np.arange(len(self)) - np.repeat(np.cumsum(count) - count, count)
-        return by_prompt[np.argsort(rank / np.repeat(count, count), kind="stable")]
+        by_prompt, rank, count = self._ranked()
+        return by_prompt[np.argsort(rank / count, kind="stable")]
+
+    def halves(self) -> tuple[Source, Source]:
+        """Return two halves of the images under every prompt; the second has the one more of an odd number."""
+        by_prompt, rank, _ = self._ranked()
+
+        def part(kept: Indices) -> Source:
+            return replace(self, labels=self.labels[kept], read=lambda indices: self.read(kept[indices]))
+
+        return part(by_prompt[rank % 2 == 1]), part(by_prompt[rank % 2 == 0])
 
     def batches(self, n: int | None = None) -> Iterator[tuple[list[str], NDArray[Any]]]:
         """Yield prompts and images in batches: the first `n` of the mixed order, or all."""
@@ -78,19 +112,35 @@ class Source:
         return self.prompts(indices), self.read(indices)
 
 
-def open_source(data: str, split: str) -> Source:
-    """Open the part `split` of DATA, or all of it if it has no parts."""
+def open_source(
+    data: str,
+    split: str,
+    *,
+    model: LinearDiffusion | None = None,
+    resize: tuple[int, int] | bool | None = None,
+    skip_bad: bool = False,
+) -> Source:
+    """Open the part `split` of DATA, or all of it if it has no parts.
+
+    Picture files are read for `model`, or without one in their own units and, with `resize`, in that size.
+    """
     path = Path(data)
+    is_idx = path.is_dir() and any(map(_IDX_NAME.fullmatch, (entry.name for entry in path.iterdir())))
+    if data not in ("digits", *_LOADERS) and path.is_dir() and not is_idx:
+        return _from_folders(path, split, _Pictures(model, resize), skip_bad)
+    if resize or skip_bad:
+        raise ValueError(f"--resize and --skip-bad are for folders of pictures, which '{data}' is not")
     if data == "digits":
         return _from_arrays(*datasets.load_digits())
     if data in _LOADERS:  # takes precedence over a folder of this name, which ./mnist selects
         return _from_arrays(*_LOADERS[data](split), has_parts=True)
-    if path.is_dir():
-        has_idx = any(entry.is_file() for entry in path.glob("*-idx*"))
-        return _from_idx(path, split) if has_idx else _from_folders(path, split)
+    if is_idx:
+        return _from_idx(path, None, split)
     if not path.exists():
+        if path.name and path.parent.is_dir() and path.name in _collections(path.parent):
+            return _from_idx(path.parent, path.name, split)
         raise FileNotFoundError(f"'{data}' does not exist; {_FORMS}")
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         return _from_npz(path)
     raise ValueError(f"'{data}' has an unknown form; {_FORMS}")
 
@@ -100,23 +150,40 @@ def _from_arrays(prompts: Sequence[str] | NDArray[Any], images: NDArray[Any], ha
     return Source(tuple(map(str, classes)), labels.astype(np.intp), images.__getitem__, has_parts=has_parts)
 
 
-def _from_idx(folder: Path, split: str) -> Source:
+# ---------------------------------------------------------------------- IDX files
+
+
+def _collections(folder: Path) -> dict[str, dict[str, dict[str, Path]]]:
+    """Return the images and the labels of each part of each collection in a folder."""
+    found: dict[str, dict[str, dict[str, Path]]] = {}
+    for path in sorted(folder.iterdir(), reverse=True):  # an unpacked file replaces its .gz: faster to read
+        if (match := _IDX_NAME.fullmatch(path.name)) and path.is_file():
+            parts, part = found.setdefault(match[1] or "", {}), (match[2] or "").lower()
+            parts.setdefault(part, {})["images" if match[3] else "labels"] = path
+    return found
+
+
+def _from_idx(folder: Path, collection: str | None, split: str) -> Source:
     """Read pairs such as train-images-idx3-ubyte and train-labels-idx1-ubyte, with or without .gz."""
-    paths = sorted(folder.glob("*-images-idx*"), reverse=True)  # unpacked replaces .gz: faster to read
-    parts = {path.name.partition("-images-idx")[0]: path for path in paths}
-    has_parts = "t10k" in parts and len(parts) > 1
-    if has_parts and split != "all":
-        parts = {part: path for part, path in parts.items() if (part == "t10k") == (split == "test")}
-    if not parts:
-        raise FileNotFoundError(f"'{folder}' has IDX files, but none named ...-images-idx3-ubyte")
+    collections = _collections(folder)
+    if collection is None and len(collections) > 1:
+        names = ", ".join(f"'{folder / name}'" for name in sorted(collections) if name)
+        unnamed = "; those without a name need a folder of their own" if "" in collections else ""
+        raise ValueError(f"'{folder}' has the IDX files of several collections; give one of {names}{unnamed}")
+    name = next(iter(collections)) if collection is None else collection
+    is_test = {part: part in ("t10k", "test") for part in collections[name]}
+    has_parts = len(set(is_test.values())) == 2
     images, labels = [], []
-    for part, path in sorted(parts.items()):
-        labels_path = next(folder.glob(f"{glob.escape(part)}-labels-idx1*"), None)
-        if labels_path is None:
-            raise FileNotFoundError(f"'{path}' has no labels; expected {part}-labels-idx1-ubyte beside it")
-        images.append(datasets.read_idx(path))
-        labels.append(datasets.read_idx(labels_path))
-        _check_pair(images[-1], labels[-1], f"'{path}' and '{labels_path}'")
+    for part, paths in sorted(collections[name].items()):
+        if has_parts and split != "all" and is_test[part] != (split == "test"):
+            continue
+        for kind, end in (("images", "idx3-ubyte"), ("labels", "idx1-ubyte")):
+            if kind not in paths:
+                missing = "-".join(filter(None, (name, part, kind, end)))
+                raise FileNotFoundError(f"'{folder}' lacks {missing}, which belongs to its other IDX files")
+        images.append(datasets.read_idx(paths["images"]))
+        labels.append(datasets.read_idx(paths["labels"]))
+        _check_pair(images[-1], labels[-1], "'{images}' and '{labels}'".format(**paths))
     shapes = {block.shape[1:] for block in images}
     if len(shapes) > 1:
         raise ValueError(f"the IDX files in '{folder}' have images of different shapes: {sorted(shapes)}")
@@ -151,47 +218,125 @@ def _check_pair(images: NDArray[Any], prompts: NDArray[Any], origin: str) -> Non
         raise ValueError(f"{origin} contain no images: their shape is {images.shape}")
 
 
-def _from_folders(folder: Path, split: str) -> Source:
+# ---------------------------------------------------------------------- folders of pictures
+
+
+class _Kind(NamedTuple):
+    """What all pictures of a folder must have in common."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    unit: Range | None = None  # the range that the file records
+
+    def __str__(self) -> str:
+        unit = "" if self.unit is None else f" and range {self.unit[0]:g} to {self.unit[1]:g}"
+        return f"shape {self.shape} and type {self.dtype}{unit}"
+
+    def require(self, file: str, usual_file: str, usual: _Kind) -> None:
+        """Raise an error unless a picture of this kind fits the usual one."""
+        if self[:2] != usual[:2] or not is_one_unit(self.unit, usual.unit):
+            what = f"'{file}' has pixels of {self}, but '{usual_file}' of {usual}"
+            raise ValueError(f"{what}; expected one size (see --resize), one mode and one range")
+
+
+class _Pictures:
+    """Picture files that fit together, read for a model or, without one, in their own units and in one size."""
+
+    def __init__(self, model: LinearDiffusion | None, resize: tuple[int, int] | bool | None) -> None:
+        self.model, self.resize = model, resize
+        self.usual: tuple[str, _Kind] | None = None
+
+    def _load(self, file: str) -> tuple[NDArray[Any], _Kind]:
+        if self.model is not None:
+            pixels = pixels_for_model(Path(file), self.model, bool(self.resize))
+            return pixels, _Kind(pixels.shape, np.dtype(self.model.pixel_dtype_))
+        pixels, unit = read_pixels(Path(file), self.resize if isinstance(self.resize, tuple) else None)
+        return in_units(pixels, unit), _Kind(pixels.shape, pixels.dtype, unit)
+
+    def load(self, file: str) -> NDArray[Any]:
+        """Return the pixels of a file; the first one says what the others must have."""
+        try:
+            pixels, kind = self._load(file)
+            self.usual = self.usual or (file, kind)
+            kind.require(file, *self.usual)
+        except ValueError as error:
+            raise ValueError(f"{error} (--skip-bad skips such pictures)") from error
+        return pixels
+
+    def usable(self, files: list[str]) -> list[bool]:
+        """Return which files can be read and are of the commonest shape and type; name the others."""
+        kinds: dict[str, _Kind] = {}
+        bad: dict[str, Exception] = {}
+        with progress(len(files), "checking") as advance:
+            for file in files:
+                try:
+                    kinds[file] = self._load(file)[1]
+                except (ValueError, OSError) as error:
+                    bad[file] = error
+                advance(1)
+        if kinds:
+            ((commonest, _),) = Counter(kind[:2] for kind in kinds.values()).most_common(1)
+            self.usual = next(one for one in kinds.items() if one[1][:2] == commonest)
+            for file, kind in kinds.items():
+                try:
+                    kind.require(file, *self.usual)
+                except ValueError as error:
+                    bad[file] = error
+        for reason in bad.values():
+            note(f"skipped: {reason}")
+        return [file not in bad for file in files]
+
+    def read(self, files: Sequence[str]) -> NDArray[Any]:
+        """Return the pixels (m, ...) of files."""
+        first = self.load(files[0])
+        images = np.empty((len(files), *first.shape), first.dtype)
+        for row, file in enumerate(files):
+            pixels = self.load(file) if row else first
+            images = images.astype(np.result_type(images.dtype, pixels.dtype), copy=False)
+            images[row] = pixels
+        return images
+
+
+def _from_folders(folder: Path, split: str, pictures: _Pictures, skip_bad: bool) -> Source:
     """Read one subfolder of images per prompt, either in `folder` or in its parts train/ and test/."""
     subfolders = _visible_folders(folder)
-    has_parts = {subfolder.name for subfolder in subfolders} == {"train", "test"}
+    has_parts = {subfolder.name.lower() for subfolder in subfolders} == {"train", "test"}
     if has_parts:
         subfolders = [
-            inner for part in subfolders if split in (part.name, "all") for inner in _visible_folders(part)
+            inner for part in subfolders if split in (part.name.lower(), "all") for inner in _visible_folders(part)
         ]
     if not subfolders:
         raise ValueError(f"'{folder}' contains no data; {_FORMS}")
-    classes = sorted({subfolder.name for subfolder in subfolders})
     files: list[str] = []  # a Path takes several times the memory
-    labels: list[int] = []
+    prompts: list[str] = []
+    others: list[str] = []
     for subfolder in subfolders:
-        own = sorted(
-            str(file)
-            for file in subfolder.iterdir()
-            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
-        )
+        with os.scandir(subfolder) as entries:
+            own = sorted(one.path for one in entries if one.is_file() and not one.name.startswith("."))
+        others += [file for file in own if not file.lower().endswith(SUFFIXES)]
+        own = [file for file in own if file.lower().endswith(SUFFIXES)]
         if not own:
             raise ValueError(
                 f"'{subfolder}' contains no images; add some or remove the folder (parts must be two folders "
                 "named train and test, with no other folder beside them)"
             )
         files += own
-        labels += [classes.index(subfolder.name)] * len(own)
-    expected = read_pixels(Path(files[0]))
+        prompts += [prompt_of_folder(subfolder.name, map(Path, own))] * len(own)
+    if others:
+        note(f"left out {counted(len(others), 'file')} without a picture's suffix, such as '{others[0]}'")
+    kept = pictures.usable(files) if skip_bad else [True] * len(files)
+    files, every = list(compress(files, kept)), sorted(set(prompts))
+    classes, labels = np.unique(np.array(list(compress(prompts, kept)), object), return_inverse=True)
+    if empty := sorted(set(every) - set(classes)):
+        raise ValueError(f"no picture of {empty[0]!r} in '{folder}' is usable; the others were skipped")
+    if not skip_bad:
+        pictures.load(files[0])
 
-    def read(indices: NDArray[np.intp]) -> NDArray[Any]:
-        images = np.empty((len(indices), *expected.shape), expected.dtype)
-        for row, index in enumerate(indices):
-            pixels = read_pixels(Path(files[index]))
-            if pixels.shape != expected.shape or pixels.dtype != expected.dtype:
-                raise ValueError(
-                    f"'{files[index]}' has pixels of shape {pixels.shape} and type {pixels.dtype}, but "
-                    f"'{files[0]}' {expected.shape} and {expected.dtype}; convert all to one size and mode"
-                )
-            images[row] = pixels
-        return images
+    def read(indices: Indices) -> NDArray[Any]:
+        return pictures.read([files[index] for index in indices])
 
-    return Source(tuple(classes), np.array(labels, np.intp), read, streams=True, has_parts=has_parts)
+    skipped = kept.count(False)
+    return Source(tuple(classes), labels.astype(np.intp), read, streams=True, has_parts=has_parts, skipped=skipped)
 
 
 def _visible_folders(folder: Path) -> list[Path]:

@@ -171,6 +171,12 @@ def _read_part(images_path: Path, labels_path: Path, source: _Source) -> tuple[N
     return images, labels
 
 
+def _path(place: Path, name: str) -> Path:
+    """Return the path of a file under one of its usual names: unpacked or not, "idx" after a hyphen or a dot."""
+    names = [f"{stem}{end}" for stem in (name, name.replace("-idx", ".idx")) for end in ("", ".gz")]
+    return next((path for path in map(place.joinpath, names) if path.is_file()), place / f"{name}.gz")
+
+
 def _find(source: _Source, names: list[str], folder: str | os.PathLike[str] | None, download: bool) -> list[Path]:
     """Return the paths of the files called `names`, after downloading missing files into the data home."""
     root = os.environ.get("LINEARDIFFUSION_DATA")
@@ -179,7 +185,7 @@ def _find(source: _Source, names: list[str], folder: str | os.PathLike[str] | No
     places = [Path(folder)] if folder is not None else [Path(root, source.folder), home] if root else [home]
     reasons = []
     for place in map(Path.expanduser, places):
-        paths = [path if (path := place / name).is_file() else place / f"{name}.gz" for name in names]
+        paths = [_path(place, name) for name in names]
         missing = [path for path in paths if not path.is_file()]
         if not missing:
             return paths

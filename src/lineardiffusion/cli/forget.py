@@ -1,0 +1,67 @@
+"""Delete images from a saved model: the command ``forget``.
+
+The statistics of the images are subtracted from those of the model, batch by batch. The file is written once, at
+the end, so a refused image leaves the model on disk as it was.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+import lineardiffusion
+from lineardiffusion.cli.common import (
+    check_folder,
+    command,
+    counted,
+    data_argument,
+    model_argument,
+    output_option,
+    progress,
+    resize_option,
+    skip_bad_option,
+    split_option,
+)
+
+
+@command
+@model_argument
+@data_argument
+@output_option(check_folder, "Folder for the new model (default: MODEL itself).", required=False)
+@split_option
+@resize_option
+@skip_bad_option
+def forget(model: str, data: str, output: Path | None, split: str, resize: bool, skip_bad: bool) -> tuple[Any, str]:
+    """Delete the images of DATA from MODEL.
+
+    The result is the model of the images that are left, in the precision of MODEL. DATA must have been among
+    the training images, and is read as fit read it.
+    """
+    from lineardiffusion.cli.source import open_source
+    from lineardiffusion.io.locate import locate
+    from lineardiffusion.io.model_file import WEIGHTS, read_configuration
+
+    if output is None:
+        if not Path(model, WEIGHTS).is_file():
+            raise click.UsageError(f"'{model}' is no folder with a model, which could be replaced: give -o FOLDER")
+        check_folder(Path(model))
+    path = locate(model)
+    ld = lineardiffusion.LinearDiffusion.from_pretrained(path.parent)
+    source = open_source(data, split, model=ld, resize=resize, skip_bad=skip_bad)
+    with progress(len(source), "forgetting") as advance:
+        for prompts, images in source.batches():
+            ld.forget(prompts, images)
+            advance(len(prompts))
+    output = output or path.parent
+    ld.save_pretrained(output, precision=read_configuration(path)["precision"])
+    left = float(ld.statistics_.moments.pooled().weight[0])
+    known = ld.statistics_.prompts
+    summary = f"{output}: forgot {counted(len(source), 'image')}, {left:,g} left"
+    if source.skipped:
+        summary += f", {counted(source.skipped, 'picture')} skipped"
+    if known:
+        summary += f" under {counted(len(known), 'prompt')}"
+    value = {"model": str(output), "forgotten": len(source), "skipped": source.skipped, "left": left}
+    return {**value, "prompts": list(known)}, summary
