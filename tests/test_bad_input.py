@@ -50,7 +50,7 @@ DATA = [
     ([], IMAGES[:0], ValueError, "no prompts"),
     (PROMPTS, IMAGES[:, :0], ValueError, "no pixels"),
     ("seven", IMAGES, TypeError, "bare"),
-    ([7] * 20, IMAGES, ValueError, r"str\(label\)"),
+    ([7.0] * 20, IMAGES, ValueError, r"str\(label\)"),
     (["a"] * 19 + [3], IMAGES, ValueError, "among"),
     (PROMPTS, None, ValueError, "requires y"),
     (PROMPTS, IMAGES + 1j, ValueError, "complex"),
@@ -264,8 +264,8 @@ def test_schedules_that_lead_nowhere(schedule, message):
 @pytest.mark.parametrize(
     ("prompts", "error", "message"),
     [
-        (np.array(PROMPTS)[:, None], ValueError, "one list"),
-        ([[p] for p in PROMPTS], ValueError, "one list"),
+        (np.array([PROMPTS, PROMPTS]).T, ValueError, "one list"),
+        ([[p, p] for p in PROMPTS], ValueError, "one list"),
         ([b"a"] * 20, ValueError, "bytes"),
         ([1.5] * 20, ValueError, r"str\(label\)"),
         (7, TypeError, "strings"),
@@ -280,7 +280,7 @@ def test_prompts_of_other_kinds(ld, prompts, error, message):
 
 
 def test_pixels_too_large_to_square():
-    with pytest.raises(ValueError, match="squared"):
+    with pytest.raises(ValueError, match="rescale"):
         LinearDiffusion().fit(PROMPTS, IMAGES * 1e200)
 
 

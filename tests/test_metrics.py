@@ -257,8 +257,8 @@ BAD = np.where(np.arange(60).reshape(20, 3) == 7, np.nan, GOOD)
         (lambda: fit_classifier(list("ab") * 10, GOOD).predict(GOOD[:, :2]), "features"),
         (lambda: train_on_synthetic(list("ab") * 10, GOOD, list("ab") * 10, GOOD[:, :2]), r"shape \(2,\)"),
         (lambda: prompt_fidelity(lambda x: ["a"], ["a"] * 20, GOOD), "answers"),
-        (lambda: prompt_fidelity(lambda x: [["a"] * 2] * 20, ["a"] * 20, GOOD), "1d array"),
-        (lambda: prompt_fidelity(lambda x: [], [], GOOD[:0]), "0 sample"),
+        (lambda: prompt_fidelity(lambda x: [["a"] * 2] * 20, ["a"] * 20, GOOD), "one list"),
+        (lambda: prompt_fidelity(lambda x: [], [], GOOD[:0]), "no prompts"),
         (lambda: prompt_fidelity(fit_classifier(list("ab") * 10, GOOD), ["c"] * 20, GOOD), "'c'"),
     ],
 )

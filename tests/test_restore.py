@@ -278,3 +278,45 @@ def test_styles_are_flat_and_have_no_inverse(digits):
         ld.invert(["3"], digits[1][:1])
     with pytest.raises(ValueError, match="inverse"):
         ld.invert(["3~0"], digits[1][:1])
+
+
+@pytest.mark.parametrize("container", [np.asarray, scipy.sparse.csr_array, aslinearoperator])
+def test_rows_may_have_any_units(fitted, container):
+    """Against the same rows in one unit. The control leaves out the smallest rows, and is another answer."""
+    ld, prompts, images = fitted
+    flat, how = images[:2].reshape(2, -1).astype(float), {"prompts": prompts[:2], "n_samples": 2, "seed": 0}
+    A, unit = np.random.default_rng(0).normal(size=(6, 64)), np.array([1.0, 1e-8, 1e-150, 1.0, 1e100, 1e5])
+    expected = ld.restore(flat @ A.T, A, 0.0, **how)
+    for units, noise_std in ((unit, 0.0), (np.maximum(unit, 1e-3), 1e-12)):
+        found = ld.restore(flat @ A.T * units, container(A * units[:, None]), noise_std, **how)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+    kept = unit >= 1.0
+    assert np.abs(ld.restore(flat @ A[kept].T, A[kept], 0.0, **how) - expected).max() > 1
+
+
+@pytest.mark.parametrize("smallest", [1e-4, 1e-8, 1e-12])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_exact_measurements_of_any_condition_do_not_contradict_themselves(fitted, smallest, dtype):
+    ld, prompts, images = fitted
+    flat, how = images[:5].reshape(5, -1).astype(float), {"prompts": prompts[:5], "n_samples": 0}
+    U, V = (np.linalg.qr(np.random.default_rng(i).normal(size=(64, 64)))[0] for i in (0, 1))
+    A = (U * np.geomspace(1.0, smallest, 64)) @ V.T
+    y = (flat @ A.T).astype(dtype)
+    for rows in (A, scipy.sparse.csr_array(A)):
+        found = ld.restore(y, rows, 0.0, **how).reshape(5, -1)
+        assert np.abs(found @ A.T - y).max() < 1e-5
+        if dtype == "f8" and smallest >= 1e-8:
+            np.testing.assert_allclose(found, flat, atol=1e-5)
+    again = y[:, :1] + np.eye(5)[:, 1:2]  # the first row once more, with another answer for one image
+    with pytest.raises(ValueError, match="measurement 1"):
+        ld.restore(np.hstack([y, again]), np.vstack([A, A[:1]]), 0.0, **how)
+
+
+def test_no_measurements_restore_no_images(fitted):
+    ld, *_ = fitted
+    for n_samples, shape in [(None, (0, 8, 8)), (0, (0, 8, 8)), (3, (0, 3, 8, 8))]:
+        images, read = ld.restore(np.zeros((0, 2)), np.eye(2, 64), 0.0, n_samples=n_samples, return_prompts=True)
+        assert images.shape == shape
+        assert read.shape == shape[:-2]
+    with pytest.raises(ValueError, match="shape"):
+        ld.restore(np.zeros((0, 3)), np.eye(2, 64), 0.0)

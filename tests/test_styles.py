@@ -454,7 +454,7 @@ def test_contrast_of_black_and_white(digits):
     assert drawn.std() == pytest.approx(binary.std(), rel=0.03)
 
 
-@pytest.mark.parametrize("weights", [{"a": "x"}, {"a": 0.5, 8: 0.5}, {"a": [0.5]}])
+@pytest.mark.parametrize("weights", [{"a": "x"}, {"a": 0.5, "b": None}, {"a": [0.5]}])
 def test_weights_are_numbers(ld, weights):
     with pytest.raises(TypeError, match="weights"):
         ld.predict([weights])

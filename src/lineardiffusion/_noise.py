@@ -11,10 +11,9 @@ of their own (spawn keys of the seed), so the starting noise is the same whateve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from lineardiffusion._arrays import Array
 
@@ -29,13 +28,32 @@ def check_seed(seed: Seed, n: int, random_state: object = None) -> int | list[in
     if seed is None:
         if isinstance(random_state, int | np.integer):
             return _whole(random_state)
-        return int(check_random_state(random_state).randint(2**31))
+        drawing = random_state if isinstance(random_state, np.random.RandomState) else np.random
+        return int(drawing.randint(2**31))
     if np.ndim(seed) == 0:
         return _whole(seed)
     seeds = [_whole(one) for one in seed]  # type: ignore[union-attr]
     if len(seeds) != n:
         raise ValueError(f"{len(seeds)} seeds for {n} images; pass one int per image, or one for all")
     return seeds
+
+
+def check_random_state(random_state: object) -> None:
+    """Raise an error unless this is None, a RandomState or a seed."""
+    if random_state is not None and not isinstance(random_state, np.random.RandomState):
+        try:
+            _whole(random_state)
+        except ValueError:
+            instead = "of a Generator, pass int(generator.integers(2**31))"
+            kinds = "None, an int of 0 or more, or a numpy RandomState"
+            raise ValueError(f"random_state must be {kinds}, got {random_state!r}; {instead}") from None
+
+
+def for_kmeans(random_state: Any) -> Any:
+    """Return the seed of scikit-learn's k-means, which takes 32 bits; None is 0."""
+    if isinstance(random_state, int | np.integer) and random_state >= 2**32:
+        return int(np.random.SeedSequence(int(random_state)).generate_state(1)[0])
+    return 0 if random_state is None else random_state
 
 
 def generator(seed: int, stream: tuple[int, ...] = START) -> np.random.Generator:

@@ -14,66 +14,175 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import _check_sample_weight
 
-from lineardiffusion._arrays import ROWS, Array
+from lineardiffusion._arrays import ROWS, Array, working_dtype
+
+SMALLEST, LARGEST = 1e-60, 1e60  # of the largest pixel: squared variances and their sums are float64 numbers
+LIGHTEST, HEAVIEST = 1e-50, 1e50  # of the largest sample weight; others are divided by it
+NEGLIGIBLE = 1e-100  # of the largest sample weight, below which the square of a weight may not be a number
 
 _PACKAGE = str(Path(__file__).parent)
+_EXPECTED = "prompts must be a list of strings or of integers"
 
 
-def check_prompts(X: object, weights: bool = False) -> list[Any] | None:
-    """Return the prompts as a list of str, or None if X holds numbers (embeddings).
+def refuse_masked(value: Any, what: str, instead: str) -> None:
+    """Raise an error if a masked array, or an item of a list, has masked entries."""
+    if any(map(np.ma.is_masked, value if isinstance(value, list | tuple) else [value])):
+        raise ValueError(f"{what} must not be masked; {instead}")
 
-    With `weights`, a mapping of prompts to weights may stand for a prompt.
+
+def to_array(value: Any) -> NDArray[Any]:
+    """Return anything that converts to an array, in the machine's byte order and at most in double precision."""
+    if hasattr(value, "numpy") and not hasattr(value, "__array__"):
+        value = value.numpy()
+    array = np.asarray(value)
+    if array.dtype.kind == "f" and array.itemsize > 8:
+        return array.astype(np.float64)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def check_prompts(X: Any, weights: bool = False) -> list[Any] | None:
+    """Return the prompts as a list of str, or None if X holds numbers in two dimensions (embeddings).
+
+    Integers are labels, which stand for their decimal names. With `weights`, a mapping of prompts to weights may
+    stand for a prompt.
     """
     if isinstance(X, str):
         raise TypeError(f"prompts must be a list of strings, got the bare string {X!r}; use [{X!r}]")
-    if X is None or isinstance(X, int | float | np.generic):
-        raise TypeError(f"prompts must be a list of strings (or an array of embeddings), got {X!r}")
-    ndim = getattr(X, "ndim", 1)
-    if ndim != 1 or not hasattr(X, "__len__"):
-        if ndim > 2:
-            raise ValueError(f"prompts come first, then images; got an array of {ndim} dimensions as prompts")
-        if isinstance(X, np.ndarray) and X.dtype.kind in "US":
-            raise ValueError(f"prompts must be one list of strings, got an array of shape {X.shape}")
+    refuse_batches(X)
+    refuse_masked(X, "prompts", "leave out the images without a prompt")
+    array_like = hasattr(X, "__array__") or hasattr(X, "numpy")
+    if (
+        not (array_like or hasattr(X, "__iter__"))
+        or isinstance(X, Mapping | set | frozenset)
+        or not getattr(X, "ndim", 1)
+    ):
+        raise TypeError(f"{_EXPECTED} (or an array of embeddings), got {X!r:.200}")
+    if getattr(X, "ndim", 1) == 2 and not array_like:
+        return None  # sparse
+    prompts = list(X) if isinstance(X, list | tuple) or not array_like else _column(to_array(X), X)
+    if prompts is None:
         return None
-    prompts: list[Any] = list(X)  # type: ignore[call-overload]
     if not prompts:
         raise ValueError("no prompts: expected at least one, got an empty list")
-    others = [one for one in prompts if not isinstance(one, str) and not (weights and isinstance(one, Mapping))]
-    if not others:
-        return prompts if weights else list(map(str, prompts))
-    if len(others) < len(prompts):
-        raise ValueError(f"prompts must all be strings, got {others[0]!r} among them")
-    if isinstance(others[0], bytes):
-        raise ValueError("prompts must be strings, got bytes; decode them")
-    if all(isinstance(one, int | float | np.number) for one in others):
-        raise ValueError(
-            f"prompts must be strings, got the numbers {others[:3]}...; pass [str(label) for label in labels]. "
-            "Reshape your data to (n, 1) if they are an embedding"
-        )
-    if isinstance(np.ravel(others[0])[0] if np.size(others[0]) else None, str):
-        raise ValueError("prompts must be one list of strings, got a list of lists")
+    if all(isinstance(one, list | tuple) and len(one) == 1 and isinstance(one[0], str) for one in prompts):
+        prompts = [one for (one,) in prompts]
+    prompts = list(map(_plain, prompts))
+    kinds = {type(one) for one in prompts if not (weights and isinstance(one, Mapping))}
+    if kinds == {int}:
+        prompts = [str(one) if isinstance(one, int) else one for one in prompts]
+    elif not kinds <= {str}:
+        _refuse_prompts(prompts)
+        return None
+    if any(isinstance(one, str) and one.endswith("\0") for one in prompts):
+        raise ValueError("prompts must not end in the character NUL, which arrays of strings drop")
+    return prompts
+
+
+def _plain(prompt: Any) -> Any:
+    """Return a str or an int as Python's own, also the value of an enumeration's member or of a tensor."""
+    if isinstance(prompt, str):
+        return str.__str__(prompt)
+    if getattr(prompt, "ndim", None) == 0 and not isinstance(prompt, np.generic):
+        prompt = prompt.item()
+    integer = isinstance(prompt, int | np.integer) and not isinstance(prompt, bool | np.timedelta64)
+    return int(prompt) if integer else prompt
+
+
+def _column(array: NDArray[Any], given: Any) -> list[Any] | None:
+    """Return prompts that are an array of one dimension, or one column of strings; None for embeddings."""
+    if array.ndim > 2:
+        raise ValueError(f"prompts come first, then images; got an array of {array.ndim} dimensions as prompts")
+    if array.ndim < 2:
+        return list(np.atleast_1d(array))
+    if array.dtype.kind in "OUST" and any(isinstance(one, str | bytes) for one in array.flat):
+        if array.shape[1] == 1:
+            return list(array[:, 0])
+        raise ValueError(f"prompts must be one list of strings, got an array of shape {array.shape}")
+    if array.dtype.kind in "iu" and array.shape[1] == 1 and hasattr(given, "columns"):
+        instead = "pass the column itself for labels, or the frame as floats for embeddings of one number"
+        raise ValueError(f"a frame of one column of integers is ambiguous; {instead}")
     return None
 
 
+def _refuse_prompts(prompts: list[Any]) -> None:
+    """Raise the error for items that are neither strings nor integers; return None for rows of numbers."""
+    others = [one for one in prompts if type(one) not in (str, int)]
+    if len(others) < len(prompts):
+        odd = [*others, *(one for one in prompts if type(one) is not type(prompts[0]))][0]
+        raise ValueError(f"prompts must all be strings, or all integers, got {odd!r} among them")
+    first = others[0]
+    if isinstance(first, bytes):
+        raise ValueError("prompts must be strings, got bytes; decode them")
+    if isinstance(first, bool | float | np.bool_ | np.number):
+        raise ValueError(
+            f"{_EXPECTED}, got {others[:3]}...; pass integers, or [str(label) for label in labels]. "
+            "Reshape your data to (n, 1) if they are an embedding"
+        )
+    if _ndim(first) > 1:
+        raise ValueError("prompts come first, then images; got a list of images as prompts")
+    if not _ndim(first):
+        raise ValueError(f"{_EXPECTED}, got {first!r:.200}")
+    if any(isinstance(one, str) for one in first):
+        raise ValueError("prompts must be one list of strings, got a list of lists")
+
+
+def _ndim(value: Any) -> int:
+    return int(value.ndim if hasattr(value, "ndim") else np.asarray(value, dtype=object).ndim)
+
+
+def refuse_batches(data: Any) -> None:
+    """Raise an error for an iterator, a loader, a dataset or a list of pairs, which names the loop to write."""
+    kinds = {one.__name__ for one in type(data).__mro__}
+    lazy = hasattr(data, "__iter__") and not hasattr(data, "__len__") and not hasattr(data, "__array__")
+    what, loop = f"expected all prompts and all images, got {type(data).__name__}", "give it batch by batch: "
+    if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple) and len(data[0]) in (2, 3):
+        if len(set(map(_ndim, data[0]))) > 1:
+            loop += "for prompts, images in pairs: ld.partial_fit(prompts, images)"
+            raise TypeError(f"{what} of pairs; {loop}; or, of single images: prompts, images = zip(*pairs)")
+    elif hasattr(data, "iter") and any("Dataset" in one for one in kinds):
+        loop += 'for batch in dataset.iter(batch_size=1000): ld.partial_fit(batch["label"], batch["image"])'
+        raise TypeError(f"{what}; {loop}")
+    elif lazy or any("Dataset" in one or "DataLoader" in one for one in kinds):
+        source = "DataLoader(dataset, batch_size=1000)" if not lazy else "batches"
+        source = "loader" if "DataLoader" in kinds else source
+        loop += f"for prompts, images in {source}: ld.partial_fit(prompts, images), or for images, prompts"
+        raise TypeError(f"{what}; {loop}" + "; if it has single prompts or images, pass a list of it" * lazy)
+
+
 def check_images(
-    images: object, n: int, image_shape: tuple[int, ...] | None = None, missing: bool = False
+    images: Any, n: int, image_shape: tuple[int, ...] | None = None, missing: bool = False
 ) -> NDArray[np.generic]:
-    """Return the images (n, \\*image_shape), whose pixels are finite; with `missing`, NaN is a missing pixel."""
+    """Return the images (n, \\*image_shape), whose pixels are finite; with `missing`, NaN is a missing pixel.
+
+    With `missing`, masked pixels are missing too. Without an `image_shape` the images begin a model.
+    """
     if images is None:
         raise ValueError("fit requires y to be passed, but the target y is None: pass the images")
     if hasattr(images, "toarray"):
         raise TypeError("images must be a dense array, got a sparse matrix; call .toarray() on it")
+    refuse_batches(images)
+    if isinstance(images, list | tuple) and any(getattr(one, "mode", None) == "P" for one in images):
+        raise ValueError('images must not have a palette; convert them, as in image.convert("RGB")')
+    if missing and any(map(np.ma.is_masked, images if isinstance(images, list | tuple) else [images])):
+        masked: Any = np.ma.array(images)
+        images = masked.astype(working_dtype(masked.dtype)).filled(np.nan)
+    filled = "fill the masked pixels, as in images.filled(0), or leave those images out"
+    refuse_masked(images, "images", f'{filled} (fit takes them with missing="em")')
     try:
-        array = np.asarray(images)
+        array = to_array(images)
     except ValueError as error:
         raise ValueError("images must all have the same shape (n, h, w) or (n, h, w, c)") from error
-    if array.dtype.kind in "US" or (array.dtype.kind == "O" and array.size and isinstance(array.flat[0], str)):
+    if array.dtype.kind == "O" and array.ndim == 1 and not isinstance(images, list | tuple):
+        return check_images(list(array), n, image_shape, missing)  # an array of arrays, as a column of a frame
+    if array.dtype.kind in "UST" or (array.dtype.kind == "O" and array.size and isinstance(array.flat[0], str)):
         raise ValueError("prompts come first, then images; got strings for the images")
     if array.dtype.kind == "O":
         try:
             array = array.astype(np.float64)
         except (TypeError, ValueError) as error:
-            raise ValueError("images must be an array of numbers, got Python objects") from error
+            raise ValueError(
+                "images must be an array of numbers, got Python objects; convert them, as in images.astype(float)"
+            ) from error
     if array.dtype.kind not in "buif":
         kind = "Complex data not supported: " if array.dtype.kind == "c" else ""
         raise ValueError(f"{kind}images must hold real numbers, got dtype {array.dtype}")
@@ -99,8 +208,9 @@ def check_images(
                     f"images must have finite pixels, but image {first} holds NaN or infinity; remove or "
                     'repair it (fit takes NaN for missing pixels with missing="em")'
                 )
-        if peak > 1e150:
-            raise ValueError(f"pixels as large as {peak:.3g} cannot be squared; divide the images")
+        if peak > LARGEST or (image_shape is None and 0 < peak < SMALLEST):
+            limits = f"0 or from {SMALLEST:g} to {LARGEST:g}"
+            raise ValueError(f"the size of the largest pixel must be {limits}, got {peak:.3g}; rescale the images")
         if array.itemsize < 8 and not 1e-15 < peak < 1e15:
             array = array.astype(np.float64)  # whose squares float32 would not hold
     return array
@@ -123,15 +233,23 @@ def warn(message: str) -> None:
 
 def check_sample_weight(sample_weight: ArrayLike, rows: Any) -> Array:
     """Return sample weights (n,) as float64, not negative and not all 0."""
+    refuse_masked(sample_weight, "sample weights", "use 0 for images that do not count")
     weight: Array = _check_sample_weight(sample_weight, rows, dtype=np.float64, ensure_non_negative=True)
     if not weight.any():
         raise ValueError("sample weights are all zero: at least one image needs a weight")
+    if not LIGHTEST <= weight.max() <= HEAVIEST:
+        weight = weight / weight.max()
+    lightest = weight[weight > 0].min()
+    if lightest < NEGLIGIBLE * weight.max():
+        what = f"the smallest sample weight is {lightest / weight.max():.3g} of the largest"
+        raise ValueError(f"{what}; use 0 for images that do not count")
     return weight
 
 
 def check_mask(mask: ArrayLike, n: int, image_shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Return a mask of one image or of n images as (n, D)."""
-    array = np.asarray(mask)
+    refuse_masked(mask, "a mask", "fill its masked entries, as in mask.filled(True)")
+    array = to_array(mask)
     if array.dtype != bool:
         raise TypeError(f"mask must be bool, True where a pixel is missing; got {array.dtype}")
     if array.shape not in (image_shape, (n, *image_shape)):

@@ -10,8 +10,9 @@ was, and reading it changes nothing.
 from __future__ import annotations
 
 import copy
+import math
 import numbers
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, Unpack
@@ -26,7 +27,15 @@ from lineardiffusion import _noise, inference, training
 from lineardiffusion._arrays import Array, Images
 from lineardiffusion._noise import Seed
 from lineardiffusion._pictures import to_pil
-from lineardiffusion._validation import check_images, check_integer, check_mask, check_prompts, check_sample_weight
+from lineardiffusion._validation import (
+    check_images,
+    check_integer,
+    check_mask,
+    check_prompts,
+    check_sample_weight,
+    refuse_masked,
+    to_array,
+)
 from lineardiffusion._version import __version__
 from lineardiffusion.complexity import n_parameters
 from lineardiffusion.contrast import Contrast
@@ -35,7 +44,7 @@ from lineardiffusion.distributions.mixture import Mixture
 from lineardiffusion.encoders.image import ImageEncoder
 from lineardiffusion.encoders.text import unknown
 from lineardiffusion.fitted import Drawing, FittedDiffusion, Resolved, SamplerSettings
-from lineardiffusion.inverse.measurement import Measurement, check_operator
+from lineardiffusion.inverse.measurement import EXACT, ROUNDED, Measurement, check_operator
 from lineardiffusion.io import hub, model_file
 from lineardiffusion.io.locate import locate
 from lineardiffusion.parameters import Parameters
@@ -108,7 +117,8 @@ class LinearDiffusion(BaseEstimator):
     cache_memory : float, default=256e6
         Bytes of composed maps and laws that are kept for the next call.
     random_state : int, RandomState or None, default=None
-        Seed of ``predict`` and ``sample`` when they are given none, and of k-means (None: 0).
+        Seed of ``predict`` and ``sample`` when they are given none, and of k-means (None: 0). An int is 0 or more,
+        of any size.
 
     Attributes
     ----------
@@ -206,18 +216,23 @@ class LinearDiffusion(BaseEstimator):
 
     # ------------------------------------------------------------------ learning
 
-    def fit(self, X: Prompts, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Prompts, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit the model in closed form.
 
         Parameters
         ----------
-        X : list of str, or array-like of shape (n, k)
-            Prompts, one per image: strings, each a symbol of its own, or embeddings.
+        X : list of str or int, or array-like of shape (n, k)
+            Prompts, one per image: strings, each a symbol of its own, or embeddings. Integers in one dimension are
+            labels and stand for their decimal names, 7 for ``"7"``, here and wherever prompts are taken. One column
+            of strings is prompts; all other numbers in two dimensions are embeddings.
         y : array-like of shape (n, h, w) or (n, h, w, c)
-            Images of any real dtype. Any shape (n, ...) is possible: points, vectors, spectra.
+            Images of any real dtype. Any shape (n, ...) is possible: points, vectors, spectra. The magnitude of
+            the largest pixel must be 0, or lie between 1e-60 and 1e60. Pixels that are NaN or masked are missing,
+            and need ``missing="em"``.
         sample_weight : array-like of shape (n,), default=None
             Weight of each image; a weight of 2 is the same as the image given twice, but for ``shrinkage`` and
-            styles, which need to know how many images there are.
+            styles, which need to know how many images there are. Only ratios count if the largest weight is above
+            1e50 or below 1e-50: the weights are then divided by it.
 
         Returns
         -------
@@ -226,14 +241,16 @@ class LinearDiffusion(BaseEstimator):
         Raises
         ------
         ValueError
-            If lengths differ, pixels are NaN or infinite, there is no data, or a parameter is out of its
-            range. The model stays as it was.
+            If lengths differ, pixels are NaN, infinite or out of range, there is no data, or a parameter is out of
+            its range. The model stays as it was.
+        TypeError
+            If the data come in batches, as from a loader or an iterator; the message has the loop to write.
         """
         parameters = self._parameters()
         batch = self._check_batch(X, y, sample_weight, None, parameters.missing == "em")
         return self._adopt(training.fit(batch, parameters), None if batch.known else X)
 
-    def partial_fit(self, X: Prompts, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit(self, X: Prompts, y: Any = None, sample_weight: Any = None) -> Self:
         """Update the model with a batch; the result equals ``fit`` on all batches, in any order.
 
         The model is solved when it is first used. Styles begin anew, see :meth:`partial_fit_styles`.
@@ -259,7 +276,7 @@ class LinearDiffusion(BaseEstimator):
         batch = self._check_batch(X, y, sample_weight, before, parameters.missing == "em")
         return self._adopt(training.update(before, batch, parameters), None if batch.known else X)
 
-    def partial_fit_styles(self, X: Prompts, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit_styles(self, X: Prompts, y: Any = None, sample_weight: Any = None) -> Self:
         """Add a batch's styles, in a second pass over a stream.
 
         After ``partial_fit`` has had all batches, give them again. The first one chooses the styles' centres,
@@ -644,6 +661,7 @@ class LinearDiffusion(BaseEstimator):
 
     def decode(self, latents: Any) -> Images:
         """Return images of shape (..., \\*image_shape_), in pixel units, of latents (..., n_components_)."""
+        refuse_masked(latents, "latents", "leave those rows out")
         array, d = np.asarray(latents, dtype=np.float64), self.n_components_
         if array.ndim == 0 or array.shape[-1] != d:
             raise ValueError(f"latents must have the shape (..., {d}), got {array.shape}")
@@ -657,7 +675,8 @@ class LinearDiffusion(BaseEstimator):
         Parameters
         ----------
         images : array-like of shape (n, \\*image_shape_)
-            Images. NaN pixels are missing: the density is that of the others.
+            Images. NaN and masked pixels are missing: the density is that of the others. Pixels more than 1e12
+            standard deviations from the mean are refused, here and in all other methods that use the density.
         prompts : list of str or dict, or array-like of shape (n, k), default=None
             Prompts of the images; None for any of the known prompts, by their frequency.
         **sampling
@@ -802,7 +821,7 @@ class LinearDiffusion(BaseEstimator):
         Parameters
         ----------
         images : array-like of shape (n, \\*image_shape_)
-            Images. NaN pixels are missing.
+            Images. NaN and masked pixels are missing.
         **sampling
             As in :meth:`affine`.
 
@@ -828,6 +847,7 @@ class LinearDiffusion(BaseEstimator):
         Returns
         -------
         ndarray of str, shape (n,)
+            Prompts; those of integer labels are their decimal names.
 
         Examples
         --------
@@ -925,7 +945,7 @@ class LinearDiffusion(BaseEstimator):
         Parameters
         ----------
         images : array-like of shape (n, \\*image_shape_)
-            Images. NaN pixels are missing.
+            Images. NaN and masked pixels are missing.
         mask : array-like of bool, of shape image_shape_ or (n, \\*image_shape_), default=None
             True where a pixel is missing too: one mask for all images, or one per image.
         prompts : list of str or dict, or array-like of shape (n, k), default=None
@@ -995,7 +1015,8 @@ class LinearDiffusion(BaseEstimator):
         measurements : array-like of shape (n, m)
             Measurements, or (n, ...) with m numbers each, in pixel units.
         operator : array-like, scipy sparse matrix or LinearOperator of shape (m, D)
-            Matrix that measures the flattened image; :mod:`lineardiffusion.operators` makes some.
+            Matrix that measures the flattened image; :mod:`lineardiffusion.operators` makes some. Its rows may
+            have any units.
         noise_std : float
             Standard deviation of the noise, in pixel units; 0 for none.
         prompts, seed, n_samples, return_prompts, residual_noise, **sampling
@@ -1026,8 +1047,9 @@ class LinearDiffusion(BaseEstimator):
         real = isinstance(noise_std, int | float | np.number) and not isinstance(noise_std, bool)
         if not real or not 0 <= noise_std < np.inf:
             raise ValueError(f"noise_std must be 0 or more and finite, in pixel units; got {noise_std!r}")
-        y = np.asarray(measurements)
-        if y.ndim < 2 or y[0].size != A.shape[0]:
+        refuse_masked(measurements, "measurements", "leave out the rows of the operator that were not measured")
+        y = to_array(measurements)
+        if y.ndim < 2 or math.prod(y.shape[1:]) != A.shape[0]:
             raise ValueError(
                 f"measurements must have the shape (n, {A.shape[0]}), as many numbers as the operator has "
                 f"rows; got {y.shape}"
@@ -1036,8 +1058,9 @@ class LinearDiffusion(BaseEstimator):
             raise ValueError("measurements must be finite real numbers; leave out rows that were not measured")
         draws = self._check_n_samples(n_samples)
         resolved = self._resolve_images(fitted, len(y), prompts, sampling)
-        measurement = Measurement.of(pixel_model, A, float(noise_std))
-        values = measurement.reduce(y.reshape(len(y), -1).astype(np.float64))
+        double = y.dtype.kind == "f" and y.itemsize == 8
+        measurement = Measurement.of(pixel_model, A, min(float(noise_std), 1e200), EXACT if double else ROUNDED)
+        values = measurement.reduce(y.reshape(len(y), A.shape[0]).astype(np.float64))
         reduced = [(np.arange(len(y)), measurement, values)]
         found, read = inference.posterior(fitted, reduced, len(y), resolved, seed, draws, residual_noise)
         return self._restored(found, read, prompts, n_samples, return_prompts)
@@ -1309,6 +1332,8 @@ class LinearDiffusion(BaseEstimator):
         strings = check_prompts(X)
         n = len(strings) if strings is not None else _num_samples(X)
         images = check_images(y, n, None if before is None else before.image_shape, missing) if n else y
+        if strings is None and n and images.ndim == 1 and images.dtype.kind in "biu":
+            raise ValueError("prompts come first, then images; got labels for the images")
         prompts: Any = strings
         if before is not None:
             self._check_kind(strings is not None, before)
@@ -1339,9 +1364,9 @@ class LinearDiffusion(BaseEstimator):
 
     def _resolve_one(self, fitted: FittedDiffusion, prompt: Any, sampling: SamplerSettings) -> Resolved:
         """Resolve one prompt: a string, weights of prompts or an embedding."""
-        if isinstance(prompt, str | dict):
+        if isinstance(prompt, str | Mapping) or np.ndim(prompt) == 0:
             return self._resolve(fitted, [prompt], sampling)
-        embedding = np.asarray(prompt)
+        embedding = np.asanyarray(prompt)
         if embedding.ndim != 1 or embedding.dtype.kind not in "biuf":
             raise TypeError(f"expected one prompt, a string, weights or an embedding; got {prompt!r}")
         return self._resolve(fitted, embedding[None], sampling)
@@ -1356,7 +1381,7 @@ class LinearDiffusion(BaseEstimator):
     @staticmethod
     def _check_kind(strings: bool, statistics: Statistics) -> None:
         if strings != bool(statistics.prompts):
-            has, got = ("strings", "numbers") if statistics.prompts else ("embeddings", "strings")
+            has, got = ("strings", "embeddings") if statistics.prompts else ("embeddings", "strings or labels")
             raise ValueError(f"this model was fitted on prompts that are {has}, got {got}")
 
     def _drawing(
@@ -1375,6 +1400,7 @@ class LinearDiffusion(BaseEstimator):
         resolved = self._resolve(fitted, prompts, sampling, **how)
         n, d = len(resolved.request), fitted.d
         if latents is not None:
+            refuse_masked(latents, "latents", "draw those rows from a seed")
             latents = np.asarray(latents, dtype=np.float64)
             if latents.shape != (n, d):
                 raise ValueError(f"latents must have the shape {(n, d)}, got {latents.shape}")
@@ -1406,7 +1432,8 @@ class LinearDiffusion(BaseEstimator):
         if prompts is None:
             names: Any = self.prompts_[read]
         else:
-            names = np.repeat(np.asarray(prompts)[:, None], m, axis=1)
+            strings = check_prompts(prompts, weights=True)
+            names = np.repeat(np.asarray(prompts if strings is None else strings)[:, None], m, axis=1)
         if not n_samples:
             images, names = images[:, 0], names[:, 0]
         return (images, names) if with_prompts else images
@@ -1427,5 +1454,6 @@ class LinearDiffusion(BaseEstimator):
         tags.input_tags.two_d_array = True
         tags.target_tags.required = True
         tags.target_tags.multi_output = True
+        tags.target_tags.single_output = False
         tags.non_deterministic = True
         return tags

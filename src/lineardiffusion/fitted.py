@@ -37,7 +37,7 @@ from lineardiffusion.statistics.dataset import Statistics
 TERMINAL_SNR = 0.01  # in the strongest direction; above it the start holds signal that noise alone lacks
 SIMULATED_BELOW = 1 / 8  # images for each entry of a latent, below which a numerical flow is not composed
 SIMULATED_BYTES = 2**27  # of matrices, one an embedding, at a time
-FARTHEST = 1e30  # pixels beyond which single precision ends
+FARTHEST = 1e30  # pixels beyond which single precision ends; also latents, of pixels in double precision
 GUIDED_VARIANCE = 4.0  # times the data's, beyond which a guided law is warned of
 GUIDANCE_STEPS = 16  # of the approximation by which that is found out
 TOLD = "a guided law has been warned of"  # key of the cache
@@ -214,10 +214,11 @@ class FittedDiffusion:
         """Return the expected clean images of noisy ones; `sigma` in pixel units."""
         x = self.encoder.encode(images)
         level = sigma / getattr(self.encoder, "scaling_factor", 1.0)
+        level = min(max(level, 1e-100), 1e100)  # the squares of others are no numbers
         clean = np.empty_like(x)
         for members, shape, denoiser in self._groups(request, mixed=True):
             clean[members] = denoiser(x[members].reshape(shape), 1.0, level).reshape(len(members), -1)
-        return self.encoder.decode(clean)
+        return self.encoder.decode(self._check_range(clean))
 
     def maps(self, resolved: Resolved) -> tuple[list[Affine], list[float]]:
         """Return the composed map of one prompt, or the maps of its styles, and their probabilities."""
@@ -339,7 +340,8 @@ class FittedDiffusion:
         """Return latents, or rows of maps to them; a ValueError if their images exceed single precision."""
         farthest = FARTHEST
         if isinstance(self.encoder, ImageEncoder):
-            farthest /= self.encoder.scaling_factor * max(float(self.encoder.pixel_scale.max()), 1.0)
+            unit = self.encoder.scaling_factor * max(float(self.encoder.pixel_scale.max()), 1.0)
+            farthest /= unit if self.encoder.dtype == np.float32 else min(unit, 1.0)
         if not (np.abs(latents) < farthest).all():
             how = "a guidance_scale nearer 1, positive weights of prompts, and latents of standard deviation 1"
             raise ValueError(f"these images are beyond the range of numbers; {how} keep them within")

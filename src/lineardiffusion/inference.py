@@ -154,7 +154,7 @@ def _log_gamma_tails(a: float, x: Array) -> tuple[Array, Array]:
 def classify(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved) -> Array:
     """Return the probability (n, p) of each known prompt."""
     found = np.empty((len(rows), len(fitted.statistics.prompts)))
-    for members, candidates, log_prob, _ in _log_joint(fitted, rows, missing, resolved):
+    for members, candidates, log_prob, _ in _log_joint(fitted, rows, missing, resolved, with_rest=False):
         tempered = candidates.temper(log_prob, fitted.temperature)
         found[members] = softmax(np.logaddexp.reduceat(tempered, candidates.first, axis=1), axis=1)
     return found
@@ -163,7 +163,7 @@ def classify(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolv
 def temperature(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved, right: Indices) -> float:
     """Return the temperature of the least Brier score, for the `right` prompts (n,), places of known ones."""
     likelihood, prior = np.empty((len(rows), len(fitted.statistics.prompts))), np.zeros(0)
-    for members, candidates, log_prob, _ in _log_joint(fitted, rows, missing, resolved):
+    for members, candidates, log_prob, _ in _log_joint(fitted, rows, missing, resolved, with_rest=False):
         prior, likelihood[members] = candidates.by_prompt(log_prob)
     of_right = likelihood[np.arange(len(rows)), right]
 
@@ -221,7 +221,7 @@ def posterior(
             if not len(members):
                 continue
             own, laws, roots = of_group[place], candidates.laws, candidates.laws.roots(measurement)
-            log_prob = log_likelihood(measurement, own, laws, roots) + candidates.log_prior
+            log_prob = log_likelihood(measurement, own.without_rest(), laws, roots) + candidates.log_prior
             log_prob = candidates.temper(log_prob, fitted.temperature)
             share = shares(log_prob)
             if not m:
@@ -284,9 +284,12 @@ def _candidates(fitted: FittedDiffusion, n: int, resolved: Resolved) -> Iterator
 
 
 def _log_joint(
-    fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved
+    fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved, with_rest: bool = True
 ) -> Iterator[tuple[Indices, Candidates, Array, Array]]:
-    """Yield images, the laws that they may come from, log-densities (n, K) of both, and of each law's mean (K,)."""
+    """Yield images, the laws that they may come from, log-densities (n, K) of both, and of each law's mean (K,).
+
+    Without the rest, all log-densities of an image lack the same number.
+    """
     every = list(_candidates(fitted, len(rows), resolved))
     for group, measurement in _measurements(fitted.require_pixel_model(), missing):
         for candidates in every:
@@ -298,6 +301,7 @@ def _log_joint(
             for start in range(0, len(own), ROWS):
                 members = own[start : start + ROWS]
                 reduced = _reduce(measurement, rows[members], missing[members[0]])
+                reduced = reduced if with_rest else reduced.without_rest()
                 log_prob = log_likelihood(measurement, reduced, candidates.laws, roots)
                 yield members, candidates, log_prob + candidates.log_prior, peaks
 

@@ -16,6 +16,7 @@ from sklearn.base import clone
 from sklearn.utils import check_scalar
 
 from lineardiffusion._cache import computed_once
+from lineardiffusion._noise import check_random_state
 from lineardiffusion._validation import check_integer
 from lineardiffusion.diffusion.samplers import Sampler, get_sampler
 from lineardiffusion.diffusion.schedules import get_schedule
@@ -81,6 +82,7 @@ class Parameters:
         if self.contrast not in CONTRASTS:
             raise ValueError(f'contrast must be None, "affine" or "histogram", got {self.contrast!r}')
         check_guidance(self.guidance_scale)
+        check_random_state(self.random_state)
         _ = self.trajectory.levels
 
     @computed_once

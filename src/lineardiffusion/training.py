@@ -16,6 +16,7 @@ import numpy as np
 
 from lineardiffusion._arrays import ROWS, Indices
 from lineardiffusion._cache import Cache, computed_once
+from lineardiffusion._noise import for_kmeans
 from lineardiffusion._validation import warn
 from lineardiffusion.contrast import AffineContrast, Contrast, HistogramContrast
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
@@ -81,7 +82,7 @@ def update(before: Statistics | None, batch: Batch, parameters: Parameters) -> L
         known = vocabulary([*batch.known, *(before.prompts if before else ())])
         needed = Moments.nbytes(len(known), D) if known else batch.nbytes(D)
         if before is not None and before.encoder is not None:
-            instead = f"give all images to fit; for partial_fit, begin with max_memory={needed:.3g}"
+            instead = f"give all images to fit; for partial_fit, begin with max_memory={1.01 * needed:.3g}"
             raise ValueError(f"a model that fit made in two passes cannot go on; {instead}")
         what = f"the moments of all {D} pixels under every prompt, which partial_fit keeps,"
         _check_memory(needed, parameters, what, "give all images to fit, which then goes over them twice")
@@ -237,7 +238,7 @@ def measure_missing(before: Statistics | None, batch: Batch, parameters: Paramet
 def _check_memory(needed: float, parameters: Parameters, what: str, instead: str) -> None:
     """Raise an error if so many bytes are more than the parameters allow."""
     if needed > parameters.max_memory:
-        how = f"{instead}, or allow it: LinearDiffusion(max_memory={needed:.3g})"
+        how = f"{instead}, or allow it: LinearDiffusion(max_memory={1.01 * needed:.3g})"  # not rounded down
         raise ValueError(f"{what} take {needed / 1e6:,.3g} MB; {how}")
 
 
@@ -324,8 +325,8 @@ def _find_clusters(
     weight = None if batch.sample_weight is None else batch.sample_weight[few]
     latents = encoder.encode(batch.images[few])
     means = latent_moments(statistics, encoder).mean if shared else None  # type: ignore[union-attr]
-    n_styles, seed = parameters.n_styles, parameters.random_state
-    asked = n_styles if isinstance(n_styles, str) else int(n_styles), counts, 0 if seed is None else seed, means
+    n_styles, seed = parameters.n_styles, for_kmeans(parameters.random_state)
+    asked = n_styles if isinstance(n_styles, str) else int(n_styles), counts, seed, means
     clusters = StyleClusters.find(latents, places[few], weight, *asked)
     if (small := clusters.small()).size:
         what = f"{known[small[0]]!r} has fewer distinct images than n_styles={n_styles}, and so fewer styles"

@@ -106,6 +106,8 @@ class StyleClusters:
 def _centres(latents: Array, weight: Array | None, requested: int, seed: Any) -> Array:
     """Return the centres of k-means (k, d), k at most as many as requested, by falling frequency."""
     z = latents.astype(np.float32)
+    if weight is not None:
+        weight = np.maximum(weight / weight.max(), 1e-30)  # in float32
     # counting distinct images is slow; of many images, k-means leaves superfluous centres empty
     k = min(requested, len(np.unique(z, axis=0)) if len(z) <= 4 * requested else len(z))
     found = KMeans(k, n_init=1, random_state=seed, max_iter=50).fit(z, sample_weight=weight)

@@ -26,6 +26,7 @@ import numpy as np
 from lineardiffusion import _noise
 from lineardiffusion._arrays import Array, Indices
 from lineardiffusion._cache import computed_once
+from lineardiffusion._validation import check_prompts
 from lineardiffusion.encoders.text import TextEncoder, unknown
 
 ALTERNATIVES = 1000  # components of a mixture at most
@@ -231,18 +232,21 @@ def guided(condition: Condition, away: Condition, scale: Any) -> Condition:
 
 def _weighted(weights: Any) -> Weighted:
     """Return a prompt with weight 1, or prompts with their weights divided by the sum; none may be negative."""
-    if isinstance(weights, str):
+    if type(weights) is str:
         return ((weights, 1.0),)
-    numbers = isinstance(weights, Mapping) and all(
-        isinstance(p, str) and isinstance(w, int | float | np.number) for p, w in weights.items()
-    )
-    if not numbers:
+    names: list[str] | None = None
+    given: list[Any] = [1.0]
+    if isinstance(weights, Mapping):
+        names, given = check_prompts(list(weights)) if weights else [], list(weights.values())
+    elif np.ndim(weights) == 0:
+        names = check_prompts([weights])
+    if names is None or not all(isinstance(w, int | float | np.number) for w in given):
         raise TypeError(f'expected a prompt, or weights of prompts {{"3": 0.5, ...}}; got {weights!r}')
-    values = np.array(list(weights.values()), dtype=float)
+    values = np.array(given, dtype=float)
     if not values.size or not np.isfinite(values).all() or (values < 0).any() or not values.any():
         raise ValueError(
             f"weights of prompts must be 0 or more and not all 0, got {dict(weights)!r}; negative_prompt "
             "moves away from a prompt"
         )
     values = values / values.max()  # first, for their sum may overflow
-    return tuple(sorted((p, float(w)) for p, w in zip(weights, values / values.sum(), strict=True) if w))
+    return tuple(sorted((p, float(w)) for p, w in zip(names, values / values.sum(), strict=True) if w))

@@ -216,7 +216,8 @@ def _pixel_scale(deviation: Array, mean: Array, dtype: Any, scale: bool) -> tupl
     """Return the divisor of each pixel (D,), and whether the pixel varies by more than rounding (D,)."""
     precision = np.finfo(working_dtype(dtype))
     digits = 256 if precision.bits == 64 else 4  # units in the last place that a mean may lose
-    varies = deviation > digits * precision.eps * np.abs(mean)
+    least = 1e-16 if precision.bits == 32 else 1e-70  # whose square is a number with all its digits
+    varies = deviation > np.maximum(digits * precision.eps * np.abs(mean), least)
     if not scale or not varies.any():
         return np.ones_like(deviation), varies
     return np.where(varies, deviation, np.sqrt(np.mean(deviation[varies] ** 2))), varies

@@ -10,7 +10,8 @@ image whose latent has the law N(m, C) is measured as
 
     y - A mean ~ N(F m, B + F (C - v I) F^T),        B = v A' A'^T + tau^2 I = L L^T.
 
-L and the singular values of L^-1 F = U diag(f) W^T depend on the measurement only, not on the law. A measurement
+Rows of A may have any units: B is factorised with every row divided by the root of its entry of B's diagonal. L
+and the singular values of L^-1 F = U diag(f) W^T depend on the measurement only, not on the law. A measurement
 y is reduced to y~ = L^-1 (y - A mean), to b = U^T y~ (its part in the plane of the latents) and to the length of
 the rest. Then
 
@@ -27,7 +28,7 @@ Tipping and Bishop (1999), Probabilistic principal component analysis. JRSS B 61
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,12 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 
 from lineardiffusion._arrays import Array
+from lineardiffusion._validation import refuse_masked
 from lineardiffusion.encoders.image import ImageEncoder
 
-CUTOFF = 1e-12  # of the largest eigenvalue of B, below which a direction of y is not measured
+CUTOFF = 1e-10  # of the largest eigenvalue of A A^T, above which its eigenvalues are exact enough
+ROUNDED, EXACT = 1e-6, 1e-9  # of the largest singular value of A, below which a direction of y is not measured
+FARTHEST = 1e12  # standard deviations of a measured value from its mean
 
 
 def check_operator(operator: Any, D: int) -> Any:
@@ -46,6 +50,7 @@ def check_operator(operator: Any, D: int) -> Any:
     if isinstance(operator, LinearOperator) and operator.shape[1] == D:
         operator = operator @ np.eye(D)
     sparse = scipy.sparse.issparse(operator)
+    refuse_masked(operator, "the operator", "leave out the rows that were not measured")
     matrix: Any = operator if sparse or isinstance(operator, LinearOperator) else np.asarray(operator)
     if matrix.ndim != 2 or matrix.shape[1] != D or not matrix.shape[0]:
         columns = "a column for each number of the flattened image"
@@ -53,7 +58,8 @@ def check_operator(operator: Any, D: int) -> Any:
     values = matrix.data if sparse else matrix
     if values.dtype.kind not in "buif" or not np.isfinite(values).all():
         raise ValueError("operator must hold finite real numbers")
-    return (scipy.sparse.csr_array(matrix) if sparse else matrix).astype(np.float64)
+    matrix = matrix.astype(np.float64)
+    return scipy.sparse.csr_array(matrix) if sparse else matrix
 
 
 def rounding_variance(pixel_range: tuple[float, float]) -> float:
@@ -96,6 +102,10 @@ class ReducedMeasurement:
     inside: Array  # b, (n, p)
     rest: Array  # squared length of y~ outside of the plane of the latents, (n,)
 
+    def without_rest(self) -> ReducedMeasurement:
+        """Return the same without the rest, which all laws share, and next to which other terms may be lost."""
+        return replace(self, rest=np.zeros_like(self.rest))
+
     def __getitem__(self, members: NDArray[np.intp]) -> ReducedMeasurement:
         """Return some of the measurements."""
         parts = (self.centred, self.whitened, self.inside, self.rest)
@@ -110,27 +120,33 @@ class Measurement:
     operator: Any  # A' = A diag(r s), (m, D), an array or sparse
     offset: Array  # A mean, (m,)
     noise_std: float  # tau, in the unit of y
+    unit: Array  # root of the diagonal of B, or 1 where that is 0, (m,)
     whitener: Array  # L^-1, (m,) where diagonal, else (k, m); k < m where rows of A depend on each other
-    null: Array  # directions in which y - A mean can only be 0, (m - k, m)
+    null: Array  # directions in which (y - A mean) / unit can only be 0, or as good as 0, (m - k, m)
+    dropped: float  # largest singular value of A' in the null directions, rows in their units
     U: Array  # (k, p), with f (p,) and W (d, p) the singular value decomposition of L^-1 F
     f: Array
     W: Array
     log_det: float  # log det B
 
     @classmethod
-    def of(cls, pixel_model: PixelModel, operator: Any, noise_std: float = 0.0) -> Measurement:
-        """Factorise the measurement by a matrix (m, D), dense or sparse, in pixel units."""
+    def of(
+        cls, pixel_model: PixelModel, operator: Any, noise_std: float = 0.0, smallest: float = EXACT
+    ) -> Measurement:
+        """Factorise the measurement by a matrix (m, D), dense or sparse, in pixel units.
+
+        Directions whose singular value is below `smallest`, in units of the largest, count as not measured.
+        """
         encoder = pixel_model.encoder
         offset = np.asarray(operator @ encoder.mean)
         scaled = operator * pixel_model.scale[None]
         if not isinstance(scaled, np.ndarray):
             scaled = scipy.sparse.csr_array(scaled)
-        gram = scaled @ scaled.T
-        whitener, null, log_det = _whiten(pixel_model.v * gram, noise_std**2)
+        unit, whitener, null, dropped, log_det = _whiten(scaled * np.sqrt(pixel_model.v), noise_std, smallest)
         F = np.asarray(scaled @ encoder.components.T)
         phi = whitener[:, None] * F if whitener.ndim == 1 else whitener @ F
         U, f, Wt = np.linalg.svd(phi, full_matrices=False)
-        return cls(pixel_model, scaled, offset, noise_std, whitener, null, U, f, Wt.T, log_det)
+        return cls(pixel_model, scaled, offset, noise_std, unit, whitener, null, dropped, U, f, Wt.T, log_det)
 
     @classmethod
     def of_pixels(cls, pixel_model: PixelModel, seen: NDArray[np.bool_]) -> Measurement:
@@ -148,7 +164,8 @@ class Measurement:
         f = np.full(d, pixel_model.v**-0.5)
         whitener, null = f[0] / scale, np.zeros((0, D))
         U, W = encoder.components.T, np.eye(d)
-        return cls(pixel_model, operator, encoder.mean, 0.0, whitener, null, U, f, W, float(log_det))
+        unit, log_det = 1 / whitener, float(log_det)
+        return cls(pixel_model, operator, encoder.mean, 0.0, unit, whitener, null, 0.0, U, f, W, log_det)
 
     @property
     def size(self) -> int:
@@ -156,17 +173,22 @@ class Measurement:
         return len(self.whitener)
 
     def reduce(self, y: Array) -> ReducedMeasurement:
-        """Reduce measurements (n, m); a ValueError for one without noise that contradicts itself."""
+        """Reduce measurements (n, m); a ValueError for one too far away, or without noise and contradictory."""
         centred = y - self.offset
+        if (far := np.flatnonzero((np.abs(centred) / self.unit > FARTHEST).any(axis=1))).size:
+            limit = f"{FARTHEST:g} standard deviations from the mean of the training data"
+            raise ValueError(f"image {far[0]}, or its measurement, is more than {limit}; is it in the same unit?")
+        reduced = self.reduce_difference(centred)
         if len(self.null):
-            out = np.abs(centred @ self.null.T).max(axis=1)
-            scale = np.abs(y).max(axis=1) + np.abs(self.offset).max()
-            if (wrong := np.flatnonzero(out > 1e-6 * scale)).size:
+            out = np.abs((centred / self.unit) @ self.null.T).max(axis=1)
+            scale = np.abs(y / self.unit).max(axis=1) + np.abs(self.offset / self.unit).max()
+            lost = 10 * self.dropped * np.linalg.norm(reduced.whitened, axis=1)
+            if (wrong := np.flatnonzero(out > 1e-6 * scale + lost)).size:
                 raise ValueError(
                     f"measurement {wrong[0]} contradicts itself: the operator's rows depend on each other, "
-                    "and no image has these values. If they are noisy, pass noise_std above 0"
+                    "and no image has these values. If they are noisy, pass their noise_std"
                 )
-        return self.reduce_difference(centred)
+        return reduced
 
     def reduce_difference(self, centred: Array) -> ReducedMeasurement:
         """Reduce differences y - A mean, (n, m)."""
@@ -181,18 +203,38 @@ class Measurement:
         return np.asarray((self.operator.T @ y.T).T)
 
 
-def _whiten(gram: Any, noise_variance: float) -> tuple[Array, Array, float]:
-    """Return L^-1, the null directions and log det on the others, for B = gram + noise_variance I."""
-    m = gram.shape[0]
-    diagonal = np.asarray(gram.diagonal(), dtype=np.float64)
+def _whiten(root: Any, noise_std: float, smallest: float) -> tuple[Array, Array, Array, float, float]:
+    """Return the units of the rows, L^-1, the null directions, what they drop, and log det on the others.
+
+    B = root root^T + noise_std^2 I, with `root` (m, D) dense or sparse.
+    """
+    if not (m := root.shape[0]):
+        return np.ones(0), np.zeros(0), np.zeros((0, 0)), 0.0, 0.0
+    peak = abs(root).max(axis=1)
+    peak = peak if isinstance(peak, np.ndarray) else peak.toarray().ravel()
+    rows = _divide(root, np.where(peak > 0, peak, 1.0))  # first, for squares may underflow
+    unit = np.hypot(peak * np.sqrt(np.asarray((rows * rows).sum(axis=1))), noise_std)
+    unit[unit == 0] = 1.0
+    rows, noise = _divide(root, unit), noise_std / unit
+    gram: Any = rows @ rows.T
+    log_units = 2 * float(np.log(unit).sum())
     if not isinstance(gram, np.ndarray):
-        if m and gram.count_nonzero() == np.count_nonzero(diagonal) and (diagonal + noise_variance).all():
-            diagonal = diagonal + noise_variance
-            return diagonal**-0.5, np.zeros((0, m)), float(np.log(diagonal).sum())
-        gram = gram.toarray()
-    if not m:
-        return np.zeros(0), np.zeros((0, 0)), 0.0
-    variance, basis = np.linalg.eigh(gram + noise_variance * np.eye(m))
-    kept = variance > CUTOFF * variance[-1]
-    whitener = (basis[:, kept] / np.sqrt(variance[kept])).T
-    return whitener, basis[:, ~kept].T, float(np.log(variance[kept]).sum())
+        diagonal = gram.diagonal() + noise**2
+        if diagonal.all() and gram.count_nonzero() == np.count_nonzero(gram.diagonal()):
+            return unit, diagonal**-0.5 / unit, np.zeros((0, m)), 0.0, float(np.log(diagonal).sum()) + log_units
+        gram, rows = gram.toarray(), rows.toarray()
+    variance, basis = np.linalg.eigh(gram + np.diag(noise**2))
+    if variance[0] <= CUTOFF * variance[-1]:  # the product lost digits that the rows have
+        wide = np.hstack([rows, np.diag(noise)]) if noise_std else rows
+        basis, singular, _ = np.linalg.svd(wide, full_matrices=m > wide.shape[1])
+        variance = np.pad(singular**2, (0, m - len(singular)))
+    kept = variance > smallest**2 * variance.max()
+    whitener = (basis[:, kept] / np.sqrt(variance[kept])).T / unit
+    dropped = float(np.sqrt(variance[~kept].max(initial=0.0)))
+    return unit, whitener, basis[:, ~kept].T, dropped, float(np.log(variance[kept]).sum()) + log_units
+
+
+def _divide(rows: Any, by: Array) -> Any:
+    """Divide rows (m, D), dense or sparse, by one number each."""
+    divided = rows / by[:, None]
+    return divided if isinstance(rows, np.ndarray) else scipy.sparse.csr_array(divided)

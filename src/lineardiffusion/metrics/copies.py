@@ -19,6 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import pairwise_distances_argmin_min
 from sklearn.utils import check_array, gen_batches
 
+from lineardiffusion._validation import refuse_masked
+
 __all__ = ["copying_ratio", "nearest"]
 
 _BATCH = 4096  # images whose differences are held in memory at a time
@@ -83,6 +85,8 @@ def nearest(images: ArrayLike, training: ArrayLike) -> tuple[NDArray[np.float64]
     >>> nearest([[0.0, 3.0], [9.0, 5.0]], [[0.0, 0.0], [9.0, 9.0]])
     (array([3., 4.]), array([0, 1]))
     """
+    for given in (images, training):
+        refuse_masked(given, "images", "leave out those with masked pixels")
     x = check_array(images, allow_nd=True, input_name="images")
     y = check_array(training, allow_nd=True, input_name="training images")
     if x.shape[1:] != y.shape[1:]:

@@ -34,7 +34,7 @@ from sklearn.metrics.pairwise import check_pairwise_arrays
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_array
 
-from lineardiffusion._validation import check_integer
+from lineardiffusion._validation import check_integer, refuse_masked
 from lineardiffusion.distributions.gaussian import Gaussian
 
 __all__ = ["PRDC", "frechet_distance", "precision_recall_density_coverage"]
@@ -140,6 +140,8 @@ def precision_recall_density_coverage(
 def _check_features(
     real_features: ArrayLike, generated_features: ArrayLike, at_least: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    for given in (real_features, generated_features):
+        refuse_masked(given, "features", "leave out the images with masked features")
     real, generated = (
         check_array(features, dtype=np.float64, ensure_min_samples=at_least, input_name=name)
         for name, features in (("real_features", real_features), ("generated_features", generated_features))

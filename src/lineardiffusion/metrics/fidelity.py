@@ -30,9 +30,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.utils import check_array, column_or_1d
 
-from lineardiffusion._validation import check_images
+from lineardiffusion._validation import check_images, check_prompts
 
 __all__ = ["fit_classifier", "prompt_fidelity", "train_on_synthetic"]
 
@@ -160,7 +159,7 @@ def prompt_fidelity(classifier: Any, prompts: Any, images: ArrayLike) -> float:
     words = _check_prompts(prompts)
     array = check_images(images, len(words))
     known = getattr(classifier, "classes_", None)
-    if known is not None and (unknown := sorted(set(words) - set(np.asarray(known).astype(str)))):
+    if known is not None and (unknown := sorted(set(words) - set(_check_prompts(known)))):
         raise ValueError(f"unknown prompt {str(unknown[0])!r}; the classifier knows: {', '.join(map(str, known))}")
     return float(np.mean(_classify(classifier, array) == words))
 
@@ -182,8 +181,10 @@ def _classify(classifier: Any, images: NDArray[Any]) -> NDArray[np.str_]:
 
 def _check_prompts(prompts: Any) -> NDArray[np.str_]:
     """Return prompts (n,), n >= 1, as strings, so that 7 and "7" are the same prompt."""
-    words: NDArray[np.str_] = check_array(column_or_1d(prompts), dtype=None, ensure_2d=False).astype(str)
-    return words
+    names = check_prompts(prompts)
+    if names is None:
+        raise ValueError("prompts must be one list of strings or of integers, got numbers in two dimensions")
+    return np.array(names)
 
 
 def _flatten(images: NDArray[Any]) -> NDArray[Any]:
