@@ -1,6 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 LOWER := .venv-lower/bin
+# a process for each core, each with one BLAS thread
+ONE_THREAD := OPENBLAS_NUM_THREADS=1
+PYTEST := -m pytest --numprocesses auto --dist worksteal
 
 .PHONY: quickstart test test-lower lint clean
 
@@ -8,10 +11,10 @@ quickstart: .venv/ready  ## draw from the shipped model, fit on real digits, dra
 	$(BIN)/python examples/quickstart.py
 
 test: .venv/ready-to-test  ## the test suite, doctests included
-	$(BIN)/python -m pytest
+	$(ONE_THREAD) $(BIN)/python $(PYTEST)
 
 test-lower: .venv-lower/ready  ## the test suite at the lower bounds of the dependencies
-	$(LOWER)/python -m pytest
+	$(ONE_THREAD) $(LOWER)/python $(PYTEST)
 
 lint: .venv/ready-to-test  ## ruff and mypy --strict
 	$(BIN)/ruff check .
