@@ -91,8 +91,9 @@ def test_a_function_is_asked_anew_at_every_call(ld):
 
 
 def test_refusals(ld, digits, tmp_path):
-    with pytest.raises(ValueError, match="finite"):
-        ld.predict(["3"], sampler="ddim", guidance_scale=lambda t: np.nan)
+    for odd in (np.nan, None, "3", [3.0]):
+        with pytest.raises(ValueError, match="finite"):
+            ld.predict(["3"], sampler="ddim", guidance_scale=lambda t, w=odd: w)
     with pytest.raises(TypeError, match="function"):
         ld.predict(["3"], guidance_scale="strong")
     function = LinearDiffusion(4, guidance_scale=lambda t: 1.0).fit(*digits)
@@ -129,3 +130,16 @@ def test_the_guided_variance_of_one_direction():
         for w in (0.5, 2.0, 4.0):
             found = ld.law(prompt, guidance_scale=w).covariance[0, 0] * ld.scaling_factor_**2
             assert found == pytest.approx(variance * (variance / 5.0) ** (w - 1), rel=1e-5)
+
+
+def test_stochastic_samplers_have_a_limit_of_their_own_under_guidance(ld):
+    """Deterministic ones converge to exact; without guidance all do."""
+
+    def error(sampler, n, w):
+        return ld.law("7", sampler=sampler, num_steps=n, guidance_scale=w).wasserstein(
+            ld.law("7", guidance_scale=w)
+        )
+
+    assert error("ddim", 800, 3.0) < 0.3 * error("ddim", 200, 3.0)
+    assert error("ddpm", 800, 1.0) < 0.3 * error("ddpm", 200, 1.0)
+    assert error("ddpm", 800, 3.0) > 0.9 * error("ddpm", 200, 3.0) > 0.1

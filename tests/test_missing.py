@@ -133,10 +133,19 @@ def test_refusals(tiny):
     damaged[5] = np.nan
     with pytest.raises(ValueError, match="image 5"):
         LinearDiffusion(missing="em").fit(prompts, damaged)
+    damaged = holes(images)
+    damaged[1::3, 2, 1] = np.nan  # of "right"
+    with pytest.raises(ValueError, match=r"pixel \(2, 1\) .*'right'"):
+        LinearDiffusion(missing="em").fit(prompts, damaged)
+    ld = LinearDiffusion(missing="em").partial_fit(prompts, images)
+    assert ld.partial_fit(prompts, damaged).statistics_.moments.weight.sum() == 180  # seen before
+    with pytest.raises(ValueError, match="forgotten"):
+        ld.forget(prompts, damaged)
     with pytest.raises(ValueError, match="embeddings"):
         LinearDiffusion(missing="em").fit(np.ones((90, 1)), holes(images))
     with pytest.raises(ValueError, match="max_memory"):
         LinearDiffusion(missing="em", max_memory=1000).fit(prompts, holes(images))
+    damaged = holes(images)
     damaged[5] = np.inf
     with pytest.raises(ValueError, match="infinit"):
         LinearDiffusion(missing="em").fit(prompts, damaged)

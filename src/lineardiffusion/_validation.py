@@ -191,6 +191,10 @@ def check_images(
         raise ValueError(f"{n} prompts need {n} images, got {found}; pass one prompt per image")
     if array[0].size == 0:
         raise ValueError(f"images have no pixels: got the shape {array.shape}")
+    if image_shape is not None and array.ndim == 1 and image_shape:
+        raise ValueError(
+            f"images must have the shape (n, {image_shape}), got n numbers; is the order of arguments right?"
+        )
     if image_shape is not None and array.shape[1:] != image_shape:
         raise ValueError(
             f"images have the shape {array.shape[1:]}, but this model was fitted on images of "

@@ -379,11 +379,11 @@ class LinearDiffusion(BaseEstimator):
         """Remove images from the model, which becomes the one that never saw them, without the other images.
 
         The statistics of these images are subtracted and the model is solved anew when it is first used. A prompt
-        that is left without images is removed. Two things stay as they were: an encoder that was fixed before the
-        statistics were computed (moments of latents, see ``max_memory``), and with styles the encoder and the
-        centres, because every image is subtracted from the style to which it is assigned. The smallest and largest
-        pixel of the data stay, too. Call :meth:`fit` on the other images where these must not depend on the
-        removed ones either.
+        that is left without images is removed. Some things stay as they were: the smallest and largest pixel of the
+        data; an encoder that was fixed before the statistics were computed (moments of latents, see
+        ``max_memory``); with styles the encoder and the centres, because every image is subtracted from the style
+        to which it is assigned; and pixels that ``missing="em"`` filled in the other images. Call :meth:`fit` on
+        the other images where these must not depend on the removed ones either.
 
         Parameters
         ----------
@@ -412,7 +412,10 @@ class LinearDiffusion(BaseEstimator):
         True
         """
         check_is_fitted(self)
-        batch = self._check_batch(X, y, sample_weight, self._learned.statistics)
+        batch = self._check_batch(X, y, sample_weight, self._learned.statistics, missing=True)
+        if batch.has_missing:
+            instead = "what was filled in is not kept; fit again on the other images"
+            raise ValueError(f"images with missing pixels cannot be forgotten: {instead}")
         return self._adopt(training.forget(self._learned, batch))
 
     def refit(self, **params: Any) -> Self:
@@ -480,6 +483,7 @@ class LinearDiffusion(BaseEstimator):
             is used.
         sampler, num_steps, guidance_scale : default=None
             Sampler, number of steps and scale of guidance, as in the constructor (default: the model's settings).
+            A `num_steps` that is given here replaces that of a sampler object, too.
         negative_prompt : str or dict, default=None
             Prompt, or weights of prompts, that guidance moves away from, in place of the unconditional denoiser.
         latents : array-like of shape (n, n_components_), default=None
@@ -1089,7 +1093,7 @@ class LinearDiffusion(BaseEstimator):
         ------
         ValueError
             If the sampler adds noise, or its map has no inverse: all starting noise in some direction is mapped
-            to one point. The maps of styles never have an inverse.
+            to one point. The maps of styles have one only where a style is drawn in every direction.
         """
         fitted = self.fitted_
         latents = fitted.encoder.encode(check_images(images, _num_samples(prompts), self.image_shape_))

@@ -171,6 +171,8 @@ def temperature(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Res
         p = softmax(prior + likelihood / T, axis=1)
         return float((np.square(p).sum(axis=1) - 2 * p[np.arange(len(rows)), right]).mean())
 
+    if np.ptp(likelihood, axis=1).max() == 0.0:
+        raise ValueError("these images tell nothing about their prompts: every pixel is missing; hide fewer")
     if (of_right == likelihood.max(axis=1)).all():
         instead = "give more images, or hide some of their pixels by mask"
         raise ValueError(
@@ -255,7 +257,7 @@ def invert(fitted: FittedDiffusion, latents: Array, resolved: Resolved) -> Array
         if spread[-1] <= 1e-10 * spread[0]:
             kept = int(np.sum(spread > 1e-10 * spread[0]))
             what = f"the sampler's map has no inverse: it keeps {kept} of {len(spread)} directions"
-            instead = "use fewer components, or more images; the maps of styles never have an inverse"
+            instead = "use fewer components, or more images; the maps of styles rarely have an inverse"
             raise ValueError(f"{what}; {instead}")
         start[members] = np.linalg.solve(x.matrix[0].T, (latents[members] - x.offset[0]).T).T
     return start

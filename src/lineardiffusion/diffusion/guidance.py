@@ -33,6 +33,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
 from scipy.optimize import brentq
 
 from lineardiffusion.diffusion.denoisers import Denoiser, State
@@ -51,10 +52,10 @@ class TimedWeight:
 
     def __call__(self, alpha: float, sigma: float) -> float:
         t = self._time(math.atan2(sigma, alpha))
-        w = float(self.function(t))
-        if not math.isfinite(w):
-            raise ValueError(f"guidance_scale(t) must be a finite number for every t, got {w} at t = {t:.6g}")
-        return self.constant + self.slope * w
+        w = self.function(t)
+        if not isinstance(w, int | float | np.number) or not math.isfinite(w):
+            raise ValueError(f"guidance_scale(t) must be a finite number for every t, got {w!r} at t = {t:.6g}")
+        return self.constant + self.slope * float(w)
 
     def _time(self, angle: float) -> float:
         def beyond(t: float) -> float:

@@ -20,13 +20,16 @@ x0) / sigma. Primes mark the next level.
 
 The error falls with the number of steps n as 1 / n (ddim, ddpm, euler) or 1 / n^2 (heun; dpm++2m up to a
 factor log n, because its first and last steps are of first order), until the last level of the schedule
-limits it.
+limits it. That is the error against ``exact`` of a prompt without guidance. With guidance, or under weights of
+prompts, the denoiser is of no single law, so the probability flow and the stochastic process have different laws in
+the limit (Bradley and Nakkiran 2024): ddim, euler, heun and dpm++2m converge to ``exact``, ddpm to its own limit.
 
 Any generator function with the signature of ``Sampler.__call__`` is a sampler too. Strings are shorthands:
 ``"ddim"`` is ``ddim()``. The classes are named in lower case, as those strings are.
 
 References
 ----------
+Bradley and Nakkiran (2024), Classifier-free guidance is a predictor-corrector.
 Ho, Jain and Abbeel (2020), Denoising diffusion probabilistic models. NeurIPS.
 Song, Meng and Ermon (2021), Denoising diffusion implicit models. ICLR.
 Karras, Aittala, Aila and Laine (2022), Elucidating the design space of diffusion-based models. NeurIPS.

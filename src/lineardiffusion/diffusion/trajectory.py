@@ -42,10 +42,12 @@ class Trajectory:
         """The sampler's schedule if it has one, or the model's."""
         return self.sampler.own_schedule or self.schedule
 
+    def __post_init__(self) -> None:
+        check_scalar(self.strength, "strength", numbers.Real, min_val=0, max_val=1, include_boundaries="right")
+
     @computed_once
     def times(self) -> Array:
         """Falling times (num_steps + 1,), from noise to none."""
-        check_scalar(self.strength, "strength", numbers.Real, min_val=0, max_val=1, include_boundaries="right")
         times = self.sampler.times(self.own_schedule)
         n = len(times) - 1
         if not (kept := round(self.strength * n)):
@@ -59,11 +61,12 @@ class Trajectory:
         """alpha and sigma at the times, checked to lead from noise to the latent itself."""
         schedule = self.own_schedule
         try:
-            times = self.times
-            alpha, sigma = (np.asarray(level, dtype=float) for level in schedule(times))
+            schedule(self.sampler.times(schedule))
         except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
             what = f"schedule {schedule!r} failed ({error})"
             raise ValueError(f"{what}; it must be a function t -> (alpha, sigma)") from error
+        times = self.times
+        alpha, sigma = (np.asarray(level, dtype=float) for level in schedule(times))
         fine = np.isfinite([times, alpha, sigma]).all() and (np.diff(times) < 0).all()
         fine = fine and (sigma[:-1] > 0).all() and (alpha[1:] > 0).all()
         if not fine or abs(alpha[-1] - 1) > 1e-6 or abs(sigma[-1]) > 1e-6:

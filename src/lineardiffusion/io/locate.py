@@ -13,6 +13,8 @@ SHIPPED = Path(__file__).parent.parent / "pretrained"
 def locate(name_or_path: str | Path, revision: str | None = None, token: str | None = None) -> Path:
     """Return the path of a model's file; see :meth:`lineardiffusion.LinearDiffusion.from_pretrained`."""
     folder, name, shipped = Path(name_or_path), str(name_or_path), shipped_models()
+    if folder.name == WEIGHTS and folder.is_file():
+        return folder
     if (folder / WEIGHTS).is_file():
         return folder / WEIGHTS
     if name in shipped:

@@ -137,8 +137,8 @@ def check_pictures(images: ArrayLike) -> NDArray[np.float64]:
         array = array[..., 0]
     if array.ndim != 3 and not (array.ndim == 4 and array.shape[3] == 3):
         raise ValueError(
-            f"images of shape {array.shape}; expected (n, h, w) in grey or (n, h, w, 3) in colour; "
-            "for a single image pass image[None], without an alpha channel images[..., :3]"
+            f"images of shape {array.shape}; expected (n, h, w) in grey or (n, h, w, 3) in colour: image[None] of "
+            "a single image, images[..., :3] of an alpha channel; points and vectors are no pictures"
         )
     return array
 

@@ -18,7 +18,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 from sklearn.decomposition import PCA
 
-from lineardiffusion._validation import check_integer
+from lineardiffusion._validation import check_integer, check_prompts
 from lineardiffusion.diffusion.samplers import Sampler, get_sampler
 from lineardiffusion.distributions.mixture import Mixture
 from lineardiffusion.plot.images import check_columns, check_pictures, draw_grid, grid
@@ -216,6 +216,7 @@ def styles(ld: LinearDiffusion, prompt: str, *, columns: int | None = None) -> F
     ['7~0', '7~1', '7~2', '7~3', '7~4', '7~5']
     """
     all_styles = ld.styles_
+    (prompt,) = check_prompts([prompt]) or [prompt]
     if prompt not in all_styles:
         raise ValueError(f"unknown prompt {prompt!r}; the model has styles of {', '.join(all_styles)}")
     count, mean = all_styles[prompt]

@@ -55,7 +55,14 @@ def complete(
         raise ValueError(f"image {empty[0]} has no pixel that is there; leave it out")
     groups: Indices = batch.prompts
     model = _available(rows, missing, batch) if before is None else before
-    if (new := np.flatnonzero(model.weight == 0)).size:  # prompts that the data before did not have
+    new = np.arange(len(batch.known)) if before is None else np.flatnonzero(before.weight == 0)
+    for u in new.tolist():
+        prompt = batch.known[u]
+        if (unseen := np.flatnonzero(missing[groups == u].all(axis=0))).size:
+            at = ", ".join(map(str, np.unravel_index(unseen[0], batch.image_shape)))
+            what = f"pixel ({at}) is missing in every image of the prompt {prompt!r}, so nothing is known of it"
+            raise ValueError(f"{what} ({unseen.size} such pixels): leave those pixels out, or the prompt")
+    if before is not None and new.size:  # prompts that the data before did not have
         model = replace(
             model, **{name: _with(model, _available(rows, missing, batch), name, new) for name in FIELDS}
         )
@@ -83,14 +90,12 @@ def _available(rows: Array, missing: Mask, batch: Batch) -> Moments:
     D, weight = rows.shape[1], np.ones(len(rows)) if batch.sample_weight is None else batch.sample_weight
     mean, scatter = np.zeros((len(batch.known), D)), np.zeros((len(batch.known), D, D))
     seen = np.where(missing, 0.0, weight[:, None])
-    overall = (seen * np.nan_to_num(rows)).sum(axis=0) / np.maximum(seen.sum(axis=0), np.finfo(float).tiny)
     total = np.bincount(batch.prompts, weight, len(batch.known))
     for u in range(len(batch.known)):
         own = batch.prompts == u
         w, x = seen[own], np.nan_to_num(rows[own])
-        count = w.sum(axis=0)
-        there = np.maximum(count, np.finfo(float).tiny)
-        mean[u] = np.where(count > 0, (w * x).sum(axis=0) / there, overall)
+        there = np.maximum(w.sum(axis=0), np.finfo(float).tiny)
+        mean[u] = (w * x).sum(axis=0) / there
         scatter[u][np.diag_indices(D)] = total[u] * (w * (x - mean[u]) ** 2).sum(axis=0) / there
     squares = np.bincount(batch.prompts, weight**2, len(batch.known))
     return Moments(total.astype(np.float64), squares.astype(np.float64), mean, scatter)
