@@ -21,7 +21,7 @@ def law(ld):
 @pytest.mark.parametrize(
     ("D", "d", "p", "n", "scale"),
     [(4, 2, 2, 24, False), (4, 2, 2, 24, True), (5, 4, 2, 24, True), (6, 2, 2, 24, True), (4, 4, 2, 24, True),
-     (5, 3, 2, 8, False)],
+     (5, 3, 2, 8, False), (8, 8, 2, 6, False), (8, 8, 2, 6, True)],
 )  # fmt: skip
 def test_it_is_the_rank_of_the_law_s_derivative(D, d, p, n, scale):
     """How many directions of the law can the training images move? In the last case ranks are limited by n."""

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from scipy.integrate import quad
 
 from lineardiffusion import LinearDiffusion, samplers, schedules
 from lineardiffusion.diffusion.guidance import TimedWeight
@@ -21,10 +22,12 @@ def ld(digits):
 def test_the_time_is_found_from_the_level(schedule):
     """Whatever the scale of (alpha, sigma), and beyond the ends the nearest."""
     schedule = schedules.get_schedule(schedule)
-    identity = TimedWeight(lambda t: t, schedule)
-    for t in schedule.times(7)[1:-1]:
+    identity = TimedWeight(lambda t: t, schedule, schedule.times(7))
+    for t in schedule.times(7)[1:-1].tolist():
         alpha, sigma = schedule(t)
-        assert identity(3.0 * alpha, 3.0 * sigma) == pytest.approx(t, rel=1e-7)
+        assert identity(3.0 * alpha, 3.0 * sigma) == t  # to the last bit, for a user's t <= 0.7
+        alpha, sigma = schedule(0.99 * t)
+        assert identity(3.0 * alpha, 3.0 * sigma) == pytest.approx(0.99 * t, rel=1e-7)
     assert identity(1.0, 0.0) == 0.0
     assert identity(0.0, 1.0) == pytest.approx(schedule.t_max)
 
@@ -143,3 +146,36 @@ def test_stochastic_samplers_have_a_limit_of_their_own_under_guidance(ld):
     assert error("ddim", 800, 3.0) < 0.3 * error("ddim", 200, 3.0)
     assert error("ddpm", 800, 1.0) < 0.3 * error("ddpm", 200, 1.0)
     assert error("ddpm", 800, 3.0) > 0.9 * error("ddpm", 200, 3.0) > 0.1
+
+
+@pytest.mark.parametrize("pulse", [(0.28, 0.30), (0.47, 0.49), (0.68, 0.70), (0.1, 0.105)])
+def test_the_flow_does_not_step_over_a_pulse(pulse):
+    """One pixel: the flow's gain is exp of an integral, which scipy computes piece by piece."""
+    images = np.array([-3.0, 3.0, -1.0, 1.0]).reshape(4, 1, 1)
+    ld = LinearDiffusion(shrinkage=0).fit(["wide", "wide", "narrow", "narrow"], images)
+    l, L = 9.0 / ld.scaling_factor_**2, 5.0 / ld.scaling_factor_**2
+
+    def scale(t):
+        return 5.0 if pulse[0] < t < pulse[1] else 1.0
+
+    def rate(t):
+        alpha, sigma = np.cos(np.pi * t / 2), np.sin(np.pi * t / 2)
+        own, pooled = (alpha * v / (alpha**2 * v + sigma**2) for v in (l, L))
+        gain = scale(t) * own + (1 - scale(t)) * pooled
+        return np.pi / 2 * (-sigma * gain + alpha * (1 - alpha * gain) / sigma)
+
+    gain = np.exp(-quad(rate, 0, 1, points=pulse, epsabs=1e-12, epsrel=1e-12, limit=200)[0])
+    assert gain**2 > 1.01 * l  # control: the pulse matters
+    assert ld.affine("wide", guidance_scale=scale)[0][0, 0] == pytest.approx(gain, rel=1e-6)
+    one = ld.predict(["wide"], latents=[[1.0]], guidance_scale=scale).item() / ld.scaling_factor_
+    assert one == pytest.approx(gain, rel=1e-5)
+
+
+def test_a_schedule_whose_ratio_turns_back_has_no_time(digits):
+    def wavy(t):
+        return 1 - t, t + 0.9 * np.sin(6 * np.pi * t) * t * (1 - t)
+
+    ld = LinearDiffusion(4, schedule=wavy, sampler="ddim").fit(*digits)
+    ld.predict(["3"], guidance_scale=1.5)
+    with pytest.raises(ValueError, match="rise"):
+        ld.predict(["3"], guidance_scale=lambda t: 1.5)

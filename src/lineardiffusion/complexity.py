@@ -3,8 +3,8 @@
 The law of an image of D pixels given its prompt has these parameters, with latents of d entries:
 
     encoder        d m for the span of a PCA (a point of the Grassmannian), m = D - d, none for a basis that was
-                   given; if m > 0, m for the mean of the discarded directions and 1 for their variance; with
-                   scale=True and m > 0, D for the pixels' standard deviations, less the D conditions that the
+                   given; if m > 0, m for the mean of the discarded directions and 1 for their variance, unless
+                   that is 0; with scale=True and a variance, D for the pixels' standard deviations, less the D conditions that the
                    standardised variances are 1, of which the discarded covariance can meet m (m + 1) / 2 - 1
     a Gaussian     d for its mean, and q = r d - r (r - 1) / 2 for its covariance, of rank r = min(d, n - 1)
     g styles       g Gaussians, and g - 1 frequencies for each prompt
@@ -71,6 +71,10 @@ def _of_encoder(encoder: ImageEncoder, fitted: bool, scale: bool) -> int:
     d, D = encoder.components.shape
     if not (m := D - d):
         return 0
+    if (
+        not encoder.residual_variance
+    ):  # the images lie in the plane of the latents, wherever the pixels' scales put it
+        return int(m + (d * m if fitted else 0))
     scales = D - max(1, D + 1 - m * (m + 1) // 2)
     return int(m + 1) + (d * m if fitted else 0) + (scales if fitted and scale else 0)
 

@@ -253,7 +253,8 @@ class LinearDiffusion(BaseEstimator):
     def partial_fit(self, X: Prompts, y: Any = None, sample_weight: Any = None) -> Self:
         """Update the model with a batch; the result equals ``fit`` on all batches, in any order.
 
-        The model is solved when it is first used. Styles begin anew, see :meth:`partial_fit_styles`.
+        With ``missing="em"`` that holds for complete images: the holes of a batch are filled under the moments of
+        the batches before it. The model is solved when it is first used. Styles begin anew, see :meth:`partial_fit_styles`.
 
         Parameters
         ----------

@@ -136,7 +136,7 @@ class FittedDiffusion:
         if given is not None or negative is not None:
             check_guidance(scale, negative)
         if callable(scale):
-            scale = TimedWeight(scale, trajectory.own_schedule)
+            scale = TimedWeight(scale, trajectory.own_schedule, trajectory.times)
         return Resolved(self.conditioner.request(prompts, scale, negative), trajectory)
 
     def _trajectory(self, sampler: Any, num_steps: int | None, every_step: bool, strength: float) -> Trajectory:
@@ -193,7 +193,7 @@ class FittedDiffusion:
                     self.cache.put(key, times, 64)
             if times > GUIDED_VARIANCE:
                 self.cache.put(TOLD, True, 64)
-                what = f"guidance multiplies the variance of the images by {times:,.3g}"
+                what = f"guidance multiplies the variance of the prompt's images by {times:,.3g}"
                 return warn(f"{what}; use a guidance_scale nearer 1, or a function of t that is 1 at high noise")
 
     # ------------------------------------------------------------------ denoisers, maps and laws

@@ -9,7 +9,7 @@ In both cases D is affine in x, so maps and laws stay exact.
 
 The scale may be a function w(t) of the time, from t_max (noise) to 0: for example no guidance in the first steps
 (Kynkaanniemi et al. 2024). Samplers call the denoiser with (alpha, sigma), of which only the ratio matters, so the
-time is found from it: atan2(sigma, alpha) rises with t.
+time is found from it: atan2(sigma, alpha) must rise with t. A solver of the flow stops where w jumps or turns.
 
 With Gaussians of one covariance S and means m_c and m_u, the exact sampler draws from N(m_c + (w - 1)
 (m_c - m_u), S). In general the law is not the tilted density p_c^w p_u^(1 - w): guiding the denoiser at every
@@ -36,9 +36,12 @@ from typing import TypeAlias
 import numpy as np
 from scipy.optimize import brentq
 
+from lineardiffusion._arrays import Array
 from lineardiffusion.diffusion.denoisers import Denoiser, State
 from lineardiffusion.diffusion.ode import integrate
 from lineardiffusion.diffusion.schedules import Schedule
+
+PROBES = 1024  # times at which a function is looked at; a pulse between two of them is missed
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,16 +49,48 @@ class TimedWeight:
     """A weight that depends on the time, ``constant + slope w(t)``, as a function of the noise level."""
 
     function: Callable[[float], float]  # w
-    schedule: Schedule
+    schedule: Schedule  # whose sigma / alpha rises with t
+    times: Array  # of the trajectory; a time that is one of them to rounding is that one
     slope: float = 1.0
     constant: float = 0.0
 
+    def __post_init__(self) -> None:
+        angle = np.arctan2(*self.schedule(self.schedule.times(PROBES)[::-1])[::-1])
+        if not (np.diff(angle) > 0).all():
+            what = f"the ratio sigma / alpha of schedule {self.schedule!r} must rise with t"
+            raise ValueError(f"{what}, so that a guidance_scale that is a function of t can be used")
+
     def __call__(self, alpha: float, sigma: float) -> float:
-        t = self._time(math.atan2(sigma, alpha))
+        return self.constant + self.slope * self._w(self._time(math.atan2(sigma, alpha)))
+
+    def breaks(self) -> list[float]:
+        """Return log(sigma / alpha) where w jumps or turns, which steps of a solver must not pass over."""
+        t = self.schedule.times(PROBES)[-2:0:-1]
+        w = np.array([self._w(one) for one in t.tolist()])
+        step = np.diff(w)
+        size = np.abs(step)
+        beside = np.maximum(np.append(size[1:], 0.0), np.append(0.0, size[:-1]))
+        jumps = np.flatnonzero((size > 1e-12) & (size > 10 * np.minimum(beside, np.abs(w).max())))
+        found = [self._jump(t[i], t[i + 1]) for i in jumps]
+        found += t[1:-1][step[:-1] * step[1:] < 0].tolist()
+        alpha, sigma = self.schedule(np.array(sorted(found)))
+        return np.log(sigma / np.maximum(alpha, np.finfo(float).tiny)).tolist() if found else []
+
+    def _jump(self, low: float, high: float) -> float:
+        """Return the time between two at which w leaves its first value."""
+        first = self._w(low)
+        while high - low > 1e-14 * self.schedule.t_max:
+            middle = 0.5 * (low + high)
+            if middle in (low, high):
+                break
+            low, high = (middle, high) if self._w(middle) == first else (low, middle)
+        return high
+
+    def _w(self, t: float) -> float:
         w = self.function(t)
         if not isinstance(w, int | float | np.number) or not math.isfinite(w):
             raise ValueError(f"guidance_scale(t) must be a finite number for every t, got {w!r} at t = {t:.6g}")
-        return self.constant + self.slope * float(w)
+        return float(w)
 
     def _time(self, angle: float) -> float:
         def beyond(t: float) -> float:
@@ -65,7 +100,9 @@ class TimedWeight:
         last = self.schedule.t_max
         if beyond(last) <= 0:
             return last
-        return float(brentq(beyond, 0.0, last, xtol=1e-12 * last)) if beyond(0.0) < 0 else 0.0
+        t = float(brentq(beyond, 0.0, last, xtol=1e-12 * last)) if beyond(0.0) < 0 else 0.0
+        near = float(self.times[np.abs(self.times - t).argmin()])
+        return near if abs(near - t) < 1e-9 * last else t
 
 
 Weight: TypeAlias = "float | TimedWeight"
@@ -86,4 +123,5 @@ class Combination:
         return first
 
     def flow(self, x: State, start: tuple[float, float], end: tuple[float, float]) -> State:
-        return integrate(self, x, start, end)
+        timed = next((w for w in self.weights if isinstance(w, TimedWeight)), None)
+        return integrate(self, x, start, end, [] if timed is None else timed.breaks())

@@ -21,7 +21,9 @@ Hairer, Norsett and Wanner (1993), Solving ordinary differential equations I. Se
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,8 +37,13 @@ TOLERANCE = 1e-8  # of a step, in the latents' unit; the whole solution stays wi
 NOISE_ONLY, NO_NOISE = 1e6, 1e-7  # sigma / alpha beyond which one step does for the rest
 
 
-def integrate(denoise: Denoiser, x: State, start: tuple[float, float], end: tuple[float, float]) -> State:
-    """Solve the flow of `denoise` for `x` from one level ``(alpha, sigma)`` to another."""
+def integrate(
+    denoise: Denoiser, x: State, start: tuple[float, float], end: tuple[float, float], breaks: Sequence[float] = ()
+) -> State:
+    """Solve the flow of `denoise` for `x` from one level ``(alpha, sigma)`` to another.
+
+    `breaks` are the u at which the denoiser changes abruptly; the flow is solved from one to the next.
+    """
     (alpha, sigma), (alpha_end, sigma_end) = start, end
     ratio = sigma / alpha if alpha else math.inf
     ratio_end = sigma_end / alpha_end if alpha_end else math.inf
@@ -44,7 +51,10 @@ def integrate(denoise: Denoiser, x: State, start: tuple[float, float], end: tupl
     x0 = denoise(x, alpha, sigma)
     w = (1.0 / math.hypot(1.0, first)) * ((first / sigma) * x + (1.0 - first * alpha / sigma) * x0)
     if first != last:
-        w = _solve(denoise, w, math.log(first), math.log(last))
+        stops = math.log(first), math.log(last)
+        inside: list[float] = sorted((u for u in breaks if min(stops) < u < max(stops)), reverse=first > last)
+        for u, u_end in pairwise([stops[0], *inside, stops[1]]):
+            w = _solve(denoise, w, u, u_end)
     y = math.hypot(1.0, last) * w
     if ratio_end == last:
         return alpha_end * y
@@ -59,8 +69,11 @@ def _solve(denoise: Denoiser, w: State, u: float, u_end: float) -> State:
         values = flat.reshape(rows.shape)
         return replace(w, rows=values) if isinstance(w, Affine) else values
 
+    low, high = sorted((u, u_end))
+    inset = min(1e-10, 1e-3 * (high - low))  # the ends belong to the piece before or after
+
     def slope(u: float, flat: Array) -> Array:
-        x = state(flat)
+        x, u = state(flat), min(max(u, low + inset), high - inset)
         cos = 1.0 / math.hypot(1.0, math.exp(u))
         x = cos**2 * x - cos * denoise(x, cos, cos * math.exp(u))
         return (x.rows if isinstance(x, Affine) else x).ravel()

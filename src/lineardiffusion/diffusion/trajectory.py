@@ -68,7 +68,7 @@ class Trajectory:
         times = self.times
         alpha, sigma = (np.asarray(level, dtype=float) for level in schedule(times))
         fine = np.isfinite([times, alpha, sigma]).all() and (np.diff(times) < 0).all()
-        fine = fine and (sigma[:-1] > 0).all() and (alpha[1:] > 0).all()
+        fine = fine and (sigma[:-1] > 0).all() and alpha[0] >= 0 and (alpha[1:] > 0).all()
         if not fine or abs(alpha[-1] - 1) > 1e-6 or abs(sigma[-1]) > 1e-6:
             found = f"alpha from {alpha[0]:.3g} to {alpha[-1]:.3g} and sigma from {sigma[0]:.3g} to {sigma[-1]:.3g}"
             what = f"schedule {schedule!r} must lead from noise at t = t_max to alpha = 1, sigma = 0 at t = 0"
@@ -136,7 +136,12 @@ def _run(trajectory: Trajectory, denoiser: Denoiser, x: Any, add_noise: Any) -> 
     """Yield the states of the sampler; an error unless it yields one for each step."""
     sampler, steps = trajectory.sampler, len(trajectory.times) - 1
     left = steps
-    states = iter(sampler(denoiser, x, trajectory.own_schedule, trajectory.times, add_noise))
+    run = sampler(denoiser, x, trajectory.own_schedule, trajectory.times, add_noise)
+    if not hasattr(run, "__iter__"):
+        raise TypeError(
+            f"the sampler {sampler} must yield the state at each time, but it returned {type(run).__name__}"
+        )
+    states = iter(run)
     for state in islice(states, steps):
         if type(state) is not type(x):
             raise TypeError(f"the sampler {sampler} must yield states such as x, got {type(state).__name__}")

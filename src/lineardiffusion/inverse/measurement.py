@@ -49,7 +49,8 @@ def check_operator(operator: Any, D: int) -> Any:
     """Return the operator as a matrix of numbers with D columns, dense or sparse."""
     if isinstance(operator, LinearOperator) and operator.shape[1] == D:
         operator = operator @ np.eye(D)
-    sparse = scipy.sparse.issparse(operator)
+    if sparse := scipy.sparse.issparse(operator):
+        operator = scipy.sparse.csr_array(operator)
     refuse_masked(operator, "the operator", "leave out the rows that were not measured")
     matrix: Any = operator if sparse or isinstance(operator, LinearOperator) else np.asarray(operator)
     if matrix.ndim != 2 or matrix.shape[1] != D or not matrix.shape[0]:

@@ -196,7 +196,11 @@ class Statistics:
         styles, histogram = _minus(self.styles, other.styles), _minus(self.histogram, other.histogram)
         if isinstance(self.moments, JointMoments):
             return replace(self, moments=_minus(self.moments, other.moments), histogram=histogram)
-        moments = self.moments - other._spread(self.prompts)
+        part = other._spread(self.prompts)
+        if (over := np.flatnonzero(part.weight > (1 + 1e-9) * self.moments.weight)).size:
+            what = f"the prompt {self.prompts[over[0]]!r} has the weight {self.moments.weight[over[0]]:.6g}"
+            raise ValueError(f"cannot subtract images that were never added: {what}, less than theirs")
+        moments = self.moments - part
         if not (kept := np.flatnonzero(moments.weight)).size:
             raise ValueError("cannot subtract all images: nothing would be left")
         known = tuple(self.prompts[u] for u in kept)
