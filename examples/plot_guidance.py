@@ -37,7 +37,9 @@ def main() -> None:
         print(f"guided below t = {start:g}:", {w: round(float(np.interp(w, scales, ratio)), 2) for w in SCALES})
     axes.axhline(4, color="grey", linestyle=":")
     axes.text(0.1, 4.6, "predict warns", color="grey")
-    axes.set(xlabel="guidance_scale", ylabel="variance, relative to the data's", title='The guided law of "7"')
+    axes.set(
+        xlabel="guidance_scale", ylabel="variance, relative to the prompt's own", title='The guided law of "7"'
+    )
     axes.legend()
     pictures, rows = lower.subplots(2, len(SCALES)), ("every step", "t below 0.6")
     for row, start, label in zip(pictures, BEGINNINGS, rows, strict=False):

@@ -43,6 +43,13 @@ def test_it_is_the_rank_of_the_law_s_derivative(D, d, p, n, scale):
     assert np.sum(singular > 1e-7 * singular[0]) == fit(images).n_parameters_
 
 
+def test_one_covariance_of_many_prompts_of_few_images():
+    """With ``shrinkage=1`` all prompts of 3 images have W, whose rank is not limited by 3."""
+    images = np.random.default_rng(0).normal(size=(30, 5))
+    ld = LinearDiffusion(shrinkage=1).fit([str(i % 10) for i in range(30)], images)
+    assert ld.n_parameters_ == 10 * 5 + 15
+
+
 def test_shrinkage_counts_the_trace_of_the_smoother(tiny):
     """S_u as a linear function of C_1, ..., C_p, entry by entry."""
     prompts, images = tiny

@@ -109,3 +109,42 @@ def test_a_forgotten_batch_can_be_learned_again(tiny):
     before = ld.predict(["up"], seed=0)
     ld.forget(prompts[:20], images[:20]).partial_fit(prompts[:20], images[:20])
     np.testing.assert_allclose(ld.predict(["up"], seed=0), before, atol=1e-8)
+
+
+def test_images_in_single_precision_fewer_than_pixels():
+    """Rounding of float32 is relative to the whole scatter, and is no sign of images that were not there."""
+    images = np.random.default_rng(0).random((60, 400), dtype=np.float32)
+    ld = LinearDiffusion(20).fit(["a"] * 60, images).forget(["a"] * 30, images[:30])
+    fresh = LinearDiffusion(20).fit(["a"] * 30, images[30:])
+    np.testing.assert_allclose(ld.law("a").covariance, fresh.law("a").covariance, atol=1e-4)
+    with pytest.raises(ValueError, match="never"):
+        ld.forget(["a"] * 5, images[:5])
+
+
+def test_the_last_images_of_a_prompt_are_compared(digits):
+    """Nothing would be left of the prompt, so no variance turns negative; but these are not its images."""
+    prompts, images = np.array(digits[0]), digits[1]
+    own = prompts == "7"
+    half = np.flatnonzero(own)[: own.sum() // 2]
+    ld = LinearDiffusion().fit(prompts, images).forget(prompts[half], images[half])
+    left = ld.statistics_.moments.weight[7]
+    for other in (np.flatnonzero(own)[: int(left)], np.flatnonzero(prompts == "1")[: int(left)]):
+        with pytest.raises(ValueError, match="never"):
+            ld.forget(["7"] * int(left), images[other])
+    rest = np.flatnonzero(own)[len(half) :]
+    assert "7" not in ld.forget(prompts[rest], images[rest]).prompts_
+
+
+def test_weights_that_images_did_not_have(tiny):
+    prompts, images = tiny
+    ld = LinearDiffusion().fit(prompts, images)
+    with pytest.raises(ValueError, match="never"):
+        ld.forget(prompts[:1], images[:1], sample_weight=[3.0])
+
+
+def test_other_images_under_the_same_embeddings(digits):
+    numbers, images = np.random.default_rng(0).normal(size=(300, 2)), digits[1][:300]
+    ld = LinearDiffusion(5).fit(numbers, images)
+    with pytest.raises(ValueError, match="never"):
+        ld.forget(numbers[:200], digits[1][300:500])
+    ld.forget(numbers[:200], images[:200])

@@ -142,7 +142,9 @@ def test_restoration_is_the_best_of_all_guesses(fitted):
     assert mean < 0.5 * error(ld.predict(prompts, seed=0))
 
 
-@pytest.mark.parametrize("kind", [np.asarray, scipy.sparse.csc_matrix, scipy.sparse.coo_array, aslinearoperator])
+@pytest.mark.parametrize(
+    "kind", [np.asarray, scipy.sparse.csc_matrix, scipy.sparse.dok_array, scipy.sparse.lil_array, aslinearoperator]
+)
 def test_operators_of_every_kind(fitted, kind):
     ld, prompts, images = fitted
     A = operators.downsampling((8, 8), 4).toarray()

@@ -20,7 +20,7 @@ def to_bytes(images: Images, pixel_range: tuple[float, float]) -> NDArray[np.uin
     if images.ndim != 3 and not (images.ndim == 4 and images.shape[-1] in (3, 4)):
         raise ValueError(
             "only images of shape (h, w), (h, w, 1), (h, w, 3) or (h, w, 4) make pictures, these are "
-            f"{images.shape[1:]}; in Python, predict gives them as an array"
+            f"{images.shape[1:]}; in Python, output_type='np' gives them as an array"
         )
     low, high = pixel_range
     levels = (images.astype(np.float64) - low) * (255 / (high - low or 1.0))

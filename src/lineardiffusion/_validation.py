@@ -78,6 +78,14 @@ def check_prompts(X: Any, weights: bool = False) -> list[Any] | None:
     return prompts
 
 
+def check_labels(prompts: Any) -> NDArray[np.str_]:
+    """Return prompts (n,), n >= 1, as strings, so that 7 and "7" are the same prompt."""
+    names = check_prompts(prompts)
+    if names is None:
+        raise ValueError("prompts must be one list of strings or of integers, got numbers in two dimensions")
+    return np.array(names)
+
+
 def _plain(prompt: Any) -> Any:
     """Return a str or an int as Python's own, also the value of an enumeration's member or of a tensor."""
     if isinstance(prompt, str):
@@ -139,6 +147,8 @@ def refuse_batches(data: Any) -> None:
         if len(set(map(_ndim, data[0]))) > 1:
             loop += "for prompts, images in pairs: ld.partial_fit(prompts, images)"
             raise TypeError(f"{what} of pairs; {loop}; or, of single images: prompts, images = zip(*pairs)")
+    elif isinstance(data, list | tuple | np.ndarray):
+        return
     elif hasattr(data, "iter") and any("Dataset" in one for one in kinds):
         loop += 'for batch in dataset.iter(batch_size=1000): ld.partial_fit(batch["label"], batch["image"])'
         raise TypeError(f"{what}; {loop}")
@@ -235,13 +245,19 @@ def warn(message: str) -> None:
     warnings.warn(message, stacklevel=level + 1)
 
 
-def check_sample_weight(sample_weight: ArrayLike, rows: Any) -> Array:
-    """Return sample weights (n,) as float64, not negative and not all 0."""
+def check_sample_weight(sample_weight: ArrayLike, rows: Any, rescale: bool = False) -> Array:
+    """Return sample weights (n,) as float64, not negative and not all 0.
+
+    With `rescale`, weights of any size are brought into the range; batches must share their unit.
+    """
     refuse_masked(sample_weight, "sample weights", "use 0 for images that do not count")
     weight: Array = _check_sample_weight(sample_weight, rows, dtype=np.float64, ensure_non_negative=True)
     if not weight.any():
         raise ValueError("sample weights are all zero: at least one image needs a weight")
     if not LIGHTEST <= weight.max() <= HEAVIEST:
+        if not rescale:
+            what = f"the largest sample weight of a batch must be from {LIGHTEST:g} to {HEAVIEST:g}"
+            raise ValueError(f"{what}, got {weight.max():.3g}; divide all weights by one number")
         weight = weight / weight.max()
     lightest = weight[weight > 0].min()
     if lightest < NEGLIGIBLE * weight.max():

@@ -42,7 +42,7 @@ from lineardiffusion.contrast import Contrast
 from lineardiffusion.distributions.gaussian import Gaussian
 from lineardiffusion.distributions.mixture import Mixture
 from lineardiffusion.encoders.image import ImageEncoder
-from lineardiffusion.encoders.text import unknown
+from lineardiffusion.encoders.text import symbols
 from lineardiffusion.fitted import Drawing, FittedDiffusion, Resolved, SamplerSettings
 from lineardiffusion.inverse.measurement import EXACT, ROUNDED, Measurement, check_operator
 from lineardiffusion.io import hub, model_file
@@ -247,14 +247,15 @@ class LinearDiffusion(BaseEstimator):
             If the data come in batches, as from a loader or an iterator; the message has the loop to write.
         """
         parameters = self._parameters()
-        batch = self._check_batch(X, y, sample_weight, None, parameters.missing == "em")
+        batch = self._check_batch(X, y, sample_weight, None, parameters.missing == "em", whole=True)
         return self._adopt(training.fit(batch, parameters), None if batch.known else X)
 
     def partial_fit(self, X: Prompts, y: Any = None, sample_weight: Any = None) -> Self:
         """Update the model with a batch; the result equals ``fit`` on all batches, in any order.
 
         With ``missing="em"`` that holds for complete images: the holes of a batch are filled under the moments of
-        the batches before it. The model is solved when it is first used. Styles begin anew, see :meth:`partial_fit_styles`.
+        the batches before it. The model is solved when it is first used. Styles begin anew, see
+        :meth:`partial_fit_styles`.
 
         Parameters
         ----------
@@ -377,10 +378,11 @@ class LinearDiffusion(BaseEstimator):
         return merged._adopt(Learned(statistics, parameters))
 
     def forget(self, X: Prompts, y: Any, sample_weight: Any = None) -> Self:
-        """Remove images from the model, which becomes the one that never saw them, without the other images.
+        """Subtract images from the model; the result is the model of the others, which are not needed.
 
         The statistics of these images are subtracted and the model is solved anew when it is first used. A prompt
-        that is left without images is removed. Some things stay as they were: the smallest and largest pixel of the
+        that is left without images is removed (not from joint moments, see ``max_memory``), and the temperature of
+        :meth:`calibrate` is 1 again. Some things stay as they were: the smallest and largest pixel of the
         data; an encoder that was fixed before the statistics were computed (moments of latents, see
         ``max_memory``); with styles the encoder and the centres, because every image is subtracted from the style
         to which it is assigned; and pixels that ``missing="em"`` filled in the other images. Call :meth:`fit` on
@@ -872,8 +874,8 @@ class LinearDiffusion(BaseEstimator):
         The temperature T has the least Brier score of the right prompts. Afterwards ``classify_proba``, and
         ``inpaint`` and ``restore`` without prompts, use p(prompt) p(image | prompt)^(1 / T), normalised. A model
         that was not calibrated has T = 1, and its probabilities of real images are too near 0 and 1.
-        ``save_pretrained`` keeps T; ``fit``, ``partial_fit``, ``merge``, and a ``refit`` that solves the model
-        anew, set it to 1.
+        ``save_pretrained`` keeps T; ``fit``, ``partial_fit``, ``partial_fit_styles``, ``forget``, ``merge``, and a
+        ``refit`` that solves the model anew, set it to 1.
 
         Parameters
         ----------
@@ -917,18 +919,15 @@ class LinearDiffusion(BaseEstimator):
         if mask is not None:
             missing = missing | check_mask(mask, len(rows), self.image_shape_)
         resolved = self._resolve_images(fitted, len(rows), None, {})
-        known = {prompt: u for u, prompt in enumerate(fitted.statistics.prompts)}
+        known = fitted.statistics.prompts
         if len(known) < 2:
-            raise ValueError(f"this model has one prompt, {next(iter(known))!r}: there is nothing to calibrate")
+            raise ValueError(f"this model has one prompt, {known[0]!r}: there is nothing to calibrate")
         words = check_prompts(prompts)
         if words is None:
             raise ValueError(f"calibrate needs the right prompt of each image as a string, got {prompts!r:.200}")
         if len(words) != len(rows):
             raise ValueError(f"{len(words)} prompts for {len(rows)} images; pass one prompt per image")
-        if odd := [word for word in words if word not in known]:
-            raise ValueError(unknown(odd[0], tuple(known)))
-        right = np.array([known[word] for word in words])
-        found = inference.temperature(fitted, rows, missing, resolved, right)
+        found = inference.temperature(fitted, rows, missing, resolved, symbols(words, known))
         return self._adopt(training.calibrated(learned, found))
 
     # ------------------------------------------------------------------ posteriors
@@ -1331,9 +1330,18 @@ class LinearDiffusion(BaseEstimator):
         return encoder
 
     def _check_batch(
-        self, X: Prompts, y: Any, sample_weight: Any, before: Statistics | None, missing: bool = False
+        self,
+        X: Prompts,
+        y: Any,
+        sample_weight: Any,
+        before: Statistics | None,
+        missing: bool = False,
+        whole: bool = False,
     ) -> Batch:
-        """Check a batch, which goes on with the data before it; with `missing`, some pixels may be NaN."""
+        """Check a batch, which goes on with the data before it; with `missing`, some pixels may be NaN.
+
+        A batch that is the `whole` data set may have weights of any size.
+        """
         strings = check_prompts(X)
         n = len(strings) if strings is not None else _num_samples(X)
         images = check_images(y, n, None if before is None else before.image_shape, missing) if n else y
@@ -1349,7 +1357,7 @@ class LinearDiffusion(BaseEstimator):
                 prompts = validate_data(self, X, dtype=np.float64, reset=False)
             if self.n_styles != 1:
                 raise ValueError("embeddings have no styles: n_styles needs prompts that are strings")
-        weight = None if sample_weight is None else check_sample_weight(sample_weight, prompts)
+        weight = None if sample_weight is None else check_sample_weight(sample_weight, prompts, whole)
         return Batch.of(prompts, images, weight)
 
     def _check_prompts(self, fitted: FittedDiffusion, X: Prompts) -> Any:

@@ -40,7 +40,6 @@ SIMULATED_BYTES = 2**27  # of matrices, one an embedding, at a time
 FARTHEST = 1e30  # pixels beyond which single precision ends; also latents, of pixels in double precision
 GUIDED_VARIANCE = 4.0  # times the data's, beyond which a guided law is warned of
 GUIDANCE_STEPS = 16  # of the approximation by which that is found out
-TOLD = "a guided law has been warned of"  # key of the cache
 
 
 class SamplerSettings(TypedDict, total=False):
@@ -177,7 +176,7 @@ class FittedDiffusion:
         method.
         """
         guided = [c for c in request.conditions if any(isinstance(w, TimedWeight) or w < 0 for _, w in c)]
-        if not guided or self.cache.get(TOLD) is not None:
+        if not guided or "_warned" in vars(self):
             return
         if trajectory.sampler.solves_flow:
             trajectory = Trajectory(heun(GUIDANCE_STEPS), trajectory.schedule, strength=1.0)
@@ -192,7 +191,7 @@ class FittedDiffusion:
                 if trajectory.key is not None and not _is_timed(condition):
                     self.cache.put(key, times, 64)
             if times > GUIDED_VARIANCE:
-                self.cache.put(TOLD, True, 64)
+                vars(self)["_warned"] = True
                 what = f"guidance multiplies the variance of the prompt's images by {times:,.3g}"
                 return warn(f"{what}; use a guidance_scale nearer 1, or a function of t that is 1 at high noise")
 

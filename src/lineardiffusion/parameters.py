@@ -54,11 +54,16 @@ class Parameters:
                 what = "n_components must be a number of components, or a share of the variance between 0 and 1"
                 raise ValueError(f"{what}; got {self.n_components!r}")
         else:
+            if isinstance(self.n_components, str):
+                what = "n_components must be a number of components, or a share of the variance between 0 and 1"
+                raise TypeError(f"{what}; got {self.n_components!r}")
             check_integer(self.n_components, "n_components")
         if not _is(self.n_styles, "auto"):
+            if isinstance(self.n_styles, str):
+                raise TypeError(f'n_styles must be "auto" or an int of 1 or more, got {self.n_styles!r}')
             check_integer(self.n_styles, "n_styles")
         if not _is(self.shrinkage, "auto"):
-            if isinstance(self.shrinkage, bool | str | np.bool_):
+            if isinstance(self.shrinkage, bool | str | np.bool_ | None):
                 raise TypeError(f'shrinkage must be "auto" or a number from 0 to 1, got {self.shrinkage!r}')
             check_scalar(self.shrinkage, "shrinkage", numbers.Real, min_val=0, max_val=1)
             if np.isnan(self.shrinkage):

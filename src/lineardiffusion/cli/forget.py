@@ -49,7 +49,8 @@ def forget(model: str, data: str, output: Path | None, split: str, resize: bool,
         check_folder(Path(model))
     path = locate(model)
     ld = lineardiffusion.LinearDiffusion.from_pretrained(path.parent)
-    source = open_source(data, split, model=ld, resize=resize, skip_bad=skip_bad)
+    height, width = ld.image_shape_[:2]
+    source = open_source(data, split, resize=(width, height) if resize else None, skip_bad=skip_bad)
     with progress(len(source), "forgetting") as advance:
         for prompts, images in source.batches():
             ld.forget(prompts, images)

@@ -109,8 +109,10 @@ def in_units(pixels: NDArray[Any], pixel_range: Range | None) -> NDArray[Any]:
 
 
 def is_one_unit(a: Range | None, b: Range | None) -> bool:
-    """Return whether two ranges overlap in more than half of their union."""
+    """Return whether two ranges overlap in more than half of their union, or begin alike and have similar sizes."""
     (low, high), (other_low, other_high) = a or _BYTES, b or _BYTES
+    if low == other_low and 1 / _FAR <= (high - low) / ((other_high - low) or 1.0) <= _FAR:
+        return True
     overlap, union = min(high, other_high) - max(low, other_low), max(high, other_high) - min(low, other_low)
     return a == b or overlap > union / 2
 

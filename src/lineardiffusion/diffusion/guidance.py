@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -62,6 +62,14 @@ class TimedWeight:
 
     def __call__(self, alpha: float, sigma: float) -> float:
         return self.constant + self.slope * self._w(self._time(math.atan2(sigma, alpha)))
+
+    def __mul__(self, factor: float) -> TimedWeight:
+        return replace(self, slope=factor * self.slope, constant=factor * self.constant)
+
+    __rmul__ = __mul__
+
+    def __rsub__(self, number: float) -> TimedWeight:
+        return replace(self, slope=-self.slope, constant=number - self.constant)
 
     def breaks(self) -> list[float]:
         """Return log(sigma / alpha) where w jumps or turns, which steps of a solver must not pass over."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple, TypeAlias
 
@@ -100,8 +100,7 @@ class Conditioner:
     def request(self, prompts: Sequence[Any] | Array, guidance_scale: Any, negative: Any = None) -> Request:
         """Return the request for prompts: strings, weights of strings, or an array of embeddings.
 
-        `guidance_scale` is a number, or the frozen dataclass of a weight that depends on the time, whose ``slope``
-        and ``constant`` are replaced.
+        `guidance_scale` is a number, or a weight that depends on the time and has the arithmetic of a number.
         """
         away = ((None, 1.0),) if negative is None else self._condition(_weighted(negative))
         keys: list[Any]
@@ -222,10 +221,7 @@ def alternatives(condition: Condition) -> list[tuple[Condition, float]]:
 
 def guided(condition: Condition, away: Condition, scale: Any) -> Condition:
     """Return ``away + scale (condition - away)``, the parts of the condition first."""
-    if callable(scale):
-        toward = ((part, replace(scale, slope=w, constant=0.0)) for part, w in condition)
-        return (*toward, *((part, replace(scale, slope=-w, constant=w)) for part, w in away))
-    if scale == 1.0:
+    if not callable(scale) and scale == 1.0:
         return condition
     return (*((part, scale * w) for part, w in condition), *((part, (1.0 - scale) * w) for part, w in away))
 

@@ -29,7 +29,7 @@ Tipping and Bishop (1999), Probabilistic principal component analysis. JRSS B 61
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import scipy.sparse
@@ -50,7 +50,7 @@ def check_operator(operator: Any, D: int) -> Any:
     if isinstance(operator, LinearOperator) and operator.shape[1] == D:
         operator = operator @ np.eye(D)
     if sparse := scipy.sparse.issparse(operator):
-        operator = scipy.sparse.csr_array(operator)
+        operator = cast(Any, operator).tocsr()
     refuse_masked(operator, "the operator", "leave out the rows that were not measured")
     matrix: Any = operator if sparse or isinstance(operator, LinearOperator) else np.asarray(operator)
     if matrix.ndim != 2 or matrix.shape[1] != D or not matrix.shape[0]:

@@ -144,7 +144,6 @@ def _opened(path: Path) -> Iterator[tuple[Json, Any]]:
             newer = type(version) is int and version > FORMAT
             _require(not newer, f"its format {version} is too new; pip install --upgrade linear-diffusion")
             _require(version == FORMAT, "it is not a model of this library: its metadata has no such configuration")
-            config.setdefault("temperature", 1.0)  # files before 0.1.0 have none
             _check(config, FIELDS, "the configuration")
             _require(config["temperature"] > 0, f"'temperature' must be above 0, got {config['temperature']}")
             yield config, file

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_array, column_or_1d
+from sklearn.utils import check_array
 
-from lineardiffusion._validation import check_integer
+from lineardiffusion._validation import check_integer, check_labels
 
 __all__ = ["calibration_error"]
 
@@ -60,8 +60,7 @@ def calibration_error(prompts: Any, probabilities: ArrayLike, known: Any, n_bins
     >>> round(calibration_error(["a", "b", "a", "a"], probabilities, ["a", "b"]), 3)  # 0.9 and 0.6; 2 of 2, 1 of 2
     0.1
     """
-    names = column_or_1d(known).astype(str)
-    words = column_or_1d(prompts).astype(str)
+    names, words = check_labels(known), check_labels(prompts)
     p = check_array(probabilities, dtype=np.float64, input_name="probabilities")
     if p.shape != (len(words), len(names)):
         raise ValueError(f"probabilities must have the shape {(len(words), len(names))}, got {p.shape}")

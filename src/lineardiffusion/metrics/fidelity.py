@@ -31,7 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
-from lineardiffusion._validation import check_images, check_prompts
+from lineardiffusion._validation import check_images, check_labels
 
 __all__ = ["fit_classifier", "prompt_fidelity", "train_on_synthetic"]
 
@@ -65,7 +65,7 @@ def fit_classifier(prompts: Any, images: ArrayLike) -> LogisticRegression:
     >>> prompt_fidelity(classifier, prompts[900:], images[900:]) > 0.9
     True
     """
-    words = _check_prompts(prompts)
+    words = check_labels(prompts)
     pixels = _flatten(check_images(images, len(words)))
     mean = pixels.mean(axis=0, dtype=np.float64)
     dtype = np.result_type(pixels, np.float32)  # float32 holds 8-bit pixels exactly, in half the memory
@@ -114,7 +114,7 @@ def train_on_synthetic(
     >>> train_on_synthetic(prompts[:900], images[:900], prompts[900:], images[900:], one_nearest) > 0.95
     True
     """
-    words, expected = _check_prompts(prompts), _check_prompts(test_prompts)
+    words, expected = check_labels(prompts), check_labels(test_prompts)
     generated = check_images(images, len(words))
     real = check_images(test_images, len(expected), generated.shape[1:])
     if classifier is None:
@@ -156,10 +156,10 @@ def prompt_fidelity(classifier: Any, prompts: Any, images: ArrayLike) -> float:
     >>> prompt_fidelity(ld, prompts, ld.predict(prompts, seed=137)) > 0.95
     True
     """
-    words = _check_prompts(prompts)
+    words = check_labels(prompts)
     array = check_images(images, len(words))
     known = getattr(classifier, "classes_", None)
-    if known is not None and (unknown := sorted(set(words) - set(_check_prompts(known)))):
+    if known is not None and (unknown := sorted(set(words) - set(check_labels(known)))):
         raise ValueError(f"unknown prompt {str(unknown[0])!r}; the classifier knows: {', '.join(map(str, known))}")
     return float(np.mean(_classify(classifier, array) == words))
 
@@ -173,18 +173,10 @@ def _classify(classifier: Any, images: NDArray[Any]) -> NDArray[np.str_]:
         answers = classifier(images)
     else:
         raise TypeError(f"{type(classifier).__name__} is no classifier: it has no classify or predict")
-    words = _check_prompts(answers)
+    words = check_labels(answers)
     if len(words) != len(images):
         raise ValueError(f"the classifier gave {len(words)} answers for {len(images)} images")
     return words
-
-
-def _check_prompts(prompts: Any) -> NDArray[np.str_]:
-    """Return prompts (n,), n >= 1, as strings, so that 7 and "7" are the same prompt."""
-    names = check_prompts(prompts)
-    if names is None:
-        raise ValueError("prompts must be one list of strings or of integers, got numbers in two dimensions")
-    return np.array(names)
 
 
 def _flatten(images: NDArray[Any]) -> NDArray[Any]:

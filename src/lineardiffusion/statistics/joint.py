@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineardiffusion._arrays import Array, freeze
-from lineardiffusion.statistics.moments import Moments
+from lineardiffusion.statistics.moments import NEGATIVE, Moments, is_positive
 
 BLOCK_BYTES = 2**26  # of products e~ (x) x~ at a time
 
@@ -71,8 +71,9 @@ class JointMoments:
     def __sub__(self, other: JointMoments) -> JointMoments:
         """Return the moments without a part of the data; a ValueError if it was not in the data."""
         matrix = self.matrix - other._about(self.origin)
-        after, before = (np.einsum("ijij->ij", M) for M in (matrix, self.matrix))
-        if (after < -1e-9 * np.abs(before)).any() or after[0, 0] <= 0:
+        n = matrix.shape[0] * matrix.shape[1]
+        total = NEGATIVE * float(np.einsum("ijij->", self.matrix))
+        if matrix[0, 0, 0, 0] <= 0 or not is_positive(matrix.reshape(n, n), total):
             raise ValueError("cannot subtract images that were never added (a moment would be below 0), nor all")
         return JointMoments(matrix, self.origin)
 

@@ -63,9 +63,7 @@ def complete(
             what = f"pixel ({at}) is missing in every image of the prompt {prompt!r}, so nothing is known of it"
             raise ValueError(f"{what} ({unseen.size} such pixels): leave those pixels out, or the prompt")
     if before is not None and new.size:  # prompts that the data before did not have
-        model = replace(
-            model, **{name: _with(model, _available(rows, missing, batch), name, new) for name in FIELDS}
-        )
+        model = model + _available(rows, missing, batch)[new].spread(new, len(batch.known))
     masks = [_same_masks(missing, np.flatnonzero(groups == u)) for u in range(len(batch.known))]
     for _ in range(rounds):
         spread = _expect(rows, batch, masks, shrink(model, shrinkage)[0], floor)
@@ -73,16 +71,6 @@ def complete(
         moments = replace(moments, scatter=moments.scatter + spread)
         model = moments if before is None else before + moments
     return moments, replace(batch, rows=rows.astype(batch.rows.dtype))
-
-
-FIELDS = ("weight", "squares", "mean", "scatter")
-
-
-def _with(model: Moments, other: Moments, name: str, groups: Indices) -> Array:
-    """Return an array of `model` with the entries of some groups from `other`."""
-    array: Array = getattr(model, name).copy()
-    array[groups] = getattr(other, name)[groups]
-    return array
 
 
 def _available(rows: Array, missing: Mask, batch: Batch) -> Moments:

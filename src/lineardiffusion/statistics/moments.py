@@ -39,7 +39,7 @@ from numpy.typing import ArrayLike, NDArray
 from lineardiffusion._arrays import BLOCK, Array, Images, Indices, freeze, working_dtype
 from lineardiffusion._linalg import one_thread
 
-NEGATIVE = 1e-6  # share of the largest variance by which rounding may turn a difference of variances negative
+NEGATIVE = 1e-7  # share of the total variance by which rounding may turn a difference of variances negative
 ROUNDING = 1e-9  # share of an entry's variance below which what a subtraction leaves of it is rounding
 
 
@@ -140,12 +140,20 @@ class Moments:
                 scatter[g] -= coefficient * np.outer(step[g], step[g])
         before = np.diagonal(self.scatter, axis1=1, axis2=2)
         for g in np.flatnonzero(kept & (other.weight > 0)).tolist():
-            if not _is_positive(scatter[g], NEGATIVE * float(before[g].max())):
+            if not is_positive(scatter[g], NEGATIVE * float(before[g].sum())):
                 raise ValueError("cannot subtract images that were never added: a variance would be negative")
             constant = np.diagonal(scatter[g]) <= ROUNDING * before[g]
             scatter[g][constant] = scatter[g][:, constant] = 0.0
+        for g in np.flatnonzero(~kept & (self.weight > 0)).tolist():  # whose images are all subtracted
+            size = float(before[g].sum())
+            apart = self.weight[g] * ((self.mean[g] - other.mean[g]) ** 2).sum()
+            if max(np.abs(self.scatter[g] - other.scatter[g]).max(), apart) > 10 * NEGATIVE * size + 1e-300:
+                raise ValueError("cannot subtract images that were never added: they are not all of a group's")
+        squares = self.squares - other.squares
+        if (squares < -1e-9 * self.squares).any():
+            raise ValueError("cannot subtract images that were never added with these weights")
         # of unequal weights rounding may leave nothing of the squares
-        squares = np.where(kept, np.maximum(self.squares - other.squares, 1e-15 * self.squares), 0.0)
+        squares = np.where(kept, np.maximum(squares, 1e-15 * self.squares), 0.0)
         return Moments(weight, squares, mean, scatter)
 
     def __getitem__(self, groups: Indices) -> Moments:
@@ -187,8 +195,8 @@ class Moments:
         return self.scatter / np.where(self.weight > 0, self.weight, 1.0)[:, None, None]
 
 
-def _is_positive(scatter: Array, tolerance: float) -> bool:
-    """Return whether no direction has a variance below ``-tolerance``."""
+def is_positive(scatter: Array, tolerance: float) -> bool:
+    """Return whether no direction of a symmetric matrix has a variance below ``-tolerance``."""
     try:
         with one_thread():
             np.linalg.cholesky(scatter + (tolerance or 1.0) * np.eye(len(scatter)))

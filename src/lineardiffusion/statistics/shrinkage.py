@@ -8,9 +8,9 @@ and its small eigenvalues are too small long before. One such prompt spoils the 
 with W the covariance within prompts. ``shrinkage=0`` is maximum likelihood (quadratic discriminant analysis), 1
 gives all prompts one covariance (linear discriminant analysis). ``"auto"`` takes the amount that minimises the
 expected squared error E |S_u - Sigma_u|_F^2 (Ledoit and Wolf 2004), which is the error of C_u over its distance
-from W,
+from W, less by the share s_u = w_u / sum_v w_v that C_u has in W,
 
-    a_u = min(1, E |C_u - Sigma_u|_F^2 / |C_u - W|_F^2)                                                  (2)
+    a_u = min(1, (1 - s_u) E |C_u - Sigma_u|_F^2 / |C_u - W|_F^2)                                        (2)
 
 The numerator needs fourth moments in general. For Gaussian images it needs none (Chen et al. 2010),
 
@@ -46,7 +46,8 @@ def shrink(moments: Moments, shrinkage: float | str, n: Array | None = None) -> 
     covariance = moments.covariance
     within = np.tensordot(moments.weight / moments.weight.sum(), covariance, 1)
     if isinstance(shrinkage, str):
-        amount = automatic(moments.effective if n is None else n, covariance, within)
+        images = moments.effective if n is None else n
+        amount = automatic(images, moments.weight / moments.weight.sum(), covariance, within)
     else:
         amount = np.full(len(covariance), float(shrinkage))
     if not amount.any():
@@ -57,11 +58,11 @@ def shrink(moments: Moments, shrinkage: float | str, n: Array | None = None) -> 
     return replace(moments, scatter=scatter), amount
 
 
-def automatic(n: Array, covariance: Array, within: Array) -> Array:
+def automatic(n: Array, share: Array, covariance: Array, within: Array) -> Array:
     """Return the amounts (g,) of equations (2) and (3), for n (g,) images with the covariances (g, d, d)."""
     amount, size = np.zeros(len(n)), np.vdot(within, within)
     for u, C in enumerate(covariance):
-        error = (np.vdot(C, C) + np.trace(C) ** 2) / max(n[u], 1.0)
+        error = (1 - share[u]) * (np.vdot(C, C) + np.trace(C) ** 2) / max(n[u], 1.0)
         distance = ((C - within) ** 2).sum()
         if n[u] <= 1.0 + 1e-9:
             amount[u] = 1.0
