@@ -459,3 +459,16 @@ def test_random_states(styles):
         with pytest.raises(ValueError, match="random_state"):
             fit(seed)
     assert fit(int(generator.integers(2**31))).predict(["a"]).shape == (1, 8, 8)  # the advice
+
+
+def test_a_loader_by_any_name_is_told_the_loop():
+    class Shards:
+        def __len__(self):
+            return 2
+
+        def __iter__(self):
+            yield from [(IMAGES[:10], NAMES[:10]), (IMAGES[10:], NAMES[10:])]
+
+    for arguments in ((Shards(),), (NAMES, Shards())):
+        with pytest.raises(TypeError, match="partial_fit"):
+            LinearDiffusion().fit(*arguments)

@@ -141,7 +141,10 @@ def _ndim(value: Any) -> int:
 def refuse_batches(data: Any) -> None:
     """Raise an error for an iterator, a loader, a dataset or a list of pairs, which names the loop to write."""
     kinds = {one.__name__ for one in type(data).__mro__}
-    lazy = hasattr(data, "__iter__") and not hasattr(data, "__len__") and not hasattr(data, "__array__")
+    indexed = hasattr(data, "toarray") or (hasattr(data, "__len__") and hasattr(data, "__getitem__"))
+    lazy = hasattr(data, "__iter__") and not (
+        indexed or hasattr(data, "__array__") or isinstance(data, set | frozenset)
+    )
     what, loop = f"expected all prompts and all images, got {type(data).__name__}", "give it batch by batch: "
     if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple) and len(data[0]) in (2, 3):
         if len(set(map(_ndim, data[0]))) > 1:

@@ -13,8 +13,8 @@ The law of an image of D pixels given its prompt has these parameters, with late
                    embeddings; of prompts, no more than their own Gaussians have
 
 Shrinkage makes covariances depend on each other. It is a linear smoother of the covariances, whose number of
-parameters is the trace of its matrix (Hastie and Tibshirani 1990). Group u, with the amount a_u and the share s_u in
-the covariance W towards which it is shrunk, counts
+parameters is the trace of its matrix (Hastie and Tibshirani 1990). Group u, with the amount a_u and the share s_u
+in the covariance W towards which it is shrunk, counts
 
     (1 - a_u) q_u + a_u s_u q_W,        q_W that of W, of rank min(d, sum_u (n_u - 1)),
 

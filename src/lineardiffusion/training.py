@@ -37,6 +37,7 @@ from lineardiffusion.statistics.moments import Moments
 from lineardiffusion.statistics.shrinkage import shrink
 from lineardiffusion.statistics.styles import StyleStatistics
 
+LARGE = 4096  # pixels from which fewer images than pixels are read twice
 SOLVED_BY = ("n_components", "scale", "image_encoder", "text_encoder", "n_styles", "shrinkage", "contrast")
 
 
@@ -183,7 +184,7 @@ def measure(batch: Batch, parameters: Parameters) -> Statistics:
     D, n = batch.rows.shape[1], len(batch.rows)
     histogram = parameters.contrast == "histogram"
     encoder: Encoder | None = parameters.image_encoder
-    if encoder is None and batch.nbytes(D) > parameters.max_memory:
+    if encoder is None and not takes_one_pass(batch.nbytes(D), n, D, parameters.max_memory):
         settings = (parameters.n_components, batch.image_shape)
         of_rows, of_pixels = 8 * n * D if n < D else np.inf, Moments.nbytes(1, D)
         what = f"the components of {n} images of {D} pixels"
@@ -233,6 +234,14 @@ def measure_missing(before: Statistics | None, batch: Batch, parameters: Paramet
     histogram = Histogram.of_present(rows, batch.sample_weight) if parameters.contrast == "histogram" else None
     parts = batch.known, batch.image_shape, (low, high), batch.rows.dtype, encoder
     return Statistics(moments, *parts, histogram=histogram), filled
+
+
+def takes_one_pass(nbytes: float, n: int, D: int, max_memory: float) -> bool:
+    """Return whether `fit` keeps the moments of the pixels, of so many bytes, of n images of D pixels.
+
+    They must fit into the memory, and are much larger than few large images themselves.
+    """
+    return nbytes <= max_memory and (D < LARGE or n >= D)
 
 
 def _check_memory(needed: float, parameters: Parameters, what: str, instead: str) -> None:

@@ -144,11 +144,14 @@ def fit(
 def _fit_source(model: lineardiffusion.LinearDiffusion, source: Source) -> None:
     """Fit `model` in one pass over the images, or in two for the styles of a stream."""
     from lineardiffusion.statistics.moments import Moments
+    from lineardiffusion.training import takes_one_pass
 
     pixels = source.read(source.order()[:1])[0].size
-    streams = source.streams and Moments.nbytes(len(source.classes), pixels) <= model.max_memory
+    needed = Moments.nbytes(len(source.classes), pixels)
+    streams = source.streams and takes_one_pass(needed, len(source), pixels, model.max_memory)
     if source.streams and not streams:
-        note("the moments of these images exceed --max-memory: reading all images into memory instead")
+        what = "the moments of all pixels would exceed --max-memory, or the images themselves"
+        note(f"{what}: reading all images into memory instead")
     passes = 2 if model.n_styles != 1 and streams else 1
     with progress(passes * len(source), "fitting") as advance:
         if streams:

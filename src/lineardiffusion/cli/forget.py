@@ -18,6 +18,7 @@ from lineardiffusion.cli.common import (
     counted,
     data_argument,
     model_argument,
+    note,
     output_option,
     progress,
     resize_option,
@@ -37,7 +38,8 @@ def forget(model: str, data: str, output: Path | None, split: str, resize: bool,
     """Delete the images of DATA from MODEL.
 
     The result is the model of the images that are left, in the precision of MODEL. DATA must have been among
-    the training images, and is read as fit read it.
+    the training images, and is read as fit read it. Components that were computed before the statistics (with
+    styles, and for large images), and centres of styles, stay those of all images; a note says so.
     """
     from lineardiffusion.cli.source import open_source
     from lineardiffusion.io.locate import locate
@@ -55,6 +57,8 @@ def forget(model: str, data: str, output: Path | None, split: str, resize: bool,
         for prompts, images in source.batches():
             ld.forget(prompts, images)
             advance(len(prompts))
+    if ld.statistics_.encoder is not None or ld.statistics_.styles is not None:
+        note("the components and styles of this model still come from all images; fit again if they must not")
     output = output or path.parent
     ld.save_pretrained(output, precision=read_configuration(path)["precision"])
     left = float(ld.statistics_.moments.pooled().weight[0])

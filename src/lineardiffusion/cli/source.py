@@ -322,6 +322,12 @@ def _from_folders(folder: Path, split: str, pictures: _Pictures, skip_bad: bool)
             )
         files += own
         prompts += [prompt_of_folder(subfolder.name, map(Path, own))] * len(own)
+    loose = [str(one) for one in folder.iterdir() if one.is_file() and one.name.lower().endswith(SUFFIXES)]
+    for subfolder in subfolders:
+        loose += [str(one) for one in subfolder.glob("*/**/*") if one.name.lower().endswith(SUFFIXES)]
+    if loose:
+        where = "which are not in a folder of the first level"
+        note(f"left out {counted(len(loose), 'picture')}, such as '{loose[0]}', {where}")
     if others:
         note(f"left out {counted(len(others), 'file')} without a picture's suffix, such as '{others[0]}'")
     kept = pictures.usable(files) if skip_bad else [True] * len(files)

@@ -34,6 +34,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lineardiffusion._arrays import BLOCK, Array, Images, freeze, working_dtype
 from lineardiffusion._cache import computed_once
+from lineardiffusion._linalg import one_thread
 
 LANCZOS_FROM = 4096  # pixels from which Lanczos finds a few eigenvectors faster than a full decomposition
 
@@ -103,7 +104,8 @@ class ImageEncoder:
         deviation = np.sqrt((x**2).sum(axis=0) / weight)
         pixel_scale = _pixel_scale(deviation, mean, rows.dtype, scale)[0]
         x /= pixel_scale
-        _, singular, V = np.linalg.svd(x, full_matrices=False)
+        with one_thread():  # several threads take longer where other programs run beside
+            _, singular, V = np.linalg.svd(x, full_matrices=False)
         most = int(n_components) if n_components >= 1 else len(singular)
         found = _trim(singular[:most] ** 2, V[:most], rows.dtype)
         eigenvalues, V, total = _leading(*found, n_components, float((singular**2).sum()))

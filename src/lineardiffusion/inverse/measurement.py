@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 
 from lineardiffusion._arrays import Array
+from lineardiffusion._linalg import one_thread
 from lineardiffusion._validation import refuse_masked
 from lineardiffusion.encoders.image import ImageEncoder
 
@@ -146,7 +147,8 @@ class Measurement:
         unit, whitener, null, dropped, log_det = _whiten(scaled * np.sqrt(pixel_model.v), noise_std, smallest)
         F = np.asarray(scaled @ encoder.components.T)
         phi = whitener[:, None] * F if whitener.ndim == 1 else whitener @ F
-        U, f, Wt = np.linalg.svd(phi, full_matrices=False)
+        with one_thread():
+            U, f, Wt = np.linalg.svd(phi, full_matrices=False)
         return cls(pixel_model, scaled, offset, noise_std, unit, whitener, null, dropped, U, f, Wt.T, log_det)
 
     @classmethod
