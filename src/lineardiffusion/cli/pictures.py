@@ -22,11 +22,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
-import secrets
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +34,7 @@ from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from lineardiffusion import LinearDiffusion, __version__
 from lineardiffusion.cli.common import is_grid_file
+from lineardiffusion.io.replacing import replacing
 
 Range = tuple[float, float]
 
@@ -263,16 +262,3 @@ def _write_png(path: Path, picture: Image.Image, text: Mapping[str, object], zoo
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         picture.save(partial, format="PNG", pnginfo=chunks)
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a file that becomes `path` at the end, in one step, so that an interrupt leaves no part of it."""
-    partial = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        yield partial
-        os.replace(partial, path)
-    except OSError as error:  # name the file that the user asked for, not the partial one
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-    finally:
-        partial.unlink(missing_ok=True)

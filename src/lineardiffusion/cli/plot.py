@@ -49,7 +49,7 @@ def plot(model: str, output: Path, kind: str, **options: Any) -> tuple[Any, str]
     singular-values  gains of samplers from noise to latent in each direction, for one prompt
     """
     from lineardiffusion import plot as figures
-    from lineardiffusion.cli.pictures import replacing
+    from lineardiffusion.io.replacing import replacing
 
     for name, value in options.items():
         limit, given = _LIMITS[kind].get(name, 0), len(value) if isinstance(value, tuple) else value is not None

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -34,6 +32,7 @@ from lineardiffusion.encoders.clusters import StyleClusters
 from lineardiffusion.encoders.image import ImageEncoder
 from lineardiffusion.encoders.text import vocabulary
 from lineardiffusion.io.compact import compress, expand, pack, triangle, unpack
+from lineardiffusion.io.replacing import replacing
 from lineardiffusion.parameters import Parameters
 from lineardiffusion.statistics.dataset import Statistics
 from lineardiffusion.statistics.histogram import Histogram
@@ -110,9 +109,9 @@ def save(
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"{path} is a file; give the folder that {WEIGHTS} goes to")
     path.mkdir(parents=True, exist_ok=True)
-    with _replacing(path / WEIGHTS) as new:
+    with replacing(path / WEIGHTS) as new:
         safetensors.numpy.save_file(arrays, new, {KEY: json.dumps(config, allow_nan=False)})
-    with _replacing(path / CONFIG) as new:
+    with replacing(path / CONFIG) as new:
         new.write_text(json.dumps(config, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -179,22 +178,6 @@ def _check(value: Any, kind: Any, name: str) -> None:
         one_of = isinstance(kind, set) and type(value) is str and value in kind
         right = one_of or (kind in (object, type(value), value) and (kind is not int or 1 <= value <= LARGEST))
         _require(right, f"{name!r} cannot be {value!r:.40}")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yield the path of a new file that replaces the old one at the end, in one step."""
-    new = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        new.touch(exist_ok=False)
-        mode = new.stat().st_mode
-        yield new
-        new.chmod(mode)  # safetensors makes files for their owner alone
-        with open(new, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    finally:
-        new.unlink(missing_ok=True)
 
 
 ADVICE = {
