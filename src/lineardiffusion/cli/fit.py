@@ -92,12 +92,12 @@ _SHRINKAGE = _either("a number from 0 to 1, or auto", click.FloatRange(0, 1), _A
     type=_SHRINKAGE,
     metavar="SHARE|auto",
     default="auto",
-    help="Shrinkage of each prompt's covariance towards the mean one: auto, or 0 (none) to 1.",
+    help="Share of the covariance within all prompts in that of each: auto, or 0 (none) to 1.",
 )
 @click.option(
     "--contrast",
     type=click.Choice(["affine", "histogram"]),
-    help="Match the data's mean and variance, or histogram.",
+    help="Last step of decoding: match the mean and variance of the data's pixels, or their histogram.",
 )
 @click.option("--scale", is_flag=True, help="Standardise each pixel before the PCA.")
 @click.option(
@@ -105,7 +105,12 @@ _SHRINKAGE = _either("a number from 0 to 1, or auto", click.FloatRange(0, 1), _A
     type=click.Choice(["onehot", "words", "positions"]),
     help="Embedding of a prompt: one symbol (the default), a bag of words, or words with their positions.",
 )
-@click.option("--schedule", metavar="NAME", default="cosine", help="Noise schedule, such as cosine or karras.")
+@click.option(
+    "--schedule",
+    metavar="NAME",
+    default="cosine",
+    help="Noise schedule: cosine, flow, or vp and karras, which stop short of pure noise.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, help="Random seed of the clustering into styles.")
 @click.option("--max-memory", type=float, default=1.5e9, show_default="1.5e9", help="Maximum bytes of moments.")
 def fit(
