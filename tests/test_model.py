@@ -16,7 +16,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.svm import SVC
 
-from lineardiffusion import LinearDiffusion, samplers
+from lineardiffusion import LinearDiffusion, samplers, training
 from lineardiffusion.diffusion.schedules import Karras, Schedule
 
 SAMPLERS = ["exact", "ddim", "ddpm", "euler", "heun", "dpm++2m", "one_step"]
@@ -573,3 +573,18 @@ def test_many_images_of_few_embeddings(tiny, sampler):
     ld = LinearDiffusion(sampler=sampler, num_steps=5).fit(units, images)
     many = ld.predict(np.tile(np.eye(3), (40, 1)), seed=3)
     np.testing.assert_allclose(ld.predict(np.eye(3), seed=3), many[:3], atol=1e-7)
+
+
+def test_few_large_images_keep_moments_of_latents(monkeypatch):
+    """The model is that of the pixels' moments, which are larger than the images, and advice can be followed."""
+    monkeypatch.setattr(training, "LARGE", 100)
+    rng = np.random.default_rng(0)
+    prompts, images = ["a", "b"] * 10, rng.normal(size=(20, 12, 12)).astype(np.float32)
+    ld = LinearDiffusion().fit(prompts, images)
+    assert ld.statistics_.moments.scatter.shape[1] == ld.n_components_ == 19
+    stream = LinearDiffusion().partial_fit(prompts[:10], images[:10]).partial_fit(prompts[10:], images[10:])
+    np.testing.assert_allclose(ld.predict(["a"], seed=0), stream.predict(["a"], seed=0), atol=1e-3)
+    with pytest.raises(ValueError, match="partial_fit"):
+        ld.partial_fit(prompts, images)
+    with pytest.raises(ValueError, match="partial_fit"):
+        ld.merge(LinearDiffusion().fit(prompts, images[::-1]))

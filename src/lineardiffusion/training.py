@@ -83,7 +83,7 @@ def update(before: Statistics | None, batch: Batch, parameters: Parameters) -> L
         known = vocabulary([*batch.known, *(before.prompts if before else ())])
         needed = Moments.nbytes(len(known), D) if known else batch.nbytes(D)
         if before is not None and before.encoder is not None:
-            instead = f"give all images to fit; for partial_fit, begin with max_memory={1.01 * needed:.3g}"
+            instead = f"give all images to fit, or all to partial_fit, with max_memory={1.01 * needed:.3g}"
             raise ValueError(f"a model that fit made in two passes cannot go on; {instead}")
         what = f"the moments of all {D} pixels under every prompt, which partial_fit keeps,"
         _check_memory(needed, parameters, what, "give all images to fit, which then goes over them twice")

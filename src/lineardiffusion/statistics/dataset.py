@@ -233,7 +233,7 @@ class Statistics:
         if not same_encoder(self.encoder, other.encoder):
             raise ValueError(
                 "moments of latents of different encoders do not add up: fit both models with the same "
-                "image_encoder, or with a max_memory that holds the moments of the pixels"
+                "image_encoder, or by partial_fit, with a max_memory that holds the moments of the pixels"
             )
         if (self.styles is None) != (other.styles is None):
             raise ValueError(
