@@ -16,27 +16,19 @@ from typing import Any
 import click
 
 import lineardiffusion
-from lineardiffusion.cli.common import (
-    command,
-    data_argument,
-    model_argument,
-    note,
-    progress,
-    resize_option,
-    skip_bad_option,
-)
+from lineardiffusion.cli import common
 
 _REFERENCE_SIZE = 10_000  # real images to which the classifier and the components are fitted
 _COMPONENTS = 64
 
 
-@command
-@model_argument
-@data_argument
+@common.command
+@common.model_argument
+@common.data_argument
 @click.option("-n", "count", type=click.IntRange(6), help="Number of test images to use (default: all of them).")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Seed of the first sample.")
-@resize_option
-@skip_bad_option
+@common.resize_option
+@common.skip_bad_option
 def evaluate(model: str, data: str, count: int | None, seed: int, resize: bool, skip_bad: bool) -> tuple[Any, str]:
     """Measure MODEL on test DATA: likelihood, classification, samples."""
     import numpy as np
@@ -53,7 +45,9 @@ def evaluate(model: str, data: str, count: int | None, seed: int, resize: bool, 
     if test.has_parts:
         train = open_source(data, "train", model=ld, resize=resize, skip_bad=skip_bad)
     else:
-        note(f"'{data}' has no test part: testing on one half of it, which may include training images of MODEL")
+        common.note(
+            f"'{data}' has no test part: testing on one half of it, which may include training images of MODEL"
+        )
         test, train = test.halves()
     n = min(count or len(test), len(test))
     reference_prompts, reference = train.take(_REFERENCE_SIZE)
@@ -64,7 +58,7 @@ def evaluate(model: str, data: str, count: int | None, seed: int, resize: bool, 
     total: dict[str, float] = defaultdict(float)
     real, generated = [], []
     seeds = itertools.count(seed)
-    with progress(n, "evaluating") as advance:
+    with common.progress(n, "evaluating") as advance:
         for prompts, images in test.batches(n):
             size = len(prompts)
             samples = ld.predict(prompts, seed=list(itertools.islice(seeds, size)))

@@ -18,17 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import lineardiffusion
-from lineardiffusion.cli.common import (
-    check_folder,
-    command,
-    counted,
-    data_argument,
-    note,
-    output_option,
-    progress,
-    skip_bad_option,
-    split_option,
-)
+from lineardiffusion.cli import common
 
 if TYPE_CHECKING:
     from lineardiffusion.cli.source import Source
@@ -62,17 +52,17 @@ _STYLES = _either("an integer of 1 or more, or auto", click.IntRange(1), _AUTO)
 _SHRINKAGE = _either("a number from 0 to 1, or auto", click.FloatRange(0, 1), _AUTO)
 
 
-@command
-@data_argument
-@output_option(check_folder, "Folder for the model.")
-@split_option
+@common.command
+@common.data_argument
+@common.output_option(common.check_folder, "Folder for the model.")
+@common.split_option
 @click.option(
     "--resize",
     type=_to_size,
     metavar="SIZE",
     help="Resize all pictures to SIZE pixels: 64, or WIDTHxHEIGHT as 64x48. Proportions may change.",
 )
-@skip_bad_option
+@common.skip_bad_option
 @click.option(
     "--n-components",
     type=_COMPONENTS,
@@ -138,10 +128,10 @@ def fit(
     model.save_pretrained(output)
     seconds = time.perf_counter() - started
     shape, prompts = list(model.image_shape_), model.prompts_.tolist()
-    size, count = " x ".join(map(str, shape)), counted(len(prompts), "prompt")
-    summary = f"{output}: {counted(len(source), 'image')} of {size}, {count}, fitted in {seconds:.1f} s"
+    size, count = " x ".join(map(str, shape)), common.counted(len(prompts), "prompt")
+    summary = f"{output}: {common.counted(len(source), 'image')} of {size}, {count}, fitted in {seconds:.1f} s"
     if source.skipped:
-        summary += f", {counted(source.skipped, 'picture')} skipped"
+        summary += f", {common.counted(source.skipped, 'picture')} skipped"
     value = {"model": str(output), "images": len(source), "skipped": source.skipped, "image_shape": shape}
     return {**value, "prompts": prompts, "seconds": round(seconds, 3)}, summary
 
@@ -156,9 +146,9 @@ def _fit_source(model: lineardiffusion.LinearDiffusion, source: Source) -> None:
     streams = source.streams and takes_one_pass(needed, len(source), pixels, model.max_memory)
     if source.streams and not streams:
         what = "the moments of all pixels would exceed --max-memory, or the images themselves"
-        note(f"{what}: reading all images into memory instead")
+        common.note(f"{what}: reading all images into memory instead")
     passes = 2 if model.n_styles != 1 and streams else 1
-    with progress(passes * len(source), "fitting") as advance:
+    with common.progress(passes * len(source), "fitting") as advance:
         if streams:
             for add in (model.partial_fit, model.partial_fit_styles)[:passes]:
                 for prompts, images in source.batches():
