@@ -149,13 +149,6 @@ def check_file(output: Path, suffixes: tuple[str, ...]) -> None:
     check_folder(output.parent)
 
 
-def _check_pictures(output: Path) -> None:
-    if is_grid_file(output):
-        check_file(output, (".png",))
-    else:
-        check_folder(output)
-
-
 def output_option(check: Callable[[Path], None], help: str, required: bool = True) -> Callable[[Any], Any]:
     """Return the option ``-o``, which rejects a path that cannot be written before any work is done."""
 
@@ -173,7 +166,8 @@ def output_option(check: Callable[[Path], None], help: str, required: bool = Tru
 model_argument = click.argument("model", type=os.path.expanduser)
 data_argument = click.argument("data", type=os.path.expanduser)
 pictures_option = output_option(
-    _check_pictures, "File NAME.png for one grid of all images, or a folder for one file per image."
+    lambda output: check_file(output, (".png",)) if is_grid_file(output) else check_folder(output),
+    "File NAME.png for one grid of all images, or a folder for one file per image.",
 )
 split_option = click.option(
     "--split", type=click.Choice(["train", "test", "all"]), default="train", help="Part of DATA to use."

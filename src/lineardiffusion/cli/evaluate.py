@@ -45,9 +45,7 @@ def evaluate(model: str, data: str, count: int | None, seed: int, resize: bool, 
     if test.has_parts:
         train = open_source(data, "train", model=ld, resize=resize, skip_bad=skip_bad)
     else:
-        common.note(
-            f"'{data}' has no test part: testing on one half of it, which may include training images of MODEL"
-        )
+        common.note(f"'{data}' has no test part: testing on one half, which may include training images of MODEL")
         test, train = test.halves()
     n = min(count or len(test), len(test))
     reference_prompts, reference = train.take(_REFERENCE_SIZE)
@@ -76,11 +74,8 @@ def evaluate(model: str, data: str, count: int | None, seed: int, resize: bool, 
         measures = metrics.precision_recall_density_coverage(features, others)._asdict()
         return {"frechet": metrics.frechet_distance(features, others), **measures}
 
-    value = {
-        "images": n,
-        **{name: float(figure) / n for name, figure in total.items()},
-        **compare(np.concatenate(generated)),
-    }
+    means = {name: float(figure) / n for name, figure in total.items()}
+    value = {"images": n, **means, **compare(np.concatenate(generated))}
     of_real: dict[str, Any] = {"images": len(rows[:n]), **compare(pca.transform(rows[:n]))}
     text = [
         f"images                {n:,} test images and as many generated; in brackets {of_real['images']:,} real",

@@ -46,16 +46,12 @@ def forget(model: str, data: str, output: Path | None, split: str, resize: bool,
             ld.forget(prompts, images)
             advance(len(prompts))
     if ld.statistics_.encoder is not None or ld.statistics_.styles is not None:
-        common.note(
-            "the components and styles of this model still come from all images; fit again if they must not"
-        )
+        common.note("components and styles of this model still come from all images; fit again if they must not")
     output = output or path.parent
     ld.save_pretrained(output, precision=read_configuration(path)["precision"])
     left = float(ld.statistics_.moments.pooled().weight[0])
     known = ld.statistics_.prompts
-    summary = f"{output}: forgot {common.counted(len(source), 'image')}, {left:,g} left"
-    if source.skipped:
-        summary += f", {common.counted(source.skipped, 'picture')} skipped"
+    summary = f"{output}: forgot {common.counted(len(source), 'image')}{source.skipped_text}, {left:,g} left"
     if known:
         summary += f" under {common.counted(len(known), 'prompt')}"
     value = {"model": str(output), "forgotten": len(source), "skipped": source.skipped, "left": left}

@@ -37,14 +37,7 @@ from numpy.typing import NDArray
 
 from lineardiffusion import LinearDiffusion, datasets
 from lineardiffusion.cli.common import SUFFIXES, counted, note, progress
-from lineardiffusion.cli.pictures import (
-    Range,
-    in_units,
-    is_one_unit,
-    pixels_for_model,
-    prompt_of_folder,
-    read_pixels,
-)
+from lineardiffusion.cli.pictures import in_units, is_one_unit, pixels_for_model, prompt_of_folder, read_pixels
 
 BATCH = 4096  # images read at a time
 _FORMS = "expected a folder of IDX files or of a subfolder per prompt, an .npz file, digits, mnist or fashion-mnist"
@@ -70,6 +63,11 @@ class Source:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def skipped_text(self) -> str:
+        """The end of a summary if files were left out."""
+        return f", {counted(self.skipped, 'picture')} skipped" if self.skipped else ""
 
     def prompts(self, indices: Indices) -> list[str]:
         """Return the prompts of the images with these indices."""
@@ -226,7 +224,7 @@ class _Kind(NamedTuple):
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    unit: Range | None = None  # the range that the file records
+    unit: tuple[float, float] | None = None  # the range that the file records
 
     def __str__(self) -> str:
         unit = "" if self.unit is None else f" and range {self.unit[0]:g} to {self.unit[1]:g}"
@@ -239,12 +237,13 @@ class _Kind(NamedTuple):
             raise ValueError(f"{what}; expected one size (see --resize), one mode and one range")
 
 
+@dataclass
 class _Pictures:
     """Picture files that fit together, read for a model or, without one, in their own units and in one size."""
 
-    def __init__(self, model: LinearDiffusion | None, resize: tuple[int, int] | bool | None) -> None:
-        self.model, self.resize = model, resize
-        self.usual: tuple[str, _Kind] | None = None
+    model: LinearDiffusion | None
+    resize: tuple[int, int] | bool | None
+    usual: tuple[str, _Kind] | None = None  # the file that says what the others must have
 
     def _load(self, file: str) -> tuple[NDArray[Any], _Kind]:
         if self.model is not None:
@@ -254,7 +253,7 @@ class _Pictures:
         return in_units(pixels, unit), _Kind(pixels.shape, pixels.dtype, unit)
 
     def load(self, file: str) -> NDArray[Any]:
-        """Return the pixels of a file; the first one says what the others must have."""
+        """Return the pixels of a file, the first of which is the usual one."""
         try:
             pixels, kind = self._load(file)
             self.usual = self.usual or (file, kind)
@@ -322,18 +321,17 @@ def _from_folders(folder: Path, split: str, pictures: _Pictures, skip_bad: bool)
             )
         files += own
         prompts += [prompt_of_folder(subfolder.name, map(Path, own))] * len(own)
-    loose = [str(one) for one in folder.iterdir() if one.is_file() and one.name.lower().endswith(SUFFIXES)]
-    for subfolder in subfolders:
-        loose += [str(one) for one in subfolder.glob("*/**/*") if one.name.lower().endswith(SUFFIXES)]
+    deep = (one for subfolder in subfolders for one in subfolder.glob("*/**/*"))
+    loose = [one for one in (*folder.iterdir(), *deep) if one.name.lower().endswith(SUFFIXES) and one.is_file()]
     if loose:
         where = "which are not in a folder of the first level"
         note(f"left out {counted(len(loose), 'picture')}, such as '{loose[0]}', {where}")
     if others:
         note(f"left out {counted(len(others), 'file')} without a picture's suffix, such as '{others[0]}'")
     kept = pictures.usable(files) if skip_bad else [True] * len(files)
-    files, every = list(compress(files, kept)), sorted(set(prompts))
+    files = list(compress(files, kept))
     classes, labels = np.unique(np.array(list(compress(prompts, kept)), object), return_inverse=True)
-    if empty := sorted(set(every) - set(classes)):
+    if empty := sorted(set(prompts) - set(classes)):
         raise ValueError(f"no picture of {empty[0]!r} in '{folder}' is usable; the others were skipped")
     if not skip_bad:
         pictures.load(files[0])
