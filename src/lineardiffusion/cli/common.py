@@ -141,9 +141,8 @@ def is_grid_file(output: Path) -> bool:
 def check_file(output: Path, suffixes: tuple[str, ...]) -> None:
     """Raise an error unless a file of this name, which must have one of the suffixes, can be written."""
     if output.suffix.lower() not in suffixes or output.is_dir():
-        raise click.UsageError(
-            f"cannot write '{output}': give the name of a file that ends in {' or '.join(suffixes)}"
-        )
+        ends = " or ".join(suffixes)
+        raise click.UsageError(f"cannot write '{output}': give the name of a file that ends in {ends}")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"cannot write '{output}': its folder does not exist")
     check_folder(output.parent)

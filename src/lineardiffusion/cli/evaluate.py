@@ -85,6 +85,5 @@ def evaluate(model: str, data: str, count: int | None, seed: int, resize: bool, 
         f"prompt fidelity       {value['fidelity']:.4f} (test images: {value['fidelity_of_real']:.4f})",
         f"Frechet distance      {value['frechet']:.4g} ({of_real['frechet']:.4g}), squared, pixel units",
     ]
-    for name in ("precision", "recall", "coverage"):
-        text.append(f"{name:<22}{value[name]:.4f} ({of_real[name]:.4f})")
+    text += [f"{name:<22}{value[name]:.4f} ({of_real[name]:.4f})" for name in ("precision", "recall", "coverage")]
     return {**value, "real": of_real}, "\n".join(text)

@@ -164,10 +164,9 @@ def _at_model_size(picture: Image.Image, path: Path, model: LinearDiffusion, res
     """Resize a picture to the size of a model's images, or raise an error if it has another."""
     height, width = model.image_shape_[:2]
     if picture.size != (width, height) and not resize:
-        raise ValueError(
-            f"'{path}' has {picture.width} x {picture.height} pixels, but the model's images have "
-            f"{width} x {height}; give --resize, or resize the file first"
-        )
+        found = f"'{path}' has {picture.width} x {picture.height} pixels"
+        expected = f"the model's images have {width} x {height}"
+        raise ValueError(f"{found}, but {expected}; give --resize, or resize the file first")
     return _resize(picture, (width, height))
 
 

@@ -36,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineardiffusion import LinearDiffusion, datasets
+from lineardiffusion._arrays import Indices
 from lineardiffusion.cli.common import SUFFIXES, counted, note, progress
 from lineardiffusion.cli.pictures import in_units, is_one_unit, pixels_for_model, prompt_of_folder, read_pixels
 
@@ -46,8 +47,6 @@ _IDX_NAME = re.compile(  # collection, part, kind
     r"(?:(.+?)[-_.])??(?:(train|t10k|test)[-_.])?(?:(images)[-.]idx\d|(labels)[-.]idx1)[-.]\w+(?:\.gz)?",
     re.IGNORECASE,
 )
-
-Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,6 @@ class Source:
         return f", {counted(self.skipped, 'picture')} skipped" if self.skipped else ""
 
     def prompts(self, indices: Indices) -> list[str]:
-        """Return the prompts of the images with these indices."""
         return [self.classes[label] for label in self.labels[indices]]
 
     def _ranked(self) -> tuple[Indices, Indices, Indices]:
@@ -193,10 +191,9 @@ def _from_npz(path: Path) -> Source:
         raise ValueError(f"cannot read '{path}': it is not an .npz file, or it was truncated")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            names = list(arrays.files)
-            key = "prompts" if "prompts" in names else "labels"
-            if not {key, "images"} <= set(names):
-                found = ", ".join(names) or "no arrays"
+            key = "prompts" if "prompts" in arrays.files else "labels"
+            if not {key, "images"} <= set(arrays.files):
+                found = ", ".join(arrays.files) or "no arrays"
                 raise ValueError(f"it contains {found}; expected the arrays images and prompts (or labels)")
             images, prompts = arrays["images"], arrays[key]
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
@@ -208,10 +205,8 @@ def _from_npz(path: Path) -> Source:
 
 def _check_pair(images: NDArray[Any], prompts: NDArray[Any], origin: str) -> None:
     if not (prompts.ndim == 1 and prompts.dtype.kind in "Uiu" and images.shape[:1] == prompts.shape):
-        raise ValueError(
-            f"{origin} have images of shape {images.shape} and prompts of shape {prompts.shape} and type "
-            f"{prompts.dtype}; expected one string or integer per image"
-        )
+        found = f"images of shape {images.shape} and prompts of shape {prompts.shape} and type {prompts.dtype}"
+        raise ValueError(f"{origin} have {found}; expected one string or integer per image")
     if images.ndim < 2 or not len(images):
         raise ValueError(f"{origin} contain no images: their shape is {images.shape}")
 
@@ -301,9 +296,8 @@ def _from_folders(folder: Path, split: str, pictures: _Pictures, skip_bad: bool)
     subfolders = _visible_folders(folder)
     has_parts = {subfolder.name.lower() for subfolder in subfolders} == {"train", "test"}
     if has_parts:
-        subfolders = [
-            inner for part in subfolders if split in (part.name.lower(), "all") for inner in _visible_folders(part)
-        ]
+        parts = [part for part in subfolders if split in (part.name.lower(), "all")]
+        subfolders = [inner for part in parts for inner in _visible_folders(part)]
     if not subfolders:
         raise ValueError(f"'{folder}' contains no data; {_FORMS}")
     files: list[str] = []  # a Path takes several times the memory
@@ -315,17 +309,14 @@ def _from_folders(folder: Path, split: str, pictures: _Pictures, skip_bad: bool)
         others += [file for file in own if not file.lower().endswith(SUFFIXES)]
         own = [file for file in own if file.lower().endswith(SUFFIXES)]
         if not own:
-            raise ValueError(
-                f"'{subfolder}' contains no images; add some or remove the folder (parts must be two folders "
-                "named train and test, with no other folder beside them)"
-            )
+            parts_are = "parts must be two folders named train and test, with no other folder beside them"
+            raise ValueError(f"'{subfolder}' contains no images; add some or remove the folder ({parts_are})")
         files += own
         prompts += [prompt_of_folder(subfolder.name, map(Path, own))] * len(own)
     deep = (one for subfolder in subfolders for one in subfolder.glob("*/**/*"))
     loose = [one for one in (*folder.iterdir(), *deep) if one.name.lower().endswith(SUFFIXES) and one.is_file()]
     if loose:
-        where = "which are not in a folder of the first level"
-        note(f"left out {counted(len(loose), 'picture')}, such as '{loose[0]}', {where}")
+        note(f"left out {counted(len(loose), 'picture')} not in a folder of the first level, such as '{loose[0]}'")
     if others:
         note(f"left out {counted(len(others), 'file')} without a picture's suffix, such as '{others[0]}'")
     kept = pictures.usable(files) if skip_bad else [True] * len(files)
