@@ -95,7 +95,7 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
     default="cosine",
     help="Noise schedule: cosine, flow, or vp and karras, which stop short of pure noise.",
 )
-@click.option("--seed", "random_state", type=click.IntRange(0), default=0, help="Random seed of the clustering.")
+@click.option("--seed", "random_state", type=click.IntRange(0), default=0, help="Seed of clustering into styles.")
 @click.option("--max-memory", type=float, default=1.5e9, show_default="1.5e9", help="Maximum bytes of moments.")
 def fit(
     data: str, output: Path, split: str, resize: tuple[int, int] | None, skip_bad: bool, **parameters: Any

@@ -24,9 +24,7 @@ _LIMITS: dict[str, dict[str, int]] = {  # how often each option may be given for
 
 @common.command
 @common.model_argument
-@common.output_option(
-    lambda output: common.check_file(output, _SUFFIXES), "File to write: NAME.png, NAME.svg or NAME.pdf."
-)
+@common.output_option(lambda output: common.check_file(output, _SUFFIXES), "File NAME.png, NAME.svg or NAME.pdf.")
 @click.option("--kind", type=click.Choice(list(_LIMITS)), default="components", help="Figure to draw.")
 @click.option("--prompt", "prompts", multiple=True, help=f"Prompt; may be repeated (default: the first {_MOST}).")
 @click.option("--seed", type=click.IntRange(0), help="Random seed of the noise (default: 0).")

@@ -25,11 +25,11 @@ import os
 import re
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
+from statistics import mode
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -143,7 +143,7 @@ def open_source(
 
 def _from_arrays(prompts: Sequence[str] | NDArray[Any], images: NDArray[Any], has_parts: bool = False) -> Source:
     classes, labels = np.unique(np.asarray(prompts), return_inverse=True)
-    return Source(tuple(map(str, classes)), labels.astype(np.intp), images.__getitem__, has_parts=has_parts)
+    return Source(tuple(map(str, classes)), labels, images.__getitem__, has_parts=has_parts)
 
 
 # ---------------------------------------------------------------------- IDX files
@@ -269,7 +269,7 @@ class _Pictures:
                     bad[file] = error
                 advance(1)
         if kinds:
-            ((commonest, _),) = Counter(kind[:2] for kind in kinds.values()).most_common(1)
+            commonest = mode(kind[:2] for kind in kinds.values())
             self.usual = next(one for one in kinds.items() if one[1][:2] == commonest)
             for file, kind in kinds.items():
                 try:
@@ -330,8 +330,7 @@ def _from_folders(folder: Path, split: str, pictures: _Pictures, skip_bad: bool)
     def read(indices: Indices) -> NDArray[Any]:
         return pictures.read([files[index] for index in indices])
 
-    skipped = kept.count(False)
-    return Source(tuple(classes), labels.astype(np.intp), read, streams=True, has_parts=has_parts, skipped=skipped)
+    return Source(tuple(classes), labels, read, streams=True, has_parts=has_parts, skipped=kept.count(False))
 
 
 def _visible_folders(folder: Path) -> list[Path]:
