@@ -50,14 +50,11 @@ def check_prompts(X: Any, weights: bool = False) -> list[Any] | None:
         raise TypeError(f"prompts must be a list of strings, got the bare string {X!r}; use [{X!r}]")
     refuse_batches(X)
     refuse_masked(X, "prompts", "leave out the images without a prompt")
-    array_like = hasattr(X, "__array__") or hasattr(X, "numpy")
-    if (
-        not (array_like or hasattr(X, "__iter__"))
-        or isinstance(X, Mapping | set | frozenset)
-        or not getattr(X, "ndim", 1)
-    ):
+    array_like, ndim = hasattr(X, "__array__") or hasattr(X, "numpy"), getattr(X, "ndim", 1)
+    iterable = array_like or hasattr(X, "__iter__")
+    if not iterable or ndim == 0 or isinstance(X, Mapping | set | frozenset):
         raise TypeError(f"{_EXPECTED} (or an array of embeddings), got {X!r:.200}")
-    if getattr(X, "ndim", 1) == 2 and not array_like:
+    if ndim == 2 and not array_like:
         return None  # sparse
     prompts = list(X) if isinstance(X, list | tuple) or not array_like else _column(to_array(X), X)
     if prompts is None:
@@ -122,10 +119,9 @@ def _refuse_prompts(prompts: list[Any]) -> None:
     if isinstance(first, bytes):
         raise ValueError("prompts must be strings, got bytes; decode them")
     if isinstance(first, bool | float | np.bool_ | np.number):
-        raise ValueError(
-            f"{_EXPECTED}, got {others[:3]}...; pass integers, or [str(label) for label in labels]. "
-            "Reshape your data to (n, 1) if they are an embedding"
-        )
+        instead = "pass integers, or [str(label) for label in labels]"
+        embedding = "Reshape your data to (n, 1) if they are an embedding"
+        raise ValueError(f"{_EXPECTED}, got {others[:3]}...; {instead}. {embedding}")
     if _ndim(first) > 1:
         raise ValueError("prompts come first, then images; got a list of images as prompts")
     if not _ndim(first):
@@ -141,10 +137,9 @@ def _ndim(value: Any) -> int:
 def refuse_batches(data: Any) -> None:
     """Raise an error for an iterator, a loader, a dataset or a list of pairs, which names the loop to write."""
     kinds = {one.__name__ for one in type(data).__mro__}
-    indexed = hasattr(data, "toarray") or (hasattr(data, "__len__") and hasattr(data, "__getitem__"))
-    lazy = hasattr(data, "__iter__") and not (
-        indexed or hasattr(data, "__array__") or isinstance(data, set | frozenset)
-    )
+    whole = hasattr(data, "toarray") or hasattr(data, "__array__") or isinstance(data, set | frozenset)
+    indexed = hasattr(data, "__len__") and hasattr(data, "__getitem__")
+    lazy = hasattr(data, "__iter__") and not (whole or indexed)
     what, loop = f"expected all prompts and all images, got {type(data).__name__}", "give it batch by batch: "
     if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple) and len(data[0]) in (2, 3):
         if len(set(map(_ndim, data[0]))) > 1:
@@ -193,9 +188,8 @@ def check_images(
         try:
             array = array.astype(np.float64)
         except (TypeError, ValueError) as error:
-            raise ValueError(
-                "images must be an array of numbers, got Python objects; convert them, as in images.astype(float)"
-            ) from error
+            what = "images must be an array of numbers, got Python objects"
+            raise ValueError(f"{what}; convert them, as in images.astype(float)") from error
     if array.dtype.kind not in "buif":
         kind = "Complex data not supported: " if array.dtype.kind == "c" else ""
         raise ValueError(f"{kind}images must hold real numbers, got dtype {array.dtype}")
@@ -204,15 +198,10 @@ def check_images(
         raise ValueError(f"{n} prompts need {n} images, got {found}; pass one prompt per image")
     if array[0].size == 0:
         raise ValueError(f"images have no pixels: got the shape {array.shape}")
-    if image_shape is not None and array.ndim == 1 and image_shape:
-        raise ValueError(
-            f"images must have the shape (n, {image_shape}), got n numbers; is the order of arguments right?"
-        )
     if image_shape is not None and array.shape[1:] != image_shape:
-        raise ValueError(
-            f"images have the shape {array.shape[1:]}, but this model was fitted on images of "
-            f"{image_shape}; resize them, or fit a model of their own"
-        )
+        swapped, other = "is the order of arguments right?", "resize them, or fit a model of their own"
+        what = f"images have the shape {array.shape[1:]}, but this model was fitted on images of {image_shape}"
+        raise ValueError(f"{what}; {swapped if array.ndim == 1 else other}")
     if array.dtype.kind == "f":
         peak = 0.0
         for start in range(0, n, ROWS):
@@ -221,10 +210,9 @@ def check_images(
             peak = max(peak, float(np.abs(np.nan_to_num(block) if missing else block).max()))
             if not fine.all():
                 first = start + int(np.argmin(fine.reshape(len(fine), -1).all(axis=1)))
-                raise ValueError(
-                    f"images must have finite pixels, but image {first} holds NaN or infinity; remove or "
-                    'repair it (fit takes NaN for missing pixels with missing="em")'
-                )
+                what = f"images must have finite pixels, but image {first} holds NaN or infinity"
+                instead = 'remove or repair it (fit takes NaN for missing pixels with missing="em")'
+                raise ValueError(f"{what}; {instead}")
         if peak > LARGEST or (image_shape is None and 0 < peak < SMALLEST):
             limits = f"0 or from {SMALLEST:g} to {LARGEST:g}"
             raise ValueError(f"the size of the largest pixel must be {limits}, got {peak:.3g}; rescale the images")
@@ -276,8 +264,6 @@ def check_mask(mask: ArrayLike, n: int, image_shape: tuple[int, ...]) -> NDArray
     if array.dtype != bool:
         raise TypeError(f"mask must be bool, True where a pixel is missing; got {array.dtype}")
     if array.shape not in (image_shape, (n, *image_shape)):
-        raise ValueError(
-            f"mask must have the shape {image_shape}, one for all images, or {(n, *image_shape)}, one per image; "
-            f"got {array.shape}"
-        )
+        expected = f"{image_shape}, one for all images, or {(n, *image_shape)}, one per image"
+        raise ValueError(f"mask must have the shape {expected}; got {array.shape}")
     return np.broadcast_to(array, (n, *image_shape)).reshape(n, -1)

@@ -8,15 +8,15 @@ from typing import Any
 import click
 
 import lineardiffusion
-from lineardiffusion.cli.common import command, model_argument, printable, progress, resize_option, to_path
+from lineardiffusion.cli import common
 
 _BATCH = 1024  # images read at a time
 
 
-@command
-@model_argument
-@click.argument("images", nargs=-1, required=True, type=to_path, metavar="IMAGE...")
-@resize_option
+@common.command
+@common.model_argument
+@click.argument("images", nargs=-1, required=True, type=common.to_path, metavar="IMAGE...")
+@common.resize_option
 def classify(model: str, images: tuple[Path, ...], resize: bool) -> tuple[Any, str]:
     """Predict the most probable prompt of each IMAGE.
 
@@ -27,7 +27,7 @@ def classify(model: str, images: tuple[Path, ...], resize: bool) -> tuple[Any, s
 
     ld = lineardiffusion.LinearDiffusion.from_pretrained(model)
     value, lines = [], []
-    with progress(len(images), "classifying") as advance:
+    with common.progress(len(images), "classifying") as advance:
         for start in range(0, len(images), _BATCH):
             block = images[start : start + _BATCH]
             probabilities = ld.classify_proba([pixels_for_model(path, ld, resize) for path in block])
@@ -35,6 +35,6 @@ def classify(model: str, images: tuple[Path, ...], resize: bool) -> tuple[Any, s
                 best = row.argmax()
                 prompt, probability = str(ld.prompts_[best]), float(row[best])
                 value.append({"file": str(path), "prompt": prompt, "probability": probability})
-                lines.append(f"{printable(str(path))}\t{printable(prompt)}\t{probability:.4f}")
+                lines.append(f"{common.printable(str(path))}\t{common.printable(prompt)}\t{probability:.4f}")
             advance(len(block))
     return value, "\n".join(lines)

@@ -141,19 +141,11 @@ def is_grid_file(output: Path) -> bool:
 def check_file(output: Path, suffixes: tuple[str, ...]) -> None:
     """Raise an error unless a file of this name, which must have one of the suffixes, can be written."""
     if output.suffix.lower() not in suffixes or output.is_dir():
-        raise click.UsageError(
-            f"cannot write '{output}': give the name of a file that ends in {' or '.join(suffixes)}"
-        )
+        ends = " or ".join(suffixes)
+        raise click.UsageError(f"cannot write '{output}': give the name of a file that ends in {ends}")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"cannot write '{output}': its folder does not exist")
     check_folder(output.parent)
-
-
-def _check_pictures(output: Path) -> None:
-    if is_grid_file(output):
-        check_file(output, (".png",))
-    else:
-        check_folder(output)
 
 
 def output_option(check: Callable[[Path], None], help: str, required: bool = True) -> Callable[[Any], Any]:
@@ -173,7 +165,8 @@ def output_option(check: Callable[[Path], None], help: str, required: bool = Tru
 model_argument = click.argument("model", type=os.path.expanduser)
 data_argument = click.argument("data", type=os.path.expanduser)
 pictures_option = output_option(
-    _check_pictures, "File NAME.png for one grid of all images, or a folder for one file per image."
+    lambda output: check_file(output, (".png",)) if is_grid_file(output) else check_folder(output),
+    "File NAME.png for one grid of all images, or a folder for one file per image.",
 )
 split_option = click.option(
     "--split", type=click.Choice(["train", "test", "all"]), default="train", help="Part of DATA to use."

@@ -16,27 +16,19 @@ from typing import Any
 import click
 
 import lineardiffusion
-from lineardiffusion.cli.common import (
-    command,
-    data_argument,
-    model_argument,
-    note,
-    progress,
-    resize_option,
-    skip_bad_option,
-)
+from lineardiffusion.cli import common
 
 _REFERENCE_SIZE = 10_000  # real images to which the classifier and the components are fitted
 _COMPONENTS = 64
 
 
-@command
-@model_argument
-@data_argument
+@common.command
+@common.model_argument
+@common.data_argument
 @click.option("-n", "count", type=click.IntRange(6), help="Number of test images to use (default: all of them).")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Seed of the first sample.")
-@resize_option
-@skip_bad_option
+@common.resize_option
+@common.skip_bad_option
 def evaluate(model: str, data: str, count: int | None, seed: int, resize: bool, skip_bad: bool) -> tuple[Any, str]:
     """Measure MODEL on test DATA: likelihood, classification, samples."""
     import numpy as np
@@ -53,7 +45,7 @@ def evaluate(model: str, data: str, count: int | None, seed: int, resize: bool, 
     if test.has_parts:
         train = open_source(data, "train", model=ld, resize=resize, skip_bad=skip_bad)
     else:
-        note(f"'{data}' has no test part: testing on one half of it, which may include training images of MODEL")
+        common.note(f"'{data}' has no test part: testing on one half, which may include training images of MODEL")
         test, train = test.halves()
     n = min(count or len(test), len(test))
     reference_prompts, reference = train.take(_REFERENCE_SIZE)
@@ -64,7 +56,7 @@ def evaluate(model: str, data: str, count: int | None, seed: int, resize: bool, 
     total: dict[str, float] = defaultdict(float)
     real, generated = [], []
     seeds = itertools.count(seed)
-    with progress(n, "evaluating") as advance:
+    with common.progress(n, "evaluating") as advance:
         for prompts, images in test.batches(n):
             size = len(prompts)
             samples = ld.predict(prompts, seed=list(itertools.islice(seeds, size)))
@@ -82,11 +74,8 @@ def evaluate(model: str, data: str, count: int | None, seed: int, resize: bool, 
         measures = metrics.precision_recall_density_coverage(features, others)._asdict()
         return {"frechet": metrics.frechet_distance(features, others), **measures}
 
-    value = {
-        "images": n,
-        **{name: float(figure) / n for name, figure in total.items()},
-        **compare(np.concatenate(generated)),
-    }
+    means = {name: float(figure) / n for name, figure in total.items()}
+    value = {"images": n, **means, **compare(np.concatenate(generated))}
     of_real: dict[str, Any] = {"images": len(rows[:n]), **compare(pca.transform(rows[:n]))}
     text = [
         f"images                {n:,} test images and as many generated; in brackets {of_real['images']:,} real",
@@ -96,6 +85,5 @@ def evaluate(model: str, data: str, count: int | None, seed: int, resize: bool, 
         f"prompt fidelity       {value['fidelity']:.4f} (test images: {value['fidelity_of_real']:.4f})",
         f"Frechet distance      {value['frechet']:.4g} ({of_real['frechet']:.4g}), squared, pixel units",
     ]
-    for name in ("precision", "recall", "coverage"):
-        text.append(f"{name:<22}{value[name]:.4f} ({of_real[name]:.4f})")
+    text += [f"{name:<22}{value[name]:.4f} ({of_real[name]:.4f})" for name in ("precision", "recall", "coverage")]
     return {**value, "real": of_real}, "\n".join(text)

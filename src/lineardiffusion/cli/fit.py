@@ -18,17 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import lineardiffusion
-from lineardiffusion.cli.common import (
-    check_folder,
-    command,
-    counted,
-    data_argument,
-    note,
-    output_option,
-    progress,
-    skip_bad_option,
-    split_option,
-)
+from lineardiffusion.cli import common
 
 if TYPE_CHECKING:
     from lineardiffusion.cli.source import Source
@@ -53,43 +43,37 @@ def _either(expected: str, *types: click.ParamType[Any]) -> Callable[[Any], Any]
 
 
 _AUTO = click.Choice(["auto"])
-_COMPONENTS = _either(
-    "an integer of 1 or more, or a share between 0 and 1",
-    click.IntRange(1),
-    click.FloatRange(0, 1, min_open=True, max_open=True),
-)
-_STYLES = _either("an integer of 1 or more, or auto", click.IntRange(1), _AUTO)
-_SHRINKAGE = _either("a number from 0 to 1, or auto", click.FloatRange(0, 1), _AUTO)
+_SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
-@command
-@data_argument
-@output_option(check_folder, "Folder for the model.")
-@split_option
+@common.command
+@common.data_argument
+@common.output_option(common.check_folder, "Folder for the model.")
+@common.split_option
 @click.option(
     "--resize",
     type=_to_size,
     metavar="SIZE",
     help="Resize all pictures to SIZE pixels: 64, or WIDTHxHEIGHT as 64x48. Proportions may change.",
 )
-@skip_bad_option
+@common.skip_bad_option
 @click.option(
     "--n-components",
-    type=_COMPONENTS,
+    type=_either("an integer of 1 or more, or a share between 0 and 1", click.IntRange(1), _SHARE),
     metavar="N|SHARE",
     default=144,
     help="Maximum number of components, or their share of the variance, as 0.95.",
 )
 @click.option(
     "--n-styles",
-    type=_STYLES,
+    type=_either("an integer of 1 or more, or auto", click.IntRange(1), _AUTO),
     metavar="N|auto",
     default=1,
     help="Number of styles (clusters) per prompt; auto: by the prompt's number of images.",
 )
 @click.option(
     "--shrinkage",
-    type=_SHRINKAGE,
+    type=_either("a number from 0 to 1, or auto", click.FloatRange(0, 1), _AUTO),
     metavar="SHARE|auto",
     default="auto",
     help="Share of the covariance within all prompts in that of each: auto, or 0 (none) to 1.",
@@ -111,16 +95,10 @@ _SHRINKAGE = _either("a number from 0 to 1, or auto", click.FloatRange(0, 1), _A
     default="cosine",
     help="Noise schedule: cosine, flow, or vp and karras, which stop short of pure noise.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, help="Random seed of the clustering into styles.")
+@click.option("--seed", "random_state", type=click.IntRange(0), default=0, help="Seed of clustering into styles.")
 @click.option("--max-memory", type=float, default=1.5e9, show_default="1.5e9", help="Maximum bytes of moments.")
 def fit(
-    data: str,
-    output: Path,
-    split: str,
-    resize: tuple[int, int] | None,
-    skip_bad: bool,
-    seed: int,
-    **parameters: Any,
+    data: str, output: Path, split: str, resize: tuple[int, int] | None, skip_bad: bool, **parameters: Any
 ) -> tuple[Any, str]:
     """Fit a model to DATA and save it.
 
@@ -131,17 +109,15 @@ def fit(
     from lineardiffusion.cli.source import open_source
 
     started = time.perf_counter()
-    model = lineardiffusion.LinearDiffusion(**parameters, random_state=seed)
+    model = lineardiffusion.LinearDiffusion(**parameters)
     source = open_source(data, split, resize=resize, skip_bad=skip_bad)
     _fit_source(model, source)
     model.refit(random_state=None)  # the seed is that of the styles, not the default seed of images
     model.save_pretrained(output)
     seconds = time.perf_counter() - started
     shape, prompts = list(model.image_shape_), model.prompts_.tolist()
-    size, count = " x ".join(map(str, shape)), counted(len(prompts), "prompt")
-    summary = f"{output}: {counted(len(source), 'image')} of {size}, {count}, fitted in {seconds:.1f} s"
-    if source.skipped:
-        summary += f", {counted(source.skipped, 'picture')} skipped"
+    size, count = " x ".join(map(str, shape)), common.counted(len(prompts), "prompt") + source.skipped_text
+    summary = f"{output}: {common.counted(len(source), 'image')} of {size}, {count}, fitted in {seconds:.1f} s"
     value = {"model": str(output), "images": len(source), "skipped": source.skipped, "image_shape": shape}
     return {**value, "prompts": prompts, "seconds": round(seconds, 3)}, summary
 
@@ -156,9 +132,9 @@ def _fit_source(model: lineardiffusion.LinearDiffusion, source: Source) -> None:
     streams = source.streams and takes_one_pass(needed, len(source), pixels, model.max_memory)
     if source.streams and not streams:
         what = "the moments of all pixels would exceed --max-memory, or the images themselves"
-        note(f"{what}: reading all images into memory instead")
+        common.note(f"{what}: reading all images into memory instead")
     passes = 2 if model.n_styles != 1 and streams else 1
-    with progress(passes * len(source), "fitting") as advance:
+    with common.progress(passes * len(source), "fitting") as advance:
         if streams:
             for add in (model.partial_fit, model.partial_fit_styles)[:passes]:
                 for prompts, images in source.batches():

@@ -12,28 +12,16 @@ from typing import Any
 import click
 
 import lineardiffusion
-from lineardiffusion.cli.common import (
-    check_folder,
-    command,
-    counted,
-    data_argument,
-    model_argument,
-    note,
-    output_option,
-    progress,
-    resize_option,
-    skip_bad_option,
-    split_option,
-)
+from lineardiffusion.cli import common
 
 
-@command
-@model_argument
-@data_argument
-@output_option(check_folder, "Folder for the new model (default: MODEL itself).", required=False)
-@split_option
-@resize_option
-@skip_bad_option
+@common.command
+@common.model_argument
+@common.data_argument
+@common.output_option(common.check_folder, "Folder for the new model (default: MODEL itself).", required=False)
+@common.split_option
+@common.resize_option
+@common.skip_bad_option
 def forget(model: str, data: str, output: Path | None, split: str, resize: bool, skip_bad: bool) -> tuple[Any, str]:
     """Delete the images of DATA from MODEL.
 
@@ -48,25 +36,23 @@ def forget(model: str, data: str, output: Path | None, split: str, resize: bool,
     if output is None:
         if not Path(model, WEIGHTS).is_file():
             raise click.UsageError(f"'{model}' is no folder with a model, which could be replaced: give -o FOLDER")
-        check_folder(Path(model))
+        common.check_folder(Path(model))
     path = locate(model)
     ld = lineardiffusion.LinearDiffusion.from_pretrained(path.parent)
     height, width = ld.image_shape_[:2]
     source = open_source(data, split, resize=(width, height) if resize else None, skip_bad=skip_bad)
-    with progress(len(source), "forgetting") as advance:
+    with common.progress(len(source), "forgetting") as advance:
         for prompts, images in source.batches():
             ld.forget(prompts, images)
             advance(len(prompts))
     if ld.statistics_.encoder is not None or ld.statistics_.styles is not None:
-        note("the components and styles of this model still come from all images; fit again if they must not")
+        common.note("components and styles of this model still come from all images; fit again if they must not")
     output = output or path.parent
     ld.save_pretrained(output, precision=read_configuration(path)["precision"])
     left = float(ld.statistics_.moments.pooled().weight[0])
     known = ld.statistics_.prompts
-    summary = f"{output}: forgot {counted(len(source), 'image')}, {left:,g} left"
-    if source.skipped:
-        summary += f", {counted(source.skipped, 'picture')} skipped"
+    summary = f"{output}: forgot {common.counted(len(source), 'image')}{source.skipped_text}, {left:,g} left"
     if known:
-        summary += f" under {counted(len(known), 'prompt')}"
+        summary += f" under {common.counted(len(known), 'prompt')}"
     value = {"model": str(output), "forgotten": len(source), "skipped": source.skipped, "left": left}
     return {**value, "prompts": list(known)}, summary

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import lineardiffusion
-from lineardiffusion.cli.common import command, model_argument, printable
+from lineardiffusion.cli import common
 
 _MAX_SHOWN = 20  # prompts in the text; JSON has all of them
 
 
-@command
-@model_argument
+@common.command
+@common.model_argument
 def info(model: str) -> tuple[Any, str]:
     """Describe MODEL: prompts, image shape, styles, parameters, size."""
     from lineardiffusion.io.locate import locate
@@ -33,7 +33,7 @@ def info(model: str) -> tuple[Any, str]:
         "bytes": path.stat().st_size,
         "precision": read_configuration(path)["precision"],
     }
-    names = ", ".join(map(printable, prompts[:_MAX_SHOWN])) + (", ..." if len(prompts) > _MAX_SHOWN else "")
+    names = ", ".join(map(common.printable, prompts[:_MAX_SHOWN])) + (", ..." if len(prompts) > _MAX_SHOWN else "")
     low, high = ld.pixel_range_
     fewest, most = min(styles.values(), default=1), max(styles.values(), default=1)
     text = [

@@ -9,28 +9,19 @@ from typing import Any
 import click
 
 import lineardiffusion
-from lineardiffusion.cli.common import (
-    command,
-    counted,
-    known_spelling,
-    model_argument,
-    pictures_option,
-    resize_option,
-    to_path,
-    zoom_option,
-)
+from lineardiffusion.cli import common
 
 
-@command
-@model_argument
-@click.argument("image", type=to_path)
-@pictures_option
-@click.option("--mask", type=to_path, metavar="FILE", help="Image that is white where pixels are missing.")
+@common.command
+@common.model_argument
+@click.argument("image", type=common.to_path)
+@common.pictures_option
+@click.option("--mask", type=common.to_path, metavar="FILE", help="Image that is white where pixels are missing.")
 @click.option("-n", "count", type=click.IntRange(0, 10**6), default=1, help="Number of draws; 0: posterior mean.")
 @click.option("--prompt", help="Prompt of the image (default: drawn from its posterior, too).")
 @click.option("--seed", type=click.IntRange(0), help="Random seed (default: a fresh one).")
-@resize_option
-@zoom_option
+@common.resize_option
+@common.zoom_option
 def inpaint(
     model: str,
     image: Path,
@@ -61,7 +52,7 @@ def inpaint(
         remedy = "give --mask, or make pixels transparent" if mask is None else f"'{mask}' has no white pixels"
         raise ValueError(f"'{image}' has no missing pixels: {remedy}")
     channels = np.broadcast_to(missing.reshape(missing.shape + (1,) * (pixels.ndim - 2)), pixels.shape)
-    prompts = None if prompt is None else [known_spelling(prompt, ld)]
+    prompts = None if prompt is None else [common.known_spelling(prompt, ld)]
     images, found = ld.inpaint(pixels[None], channels, prompts, seed, n_samples=count, return_prompts=True)
     draws = to_pil(np.reshape(images, (-1, *ld.image_shape_)), ld.pixel_range_)
     labels = [str(label) for label in np.ravel(found)]
@@ -69,6 +60,6 @@ def inpaint(
     settings |= {"seed": seed, "n_samples": count}
     names = [(f"{image.stem}-{seed}-{i}", {"prompt": label, "draw": i}) for i, label in enumerate(labels)]
     files = write_pictures(output, draws, names, {"prompts": labels}, len(draws), settings, ld, zoom)
-    result = f"{counted(count, 'draw')} with seed {seed}" if count else "posterior mean"
+    result = f"{common.counted(count, 'draw')} with seed {seed}" if count else "posterior mean"
     summary = f"{output}: {missing.mean():.0%} of the pixels filled in, {result}"
     return {"files": files, **settings}, summary

@@ -92,13 +92,6 @@ def _recorded_range(picture: Image.Image) -> Range | None:
     return None
 
 
-def recorded_prompt(path: Path) -> str | None:
-    """Return the prompt that a picture of this command records, None for other files."""
-    with contextlib.suppress(OSError, SyntaxError, ValueError), Image.open(path) as picture:
-        return str(picture.info["prompt"]) if "prompt" in picture.info else None
-    return None
-
-
 def in_units(pixels: NDArray[Any], pixel_range: Range | None) -> NDArray[Any]:
     """Return pixels of 0..255 in the units in which this is `pixel_range`."""
     low, high = pixel_range or _BYTES
@@ -171,10 +164,9 @@ def _at_model_size(picture: Image.Image, path: Path, model: LinearDiffusion, res
     """Resize a picture to the size of a model's images, or raise an error if it has another."""
     height, width = model.image_shape_[:2]
     if picture.size != (width, height) and not resize:
-        raise ValueError(
-            f"'{path}' has {picture.width} x {picture.height} pixels, but the model's images have "
-            f"{width} x {height}; give --resize, or resize the file first"
-        )
+        found = f"'{path}' has {picture.width} x {picture.height} pixels"
+        expected = f"the model's images have {width} x {height}"
+        raise ValueError(f"{found}, but {expected}; give --resize, or resize the file first")
     return _resize(picture, (width, height))
 
 
@@ -209,8 +201,11 @@ def prompt_of_folder(name: str, files: Iterable[Path]) -> str:
     The name of a folder may have been stored in another Unicode normal form than it was written in.
     """
     name = unicodedata.normalize("NFC", name)
-    recorded = filter(None, map(recorded_prompt, files if _HASHED.search(name) else ()))
-    return next((prompt for prompt in recorded if file_name(prompt) == name), name)
+    for path in files if _HASHED.search(name) else ():
+        with contextlib.suppress(OSError, SyntaxError, ValueError, KeyError), Image.open(path) as picture:
+            if file_name(prompt := str(picture.info["prompt"])) == name:
+                return prompt
+    return name
 
 
 def write_pictures(
@@ -229,8 +224,7 @@ def write_pictures(
     chunks of a file are its description, the settings, the version and the pixel range.
     """
     low, high = model.pixel_range_
-    own_chunks = {"version": f"lineardiffusion {__version__}", "pixel_range": f"{low!r} {high!r}"}
-    settings = {**settings, **own_chunks}
+    settings = {**settings, "version": f"lineardiffusion {__version__}", "pixel_range": f"{low!r} {high!r}"}
     if is_grid_file(output):
         text = {name.removesuffix("s"): "\n".join(map(str, values)) for name, values in grid.items()}
         _write_png(output, _make_grid(list(pictures), columns), {**text, **settings}, zoom)
@@ -254,11 +248,9 @@ def _make_grid(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
 
 
 def _write_png(path: Path, picture: Image.Image, text: Mapping[str, object], zoom: int) -> None:
-    if zoom > 1:
-        picture = picture.resize((zoom * picture.width, zoom * picture.height), Image.Resampling.NEAREST)
     chunks = PngImagePlugin.PngInfo()
     for key, value in text.items():
         chunks.add_text(key, str(value))
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
-        picture.save(partial, format="PNG", pnginfo=chunks)
+        ImageOps.scale(picture, zoom, Image.Resampling.NEAREST).save(partial, format="PNG", pnginfo=chunks)

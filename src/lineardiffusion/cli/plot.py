@@ -8,15 +8,7 @@ from typing import Any
 import click
 
 import lineardiffusion
-from lineardiffusion.cli.common import (
-    check_file,
-    command,
-    import_if_path,
-    known_spelling,
-    model_argument,
-    note,
-    output_option,
-)
+from lineardiffusion.cli import common
 
 _SUFFIXES = (".png", ".svg", ".pdf")
 _MOST = 20  # prompts that are drawn unless they are named
@@ -30,9 +22,9 @@ _LIMITS: dict[str, dict[str, int]] = {  # how often each option may be given for
 }
 
 
-@command
-@model_argument
-@output_option(lambda output: check_file(output, _SUFFIXES), "File to write: NAME.png, NAME.svg or NAME.pdf.")
+@common.command
+@common.model_argument
+@common.output_option(lambda output: common.check_file(output, _SUFFIXES), "File NAME.png, NAME.svg or NAME.pdf.")
 @click.option("--kind", type=click.Choice(list(_LIMITS)), default="components", help="Figure to draw.")
 @click.option("--prompt", "prompts", multiple=True, help=f"Prompt; may be repeated (default: the first {_MOST}).")
 @click.option("--seed", type=click.IntRange(0), help="Random seed of the noise (default: 0).")
@@ -55,10 +47,10 @@ def plot(model: str, output: Path, kind: str, **options: Any) -> tuple[Any, str]
         limit, given = _LIMITS[kind].get(name, 0), len(value) if isinstance(value, tuple) else value is not None
         if given > limit:
             raise click.UsageError(f"--kind {kind} takes {'one' if limit else 'no'} {_OPTIONS[name]}")
-    samplers = [import_if_path(name) for name in options["samplers"]]
+    samplers = [common.import_if_path(name) for name in options["samplers"]]
     ld = lineardiffusion.LinearDiffusion.from_pretrained(model)
     known, has_styles = [str(prompt) for prompt in getattr(ld, "prompts_", ())], hasattr(ld, "styles_")
-    prompts = [known_spelling(prompt, ld) for prompt in options["prompts"]] or known[:_MOST]
+    prompts = [common.known_spelling(prompt, ld) for prompt in options["prompts"]] or known[:_MOST]
     if kind == "components":
         figure = figures.components(ld)
     elif not prompts:
@@ -78,7 +70,7 @@ def plot(model: str, output: Path, kind: str, **options: Any) -> tuple[Any, str]
             one = prompts[0] if options["prompts"] or not has_styles else f"{prompts[0]}~0"
             figure = figures.singular_values(ld, one, samplers or ["exact"], **steps)
     if kind in ("means", "denoising") and len(prompts) < len(known) and not options["prompts"]:
-        note(f"the first {_MOST} of {len(known)} prompts are drawn; --prompt chooses others")
+        common.note(f"the first {_MOST} of {len(known)} prompts are drawn; --prompt chooses others")
     with replacing(output) as partial:
         figure.savefig(partial, format=output.suffix[1:].lower(), dpi=150)
     return {"file": str(output), "kind": kind}, f"{output}: {kind}"

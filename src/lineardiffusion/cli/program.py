@@ -52,10 +52,11 @@ class _Group(click.Group):
             raise click.ClickException(message) from error
 
 
+_COMMANDS = (fit, sample, classify, inpaint, evaluate, plot, forget, info)
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 
 
-@click.group(cls=_Group, context_settings=_CONTEXT)
+@click.group(cls=_Group, commands=_COMMANDS, context_settings=_CONTEXT)
 @click.version_option(__version__, prog_name="lineardiffusion")
 def main() -> None:
     """Linear diffusion models: fitted in closed form, sampled exactly.
@@ -63,7 +64,3 @@ def main() -> None:
     MODEL is a folder that the command fit wrote, the name of a model that ships with the library (mnist), or
     OWNER/NAME of a model on the Hugging Face Hub. The help of fit describes DATA.
     """
-
-
-for _command in (fit, sample, classify, inpaint, evaluate, plot, forget, info):
-    main.add_command(_command)

@@ -11,16 +11,7 @@ from typing import Any, TextIO
 import click
 
 import lineardiffusion
-from lineardiffusion.cli.common import (
-    command,
-    counted,
-    import_if_path,
-    known_spelling,
-    model_argument,
-    pictures_option,
-    progress,
-    zoom_option,
-)
+from lineardiffusion.cli import common
 
 _BATCH = 512  # images drawn at a time
 
@@ -44,10 +35,10 @@ def _read_prompts(ctx: click.Context, param: click.Parameter, file: TextIO | Non
     return prompts
 
 
-@command
-@model_argument
+@common.command
+@common.model_argument
 @click.argument("prompts", nargs=-1, metavar="PROMPT...")
-@pictures_option
+@common.pictures_option
 @click.option("-n", "count", type=click.IntRange(1, 10**6), default=1, help="Number of images per prompt.")
 @click.option("--seed", "seeds", type=click.IntRange(0), multiple=True, help="Random seed; may be repeated.")
 @click.option(
@@ -59,7 +50,7 @@ def _read_prompts(ctx: click.Context, param: click.Parameter, file: TextIO | Non
 @click.option("--sampler", metavar="NAME", help="Name of a sampler, such as ddim, or package.module:function.")
 @click.option("--num-steps", type=click.IntRange(1, 10**7), help="Number of sampling steps; exact ignores it.")
 @click.option("--guidance-scale", type=float, help="Strength of the prompt; 1 means no guidance.")
-@zoom_option
+@common.zoom_option
 def sample(
     model: str,
     prompts: tuple[str, ...],
@@ -85,9 +76,9 @@ def sample(
         raise click.UsageError("there are no prompts: give PROMPT or --prompts-file")
     seeds = seeds or (secrets.randbelow(2**31),)
     columns = list(dict.fromkeys(seed + i for seed in seeds for i in range(count)))
-    sampler = import_if_path(options["sampler"])
+    sampler = common.import_if_path(options["sampler"])
     ld = lineardiffusion.LinearDiffusion.from_pretrained(model)
-    rows = list(dict.fromkeys(known_spelling(prompt, ld) for prompt in [*prompts, *prompts_file]))
+    rows = list(dict.fromkeys(common.known_spelling(prompt, ld) for prompt in [*prompts, *prompts_file]))
     settings = {name: getattr(ld, name) if value is None else value for name, value in options.items()}
     jobs = [(prompt, seed) for prompt in rows for seed in columns]
     pictures = _draw(ld, jobs, {**options, "sampler": sampler})
@@ -97,13 +88,13 @@ def sample(
     names = ((f"{paths[prompt]}-{seed}", {"prompt": prompt, "seed": seed}) for prompt, seed in jobs)
     grid: dict[str, list[Any]] = {"prompts": rows, "seeds": columns}
     files = write_pictures(output, pictures, names, grid, len(columns), settings, ld, zoom)
-    count_text = f"{counted(len(jobs), 'image')} from {counted(len(rows), 'prompt')}"
+    count_text = f"{common.counted(len(jobs), 'image')} from {common.counted(len(rows), 'prompt')}"
     return {"files": files, **settings}, f"{output}: {count_text}, first seed {columns[0]}"
 
 
 def _draw(model: Any, jobs: list[tuple[str, int]], options: dict[str, Any]) -> Iterator[Any]:
     """Yield the picture of each prompt and seed; draw them in batches to bound the memory."""
-    with progress(len(jobs), "sampling") as advance:
+    with common.progress(len(jobs), "sampling") as advance:
         for start in range(0, len(jobs), _BATCH):
             prompts, seeds = map(list, zip(*jobs[start : start + _BATCH], strict=True))
             yield from model.predict(prompts, seed=seeds, output_type="pil", **options)

@@ -25,26 +25,20 @@ import os
 import re
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
+from statistics import mode
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lineardiffusion import LinearDiffusion, datasets
+from lineardiffusion._arrays import Indices
 from lineardiffusion.cli.common import SUFFIXES, counted, note, progress
-from lineardiffusion.cli.pictures import (
-    Range,
-    in_units,
-    is_one_unit,
-    pixels_for_model,
-    prompt_of_folder,
-    read_pixels,
-)
+from lineardiffusion.cli.pictures import in_units, is_one_unit, pixels_for_model, prompt_of_folder, read_pixels
 
 BATCH = 4096  # images read at a time
 _FORMS = "expected a folder of IDX files or of a subfolder per prompt, an .npz file, digits, mnist or fashion-mnist"
@@ -53,8 +47,6 @@ _IDX_NAME = re.compile(  # collection, part, kind
     r"(?:(.+?)[-_.])??(?:(train|t10k|test)[-_.])?(?:(images)[-.]idx\d|(labels)[-.]idx1)[-.]\w+(?:\.gz)?",
     re.IGNORECASE,
 )
-
-Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -71,8 +63,12 @@ class Source:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def skipped_text(self) -> str:
+        """The end of a summary if files were left out."""
+        return f", {counted(self.skipped, 'picture')} skipped" if self.skipped else ""
+
     def prompts(self, indices: Indices) -> list[str]:
-        """Return the prompts of the images with these indices."""
         return [self.classes[label] for label in self.labels[indices]]
 
     def _ranked(self) -> tuple[Indices, Indices, Indices]:
@@ -147,7 +143,7 @@ def open_source(
 
 def _from_arrays(prompts: Sequence[str] | NDArray[Any], images: NDArray[Any], has_parts: bool = False) -> Source:
     classes, labels = np.unique(np.asarray(prompts), return_inverse=True)
-    return Source(tuple(map(str, classes)), labels.astype(np.intp), images.__getitem__, has_parts=has_parts)
+    return Source(tuple(map(str, classes)), labels, images.__getitem__, has_parts=has_parts)
 
 
 # ---------------------------------------------------------------------- IDX files
@@ -195,10 +191,9 @@ def _from_npz(path: Path) -> Source:
         raise ValueError(f"cannot read '{path}': it is not an .npz file, or it was truncated")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            names = list(arrays.files)
-            key = "prompts" if "prompts" in names else "labels"
-            if not {key, "images"} <= set(names):
-                found = ", ".join(names) or "no arrays"
+            key = "prompts" if "prompts" in arrays.files else "labels"
+            if not {key, "images"} <= set(arrays.files):
+                found = ", ".join(arrays.files) or "no arrays"
                 raise ValueError(f"it contains {found}; expected the arrays images and prompts (or labels)")
             images, prompts = arrays["images"], arrays[key]
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
@@ -210,10 +205,8 @@ def _from_npz(path: Path) -> Source:
 
 def _check_pair(images: NDArray[Any], prompts: NDArray[Any], origin: str) -> None:
     if not (prompts.ndim == 1 and prompts.dtype.kind in "Uiu" and images.shape[:1] == prompts.shape):
-        raise ValueError(
-            f"{origin} have images of shape {images.shape} and prompts of shape {prompts.shape} and type "
-            f"{prompts.dtype}; expected one string or integer per image"
-        )
+        found = f"images of shape {images.shape} and prompts of shape {prompts.shape} and type {prompts.dtype}"
+        raise ValueError(f"{origin} have {found}; expected one string or integer per image")
     if images.ndim < 2 or not len(images):
         raise ValueError(f"{origin} contain no images: their shape is {images.shape}")
 
@@ -226,7 +219,7 @@ class _Kind(NamedTuple):
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    unit: Range | None = None  # the range that the file records
+    unit: tuple[float, float] | None = None  # the range that the file records
 
     def __str__(self) -> str:
         unit = "" if self.unit is None else f" and range {self.unit[0]:g} to {self.unit[1]:g}"
@@ -239,12 +232,13 @@ class _Kind(NamedTuple):
             raise ValueError(f"{what}; expected one size (see --resize), one mode and one range")
 
 
+@dataclass
 class _Pictures:
     """Picture files that fit together, read for a model or, without one, in their own units and in one size."""
 
-    def __init__(self, model: LinearDiffusion | None, resize: tuple[int, int] | bool | None) -> None:
-        self.model, self.resize = model, resize
-        self.usual: tuple[str, _Kind] | None = None
+    model: LinearDiffusion | None
+    resize: tuple[int, int] | bool | None
+    usual: tuple[str, _Kind] | None = None  # the file that says what the others must have
 
     def _load(self, file: str) -> tuple[NDArray[Any], _Kind]:
         if self.model is not None:
@@ -254,7 +248,7 @@ class _Pictures:
         return in_units(pixels, unit), _Kind(pixels.shape, pixels.dtype, unit)
 
     def load(self, file: str) -> NDArray[Any]:
-        """Return the pixels of a file; the first one says what the others must have."""
+        """Return the pixels of a file, the first of which is the usual one."""
         try:
             pixels, kind = self._load(file)
             self.usual = self.usual or (file, kind)
@@ -275,7 +269,7 @@ class _Pictures:
                     bad[file] = error
                 advance(1)
         if kinds:
-            ((commonest, _),) = Counter(kind[:2] for kind in kinds.values()).most_common(1)
+            commonest = mode(kind[:2] for kind in kinds.values())
             self.usual = next(one for one in kinds.items() if one[1][:2] == commonest)
             for file, kind in kinds.items():
                 try:
@@ -302,9 +296,8 @@ def _from_folders(folder: Path, split: str, pictures: _Pictures, skip_bad: bool)
     subfolders = _visible_folders(folder)
     has_parts = {subfolder.name.lower() for subfolder in subfolders} == {"train", "test"}
     if has_parts:
-        subfolders = [
-            inner for part in subfolders if split in (part.name.lower(), "all") for inner in _visible_folders(part)
-        ]
+        parts = [part for part in subfolders if split in (part.name.lower(), "all")]
+        subfolders = [inner for part in parts for inner in _visible_folders(part)]
     if not subfolders:
         raise ValueError(f"'{folder}' contains no data; {_FORMS}")
     files: list[str] = []  # a Path takes several times the memory
@@ -316,24 +309,20 @@ def _from_folders(folder: Path, split: str, pictures: _Pictures, skip_bad: bool)
         others += [file for file in own if not file.lower().endswith(SUFFIXES)]
         own = [file for file in own if file.lower().endswith(SUFFIXES)]
         if not own:
-            raise ValueError(
-                f"'{subfolder}' contains no images; add some or remove the folder (parts must be two folders "
-                "named train and test, with no other folder beside them)"
-            )
+            parts_are = "parts must be two folders named train and test, with no other folder beside them"
+            raise ValueError(f"'{subfolder}' contains no images; add some or remove the folder ({parts_are})")
         files += own
         prompts += [prompt_of_folder(subfolder.name, map(Path, own))] * len(own)
-    loose = [str(one) for one in folder.iterdir() if one.is_file() and one.name.lower().endswith(SUFFIXES)]
-    for subfolder in subfolders:
-        loose += [str(one) for one in subfolder.glob("*/**/*") if one.name.lower().endswith(SUFFIXES)]
+    deep = (one for subfolder in subfolders for one in subfolder.glob("*/**/*"))
+    loose = [one for one in (*folder.iterdir(), *deep) if one.name.lower().endswith(SUFFIXES) and one.is_file()]
     if loose:
-        where = "which are not in a folder of the first level"
-        note(f"left out {counted(len(loose), 'picture')}, such as '{loose[0]}', {where}")
+        note(f"left out {counted(len(loose), 'picture')} not in a folder of the first level, such as '{loose[0]}'")
     if others:
         note(f"left out {counted(len(others), 'file')} without a picture's suffix, such as '{others[0]}'")
     kept = pictures.usable(files) if skip_bad else [True] * len(files)
-    files, every = list(compress(files, kept)), sorted(set(prompts))
+    files = list(compress(files, kept))
     classes, labels = np.unique(np.array(list(compress(prompts, kept)), object), return_inverse=True)
-    if empty := sorted(set(every) - set(classes)):
+    if empty := sorted(set(prompts) - set(classes)):
         raise ValueError(f"no picture of {empty[0]!r} in '{folder}' is usable; the others were skipped")
     if not skip_bad:
         pictures.load(files[0])
@@ -341,8 +330,7 @@ def _from_folders(folder: Path, split: str, pictures: _Pictures, skip_bad: bool)
     def read(indices: Indices) -> NDArray[Any]:
         return pictures.read([files[index] for index in indices])
 
-    skipped = kept.count(False)
-    return Source(tuple(classes), labels.astype(np.intp), read, streams=True, has_parts=has_parts, skipped=skipped)
+    return Source(tuple(classes), labels, read, streams=True, has_parts=has_parts, skipped=kept.count(False))
 
 
 def _visible_folders(folder: Path) -> list[Path]:
