@@ -148,3 +148,19 @@ def test_other_images_under_the_same_embeddings(digits):
     with pytest.raises(ValueError, match="never"):
         ld.forget(numbers[:200], digits[1][300:500])
     ld.forget(numbers[:200], images[:200])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("offset", [0, 1000])
+def test_one_by_one_to_the_last_image(dtype, offset):
+    """What is left of a prompt is rounding at the end, which is no sign of other images."""
+    images = (np.random.default_rng(0).normal(size=(60, 3, 4)) + offset).astype(dtype)
+    prompts = np.array(["a"] * 37 + ["b"] * 23)
+    ld = LinearDiffusion().fit(prompts, images)
+    for i in range(37, 59):
+        ld.forget(prompts[i : i + 1], images[i : i + 1])
+    with pytest.raises(ValueError, match="never"):
+        ld.forget(["b"], images[:1])  # not the image that is left
+    assert ld.forget(["b"], images[59:]).prompts_.tolist() == ["a"]
+    fresh = LinearDiffusion().fit(prompts[:37], images[:37])
+    np.testing.assert_allclose(ld.predict(["a"], seed=0), fresh.predict(["a"], seed=0), atol=1e-3)

@@ -39,7 +39,7 @@ from numpy.typing import ArrayLike, NDArray
 from lineardiffusion._arrays import BLOCK, Array, Images, Indices, freeze, working_dtype
 from lineardiffusion._linalg import one_thread
 
-NEGATIVE = 1e-7  # share of the total variance by which rounding may turn a difference of variances negative
+NEGATIVE = 1e-7  # share of the whole scatter that differences of scatters may miss by rounding
 ROUNDING = 1e-9  # share of an entry's variance below which what a subtraction leaves of it is rounding
 
 
@@ -139,15 +139,17 @@ class Moments:
             if coefficient:
                 scatter[g] -= coefficient * np.outer(step[g], step[g])
         before = np.diagonal(self.scatter, axis1=1, axis2=2)
+        # rounding is relative to the whole data, for what is subtracted may have been most of a group
+        centre = self.weight @ self.mean / self.weight.sum()
+        size = float(before.sum() + self.weight @ ((self.mean - centre) ** 2).sum(axis=1))
         for g in np.flatnonzero(kept & (other.weight > 0)).tolist():
-            if not is_positive(scatter[g], NEGATIVE * float(before[g].sum())):
+            if not is_positive(scatter[g], NEGATIVE * size):
                 raise ValueError("cannot subtract images that were never added: a variance would be negative")
             constant = np.diagonal(scatter[g]) <= ROUNDING * before[g]
             scatter[g][constant] = scatter[g][:, constant] = 0.0
         for g in np.flatnonzero(~kept & (self.weight > 0)).tolist():  # whose images are all subtracted
-            size = float(before[g].sum())
             apart = self.weight[g] * ((self.mean[g] - other.mean[g]) ** 2).sum()
-            if max(np.abs(self.scatter[g] - other.scatter[g]).max(), apart) > 10 * NEGATIVE * size + 1e-300:
+            if max(np.abs(self.scatter[g] - other.scatter[g]).max(), apart) > NEGATIVE * size:
                 raise ValueError("cannot subtract images that were never added: they are not all of a group's")
         squares = self.squares - other.squares
         if (squares < -1e-9 * self.squares).any():
@@ -199,7 +201,7 @@ def is_positive(scatter: Array, tolerance: float) -> bool:
     """Return whether no direction of a symmetric matrix has a variance below ``-tolerance``."""
     try:
         with one_thread():
-            np.linalg.cholesky(scatter + (tolerance or 1.0) * np.eye(len(scatter)))
+            np.linalg.cholesky(scatter + max(tolerance, np.finfo(float).tiny) * np.eye(len(scatter)))
     except np.linalg.LinAlgError:
         return False
     return True
