@@ -22,7 +22,7 @@ def ld(digits):
 def test_the_time_is_found_from_the_level(schedule):
     """Whatever the scale of (alpha, sigma), and beyond the ends the nearest."""
     schedule = schedules.get_schedule(schedule)
-    identity = TimedWeight(lambda t: t, schedule, schedule.times(7))
+    identity = TimedWeight.of(lambda t: t, schedule, schedule.times(7))
     for t in schedule.times(7)[1:-1].tolist():
         alpha, sigma = schedule(t)
         assert identity(3.0 * alpha, 3.0 * sigma) == t  # to the last bit, for a user's t <= 0.7

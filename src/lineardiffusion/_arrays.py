@@ -26,6 +26,13 @@ def working_dtype(dtype: DTypeLike) -> np.dtype[np.floating]:
     return np.dtype(np.float32 if single else np.float64)
 
 
+def groups_of_equal(masks: NDArray[np.bool_]) -> list[Indices]:
+    """Return the rows of masks (n, D) that are equal, as groups of their indices."""
+    place = np.unique(np.packbits(masks, axis=1), axis=0, return_inverse=True)[1].ravel()
+    order = np.argsort(place, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(place[order])) + 1)
+
+
 def freeze(value: Any) -> None:
     """Make the arrays of a frozen dataclass read-only, so that the value is immutable."""
     for field in fields(value):

@@ -45,22 +45,21 @@ def n_parameters(fitted: FittedDiffusion) -> float:
     encoder, d, statistics = fitted.require_pixel_model().encoder, fitted.d, fitted.statistics
     styles, moments = statistics.styles, statistics.moments
     found: float = _of_encoder(encoder, fitted.parameters.image_encoder is None, fitted.parameters.scale)
+    used = np.zeros(0, np.intp) if styles is None else np.flatnonzero(styles.moments.weight)
     if styles is not None and fitted.shrinkage is None:  # those that prompts share, which are not shrunk
-        used = np.flatnonzero(styles.moments.weight)
         found += np.bincount(styles.clusters.prompt)[0] - 1
         gaussians = _of_gaussians(styles.moments.effective[used], d)
     elif styles is not None and fitted.shrinkage is not None:
-        used = np.flatnonzero(styles.moments.weight)
         n, owner = styles.moments.effective[used], styles.clusters.prompt[used]
         found += len(used) - len(statistics.prompts)
-        ranks = np.maximum(np.ceil(n - 1e-9) - 1, 0.0)
+        ranks = _rank(n)
         own, a = np.bincount(owner, n)[owner], fitted.shrinkage[owner]
         target = (1 - a) * n / own * _of_covariance(np.bincount(owner, ranks)[owner], d)
         target += a * n / n.sum() * _of_covariance(ranks.sum(), d)
         gaussians = _of_gaussians(n, d, PRIOR_IMAGES / (n + PRIOR_IMAGES), target)
     elif isinstance(moments, Moments):
         n, amount = moments.effective, np.zeros(1) if fitted.shrinkage is None else fitted.shrinkage
-        common = _of_covariance(np.maximum(np.ceil(n - 1e-9) - 1, 0.0).sum(), d)
+        common = _of_covariance(_rank(n).sum(), d)
         gaussians = _of_gaussians(n, d, amount, moments.weight / moments.weight.sum() * common)
     else:
         gaussians = np.inf
@@ -87,10 +86,16 @@ def _of_gaussians(n: Array, d: int, amount: Any = 0.0, target: Any = 0.0) -> flo
 
     They are shrunk by amounts (g,) towards covariances in which they count by `target` (g,) parameters.
     """
-    own = _of_covariance(np.maximum(np.ceil(n - 1e-9) - 1, 0.0), d)
+    own = _of_covariance(_rank(n), d)
     return float(len(n) * d + ((1 - amount) * own + amount * target).sum())
 
 
+def _rank(n: Array) -> Array:
+    """Return the largest rank (g,) of covariances of n (g,) images."""
+    return np.asarray(np.maximum(np.ceil(n - 1e-9) - 1, 0.0))
+
+
 def _of_covariance(rank: Any, d: int) -> Any:
+    """Return the number of parameters of covariances of this rank, d at most, in d dimensions."""
     rank = np.minimum(rank, d)
     return rank * d - rank * (rank - 1) / 2

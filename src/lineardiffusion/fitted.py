@@ -135,7 +135,7 @@ class FittedDiffusion:
         if given is not None or negative is not None:
             check_guidance(scale, negative)
         if callable(scale):
-            scale = TimedWeight(scale, trajectory.own_schedule, trajectory.times)
+            scale = TimedWeight.of(scale, trajectory.own_schedule, trajectory.times)
         return Resolved(self.conditioner.request(prompts, scale, negative), trajectory)
 
     def _trajectory(self, sampler: Any, num_steps: int | None, every_step: bool, strength: float) -> Trajectory:
@@ -179,7 +179,7 @@ class FittedDiffusion:
         if not guided or "_warned" in vars(self):
             return
         if trajectory.sampler.solves_flow:
-            trajectory = Trajectory(heun(GUIDANCE_STEPS), trajectory.schedule, strength=1.0)
+            trajectory = Trajectory(heun(GUIDANCE_STEPS), trajectory.schedule)
         for condition in guided if request.embeddings is None else request.gathered().conditions[:1]:
             key = ("variance", condition, trajectory.key)
             if (times := self.cache.get(key)) is None:
@@ -191,7 +191,7 @@ class FittedDiffusion:
                 if trajectory.key is not None and not _is_timed(condition):
                     self.cache.put(key, times, 64)
             if times > GUIDED_VARIANCE:
-                vars(self)["_warned"] = True
+                vars(self)["_warned"] = True  # no answer depends on it
                 what = f"guidance multiplies the variance of the prompt's images by {times:,.3g}"
                 return warn(f"{what}; use a guidance_scale nearer 1, or a function of t that is 1 at high noise")
 

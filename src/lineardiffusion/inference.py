@@ -61,7 +61,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import gammainc, gammaincc, gammaln, logsumexp, softmax
 
 from lineardiffusion import _noise
-from lineardiffusion._arrays import ROWS, Array, Images, Indices
+from lineardiffusion._arrays import ROWS, Array, Images, Indices, groups_of_equal
 from lineardiffusion.encoders.conditioning import alternatives
 from lineardiffusion.fitted import FittedDiffusion, Resolved, SamplerSettings
 from lineardiffusion.inverse.measurement import Measurement, PixelModel, ReducedMeasurement
@@ -311,9 +311,8 @@ def _measurements(pixel_model: PixelModel, missing: Mask) -> Iterator[tuple[Indi
     if not missing.any():
         yield np.arange(len(missing)), Measurement.of_pixels(pixel_model, ~missing[0])
         return
-    _, first, place = np.unique(np.packbits(missing, axis=1), axis=0, return_index=True, return_inverse=True)
-    for i, one in enumerate(first):
-        yield np.flatnonzero(place.ravel() == i), Measurement.of_pixels(pixel_model, ~missing[one])
+    for members in groups_of_equal(missing):
+        yield members, Measurement.of_pixels(pixel_model, ~missing[members[0]])
 
 
 def _reduce(measurement: Measurement, rows: Any, missing: Mask) -> ReducedMeasurement:

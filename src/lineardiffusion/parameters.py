@@ -49,14 +49,11 @@ class Parameters:
 
     def __post_init__(self) -> None:
         check_integer(self.num_steps, "num_steps")
-        if isinstance(self.n_components, float | np.floating):
-            if not 0.0 < self.n_components < 1.0:
-                what = "n_components must be a number of components, or a share of the variance between 0 and 1"
-                raise ValueError(f"{what}; got {self.n_components!r}")
-        else:
-            if isinstance(self.n_components, str):
-                what = "n_components must be a number of components, or a share of the variance between 0 and 1"
-                raise TypeError(f"{what}; got {self.n_components!r}")
+        share = isinstance(self.n_components, float | np.floating)
+        if isinstance(self.n_components, str) or (share and not 0.0 < self.n_components < 1.0):
+            what = "n_components must be a number of components, or a share of the variance between 0 and 1"
+            raise (ValueError if share else TypeError)(f"{what}; got {self.n_components!r}")
+        if not share:
             check_integer(self.n_components, "n_components")
         if not _is(self.n_styles, "auto"):
             if isinstance(self.n_styles, str):

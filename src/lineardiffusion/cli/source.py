@@ -229,6 +229,8 @@ class _Kind(NamedTuple):
         """Raise an error unless a picture of this kind fits the usual one."""
         if self[:2] != usual[:2] or not is_one_unit(self.unit, usual.unit):
             what = f"'{file}' has pixels of {self}, but '{usual_file}' of {usual}"
+            if self[:2] == usual[:2]:
+                what += ", where a file that records no range has its own units"
             raise ValueError(f"{what}; expected one size (see --resize), one mode and one range")
 
 

@@ -54,11 +54,14 @@ class TimedWeight:
     slope: float = 1.0
     constant: float = 0.0
 
-    def __post_init__(self) -> None:
-        angle = np.arctan2(*self.schedule(self.schedule.times(PROBES)[::-1])[::-1])
-        if not (np.diff(angle) > 0).all():
-            what = f"the ratio sigma / alpha of schedule {self.schedule!r} must rise with t"
+    @classmethod
+    def of(cls, function: Callable[[float], float], schedule: Schedule, times: Array) -> TimedWeight:
+        """Return w(t) itself; a ValueError if the time does not follow from the noise level."""
+        alpha, sigma = schedule(schedule.times(PROBES))
+        if not (np.diff(np.arctan2(sigma, alpha)) < 0).all():
+            what = f"the ratio sigma / alpha of schedule {schedule!r} must rise with t"
             raise ValueError(f"{what}, so that a guidance_scale that is a function of t can be used")
+        return cls(function, schedule, times)
 
     def __call__(self, alpha: float, sigma: float) -> float:
         return self.constant + self.slope * self._w(self._time(math.atan2(sigma, alpha)))
@@ -85,13 +88,12 @@ class TimedWeight:
         return np.log(sigma / np.maximum(alpha, np.finfo(float).tiny)).tolist() if found else []
 
     def _jump(self, low: float, high: float) -> float:
-        """Return the time between two at which w leaves its first value."""
-        first = self._w(low)
-        while high - low > 1e-14 * self.schedule.t_max:
+        """Return the time between two at which w jumps from near its first value to near its last."""
+        middle_value = 0.5 * (self._w(low) + self._w(high))
+        rises = self._w(high) > self._w(low)
+        for _ in range(50):  # until they differ in the last places
             middle = 0.5 * (low + high)
-            if middle in (low, high):
-                break
-            low, high = (middle, high) if self._w(middle) == first else (low, middle)
+            low, high = (low, middle) if (self._w(middle) > middle_value) == rises else (middle, high)
         return high
 
     def _w(self, t: float) -> float:

@@ -30,7 +30,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from lineardiffusion._arrays import Array, Indices
+from lineardiffusion._arrays import Array, Indices, groups_of_equal
 from lineardiffusion._linalg import eigh, one_thread
 from lineardiffusion.statistics.batch import Batch
 from lineardiffusion.statistics.moments import Moments
@@ -64,7 +64,11 @@ def complete(
             raise ValueError(f"{what} ({unseen.size} such pixels): leave those pixels out, or the prompt")
     if before is not None and new.size:  # prompts that the data before did not have
         model = model + _available(rows, missing, batch)[new].spread(new, len(batch.known))
-    masks = [_same_masks(missing, np.flatnonzero(groups == u)) for u in range(len(batch.known))]
+    masks: list[list[tuple[Indices, Indices]]] = []  # of each prompt: images, and the pixels that all of them miss
+    for u in range(len(batch.known)):
+        own = np.flatnonzero((groups == u) & missing.any(axis=1))
+        alike = [own[members] for members in groups_of_equal(missing[own])] if len(own) else []
+        masks.append([(members, np.flatnonzero(missing[members[0]])) for members in alike])
     for _ in range(rounds):
         spread = _expect(rows, batch, masks, shrink(model, shrinkage)[0], floor)
         moments = Moments.of(rows, groups, len(batch.known), batch.sample_weight)
@@ -87,18 +91,6 @@ def _available(rows: Array, missing: Mask, batch: Batch) -> Moments:
         scatter[u][np.diag_indices(D)] = total[u] * (w * (x - mean[u]) ** 2).sum(axis=0) / there
     squares = np.bincount(batch.prompts, weight**2, len(batch.known))
     return Moments(total.astype(np.float64), squares.astype(np.float64), mean, scatter)
-
-
-def _same_masks(missing: Mask, members: Indices) -> list[tuple[Indices, Indices]]:
-    """Return the images that miss the same pixels, and those pixels, for images that miss some."""
-    members = members[missing[members].any(axis=1)]
-    if not len(members):
-        return []
-    _, first, place = np.unique(
-        np.packbits(missing[members], axis=1), axis=0, return_index=True, return_inverse=True
-    )
-    place = place.ravel()
-    return [(members[place == i], np.flatnonzero(missing[members[one]])) for i, one in enumerate(first)]
 
 
 def _expect(

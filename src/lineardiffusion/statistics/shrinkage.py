@@ -43,11 +43,10 @@ def shrink(moments: Moments, shrinkage: float | str, n: Array | None = None) -> 
 
     `n` (g,) are the numbers of images, by default the effective ones.
     """
-    covariance = moments.covariance
-    within = np.tensordot(moments.weight / moments.weight.sum(), covariance, 1)
+    covariance, share = moments.covariance, moments.weight / moments.weight.sum()
+    within = np.tensordot(share, covariance, 1)
     if isinstance(shrinkage, str):
-        images = moments.effective if n is None else n
-        amount = automatic(images, moments.weight / moments.weight.sum(), covariance, within)
+        amount = automatic(moments.effective if n is None else n, share, covariance, within)
     else:
         amount = np.full(len(covariance), float(shrinkage))
     if not amount.any():
