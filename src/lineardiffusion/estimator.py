@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import math
 import numbers
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, Unpack
@@ -51,6 +51,8 @@ from lineardiffusion.parameters import Parameters
 from lineardiffusion.statistics.batch import Batch
 from lineardiffusion.statistics.dataset import Statistics
 from lineardiffusion.statistics.moments import Moments
+from lineardiffusion.statistics.source import Whole
+from lineardiffusion.streaming import Stream, check_batches
 from lineardiffusion.training import Learned
 
 __all__ = ["LinearDiffusion"]
@@ -68,6 +70,10 @@ class LinearDiffusion(BaseEstimator):
         between 0 and 1 is the share of the images' variance that the components hold, for example 0.95.
     scale : bool, default=False
         Whether to standardise each pixel before the PCA.
+    basis_tolerance : float, default=1e-3
+        Share of the variance of the exact principal components that those of large images may lack. From 1,500
+        pixels on, and where ``max_memory`` asks for it, ``fit`` finds the components in a few passes over the
+        images, and more of them for a smaller tolerance. Those of smaller images are exact.
     image_encoder : ImageEncoder or object with encode and decode, default=None
         Encoder of the images, in place of the PCA (``n_components`` and ``scale`` are then unused). See
         :meth:`ImageEncoder.from_basis`. Likelihoods, posteriors and contrast need a linear one.
@@ -115,8 +121,8 @@ class LinearDiffusion(BaseEstimator):
         of the schedule's time, t_max (noise) to 0, guides some steps only: ``lambda t: 3.0 if t < 0.7 else 1.0``.
     max_memory : float, default=1.5e9
         Bytes that the moments of all prompts may take (``partial_fit`` needs several times as many for a
-        moment). If those of the pixels would take more, ``fit`` goes over the images twice and keeps those
-        of the latents.
+        moment). If those of the pixels would take more, or images have 1,500 pixels or more, ``fit`` finds the
+        components first and keeps the moments of the latents.
     cache_memory : float, default=256e6
         Bytes of composed maps and laws that are kept for the next call.
     random_state : int, RandomState or None, default=None
@@ -145,6 +151,8 @@ class LinearDiffusion(BaseEstimator):
         The last step of decoding: gain, offset and range, or thresholds and values.
     temperature_ : float
         Temperature of the likelihood that prompts are inferred by: 1.0 unless :meth:`calibrate` fitted one.
+    image_encoder_ : ImageEncoder, or the image_encoder that was given
+        Encoder of the images.
     n_components_, mean_, components_, scaling_factor_ : int, ndarray, ndarray, float
         Size of the latent, mean image, orthonormal components (n_components_, D), and divisor of the scores.
     explained_variance_ratio_ : ndarray of shape (n_components_,)
@@ -187,6 +195,7 @@ class LinearDiffusion(BaseEstimator):
         n_components: int | float = 144,
         *,
         scale: bool = False,
+        basis_tolerance: float = 1e-3,
         image_encoder: Any = None,
         text_encoder: Any = None,
         n_styles: int | str = 1,
@@ -203,6 +212,7 @@ class LinearDiffusion(BaseEstimator):
     ) -> None:
         self.n_components = n_components
         self.scale = scale
+        self.basis_tolerance = basis_tolerance
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
         self.n_styles = n_styles
@@ -251,7 +261,123 @@ class LinearDiffusion(BaseEstimator):
         """
         parameters = self._parameters()
         batch = self._check_batch(X, y, sample_weight, None, parameters.missing == "em", whole=True)
-        return self._adopt(training.fit(batch, parameters), None if batch.known else X)
+        return self._adopt(training.fit(Whole(batch), parameters), None if batch.known else X)
+
+    def fit_batches(
+        self,
+        batches: Any,
+        *,
+        progress: Callable[[int, int], Any] | None = None,
+        checkpoint: str | Path | None = None,
+        checkpoint_every: int = 200,
+    ) -> Self:
+        """Fit the model to images that come in batches and need not fit into memory; the result equals ``fit``.
+
+        Batches are read several times: once for images of fewer than 1,500 pixels, some four times for larger ones,
+        and once or twice more for styles. Small batches are gathered in memory, up to 64 MB.
+
+        Parameters
+        ----------
+        batches : iterable, or function that returns one
+            Each batch is ``(prompts, images)`` or ``(prompts, images, sample_weight)``, in arrays or lists of any
+            length; a dict with the keys ``"prompts"`` or ``"label"`` and ``"images"`` or ``"image"``; or the path
+            of an .npz file with arrays of these names. So a PyTorch ``DataLoader``, a list of files, and a function
+            that is a generator will do. The labels of a Hugging Face ``Dataset`` become their names.
+            See :func:`lineardiffusion.datasets.in_batches` for arrays on disk.
+        progress : callable, default=None
+            Is called after each batch with the number of the pass, from 1, and the number of images that the pass
+            has read.
+        checkpoint : str or Path, default=None
+            File to which the sums are written on the way, in one step each time. If it exists the fit goes on from
+            there; batches must then come in the same order. It is removed at the end.
+        checkpoint_every : int, default=200
+            Number of batches from one checkpoint to the next.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError
+            If the batches cannot be read again, as those of a generator that is already called.
+        ValueError
+            As in :meth:`fit`; also if the batches differ from pass to pass, or the checkpoint is of other
+            parameters or other data. The model stays as it was.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> from lineardiffusion.datasets import load_digits
+        >>> prompts, images = load_digits()
+        >>> def batches():
+        ...     for start in range(0, len(images), 100):
+        ...         yield prompts[start : start + 100], images[start : start + 100]
+        >>> ld = LinearDiffusion(n_components=20, n_styles=5).fit_batches(batches)
+        >>> len(ld.styles_["7"][0])
+        5
+        """
+        parameters = self._parameters()
+        check_batches(batches)
+        if parameters.missing == "em":
+            what = 'missing="em" fills pixels from all images of a prompt at once'
+            raise ValueError(f"{what}: give them to fit, or batch by batch to partial_fit")
+        if checkpoint is not None and not isinstance(parameters.image_encoder, ImageEncoder | None):
+            raise ValueError("a checkpoint cannot hold this image_encoder, which is not linear; fit without one")
+        check_integer(checkpoint_every, "checkpoint_every")
+        path = None if checkpoint is None else Path(checkpoint)
+        first: list[Any] = []
+
+        def check(X: Prompts, y: Any, sample_weight: Any) -> Batch:
+            batch = self._check_batch(X, y, sample_weight, first[1] if first else None)
+            first[:] = first or [X, batch[:1]]
+            return batch
+
+        stream = Stream(batches, check, progress, path, checkpoint_every, repr(parameters))
+        self._adopt(training.fit(stream, parameters), None if stream.sample.known else first[0])
+        stream.finish()
+        return self
+
+    def fit_basis(self, images: Any, sample_weight: Any = None) -> Self:
+        """Fix the principal components, so that ``partial_fit`` keeps moments of latents; no image is counted.
+
+        Moments of latents are small, whatever the size of the images, and models that begin with the same
+        components merge. Call it with some thousands of images of all prompts, before the first ``partial_fit``.
+        Copies of the model (``copy.deepcopy``, pickle) have the same components.
+
+        Parameters
+        ----------
+        images : array-like of shape (n, h, w) or (n, h, w, c)
+            Images.
+        sample_weight : array-like of shape (n,), default=None
+            Weight of each image.
+
+        Returns
+        -------
+        self
+
+        Examples
+        --------
+        >>> import copy
+        >>> from lineardiffusion import LinearDiffusion
+        >>> from lineardiffusion.datasets import load_digits
+        >>> prompts, images = load_digits()
+        >>> empty = LinearDiffusion(n_components=20).fit_basis(images[:500])
+        >>> one = copy.deepcopy(empty).partial_fit(prompts[:900], images[:900])
+        >>> other = copy.deepcopy(empty).partial_fit(prompts[900:], images[900:])
+        >>> one.merge(other).statistics_.moments.scatter.shape
+        (10, 20, 20)
+        """
+        if self.__sklearn_is_fitted__():
+            raise ValueError("fit_basis comes before the first image is counted; call it on a new model")
+        parameters = self._parameters()
+        if parameters.image_encoder is not None:
+            raise ValueError("this model has an image_encoder already: fit_basis would find another one")
+        n = len(images) if np.ndim(images) else 0
+        checked = check_images(images, n)
+        weight = None if sample_weight is None else check_sample_weight(sample_weight, checked)
+        self._basis = training.fit_basis(Whole(Batch.of(["" for _ in range(n)], checked, weight)), parameters)
+        return self
 
     def partial_fit(self, X: Prompts, y: Any = None, sample_weight: Any = None) -> Self:
         """Update the model with a batch; the result equals ``fit`` on all batches, in any order.
@@ -276,10 +402,11 @@ class LinearDiffusion(BaseEstimator):
             the pixels under every prompt take more than ``max_memory``, or if ``contrast`` is
             ``"histogram"`` and was not from the first batch on. The model stays as it was.
         """
-        before = self._learned.statistics if self.__sklearn_is_fitted__() else None
-        parameters = self._parameters()
-        batch = self._check_batch(X, y, sample_weight, before, parameters.missing == "em")
-        return self._adopt(training.update(before, batch, parameters), None if batch.known else X)
+        before = self._learned if self.__sklearn_is_fitted__() else None
+        parameters, basis = self._parameters(), vars(self).get("_basis")
+        like = None if before is None else before.statistics
+        batch = self._check_batch(X, y, sample_weight, like, parameters.missing == "em")
+        return self._adopt(training.update(before, batch, parameters, basis), None if batch.known else X)
 
     def partial_fit_styles(self, X: Prompts, y: Any = None, sample_weight: Any = None) -> Self:
         """Add a batch's styles, in a second pass over a stream.
@@ -303,7 +430,7 @@ class LinearDiffusion(BaseEstimator):
         before = self._learned.statistics
         batch = self._check_batch(X, y, sample_weight, before)
         training.check_solvable(before, self._learned.parameters, parameters)
-        return self._adopt(Learned(training.add_styles(before, batch, parameters), parameters))
+        return self._adopt(Learned(training.add_styles(before, Whole(batch), parameters), parameters))
 
     def merge(self, other: Self) -> Self:
         """Return the model of both data sets, with this one's parameters; neither is changed.
@@ -1276,6 +1403,10 @@ class LinearDiffusion(BaseEstimator):
         return self._learned.temperature
 
     @property
+    def image_encoder_(self) -> Any:
+        return self._encoder()
+
+    @property
     def n_components_(self) -> int:
         encoder = self._encoder()
         return len(encoder.components) if isinstance(encoder, ImageEncoder) else self.fitted_.d
@@ -1319,10 +1450,13 @@ class LinearDiffusion(BaseEstimator):
         if learned.statistics.prompts:
             self.__dict__.pop("n_features_in_", None)
             self.__dict__.pop("feature_names_in_", None)
+        self.__dict__.pop("_basis", None)
         self._learned = learned
         return self
 
     def _encoder(self) -> Any:
+        if "_basis" in vars(self):
+            return self._basis
         check_is_fitted(self)
         return self._learned.encoder
 
@@ -1337,27 +1471,30 @@ class LinearDiffusion(BaseEstimator):
         X: Prompts,
         y: Any,
         sample_weight: Any,
-        before: Statistics | None,
+        like: Statistics | Batch | None,
         missing: bool = False,
         whole: bool = False,
     ) -> Batch:
-        """Check a batch, which goes on with the data before it; with `missing`, some pixels may be NaN.
+        """Check a batch, which goes on with data like others; with `missing`, some pixels may be NaN.
 
         A batch that is the `whole` data set may have weights of any size.
         """
         strings = check_prompts(X)
         n = len(strings) if strings is not None else _num_samples(X)
-        images = check_images(y, n, None if before is None else before.image_shape, missing) if n else y
+        images = check_images(y, n, None if like is None else like.image_shape, missing) if n else y
         if strings is None and n and images.ndim == 1 and images.dtype.kind in "biu":
             raise ValueError("prompts come first, then images; got labels for the images")
         prompts: Any = strings
-        if before is not None:
-            self._check_kind(strings is not None, before)
+        if like is not None:
+            self._check_kind(strings is not None, like.has_strings)
         if strings is None:
-            if before is None:
-                prompts = check_array(X, dtype=np.float64, estimator=self)
-            else:
+            if isinstance(like, Statistics):
                 prompts = validate_data(self, X, dtype=np.float64, reset=False)
+            else:
+                prompts = check_array(X, dtype=np.float64, estimator=self)
+            if isinstance(like, Batch) and prompts.shape[1] != like.prompts.shape[1]:
+                sizes = f"{like.prompts.shape[1]} entries, and then of {prompts.shape[1]}"
+                raise ValueError(f"embeddings must have as many entries in every batch, got some of {sizes}")
             if self.n_styles != 1:
                 raise ValueError("embeddings have no styles: n_styles needs prompts that are strings")
         weight = None if sample_weight is None else check_sample_weight(sample_weight, prompts, whole)
@@ -1367,7 +1504,7 @@ class LinearDiffusion(BaseEstimator):
         """Check prompts of a fitted model: a list of strings and weights, or embeddings."""
         prompts = check_prompts(X, weights=True)
         if prompts is not None:
-            self._check_kind(True, fitted.statistics)
+            self._check_kind(True, fitted.statistics.has_strings)
             return prompts
         if not fitted.statistics.prompts:
             X = validate_data(self, X, dtype=np.float64, reset=False)
@@ -1395,9 +1532,9 @@ class LinearDiffusion(BaseEstimator):
         return inference.resolve(fitted, n, checked, sampling)
 
     @staticmethod
-    def _check_kind(strings: bool, statistics: Statistics) -> None:
-        if strings != bool(statistics.prompts):
-            has, got = ("strings", "embeddings") if statistics.prompts else ("embeddings", "strings or labels")
+    def _check_kind(strings: bool, expected: bool) -> None:
+        if strings != expected:
+            has, got = ("strings", "embeddings") if expected else ("embeddings", "strings or labels")
             raise ValueError(f"this model was fitted on prompts that are {has}, got {got}")
 
     def _drawing(

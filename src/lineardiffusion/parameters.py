@@ -33,6 +33,7 @@ class Parameters:
 
     n_components: int | float
     scale: bool
+    basis_tolerance: float
     image_encoder: Any
     text_encoder: Any
     n_styles: int | str
@@ -55,6 +56,7 @@ class Parameters:
             raise (ValueError if share else TypeError)(f"{what}; got {self.n_components!r}")
         if not share:
             check_integer(self.n_components, "n_components")
+        check_scalar(self.basis_tolerance, "basis_tolerance", numbers.Real, min_val=0, include_boundaries="neither")
         if not _is(self.n_styles, "auto"):
             if isinstance(self.n_styles, str):
                 raise TypeError(f'n_styles must be "auto" or an int of 1 or more, got {self.n_styles!r}')

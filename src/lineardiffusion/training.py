@@ -1,29 +1,37 @@
 """Training: images and prompts to statistics, and statistics to a fitted model.
 
-    measure      batch -> moments of the pixels in one pass, or of the latents in two
-    add_styles   batch -> moments of its styles, in a pass of its own
+    measure      source -> moments of the pixels, in one pass; or its principal components, and moments of latents
+    add_styles   source -> moments of its styles, in one or two passes more
     solve        statistics -> encoder, denoisers and contrast, in closed form
 
-The statistics add up, so a stream costs one ``solve``, when the model is first used.
+A source (statistics/source.py) can be read more than once, and every pass is a sum over its batches. The statistics
+add up, too, so a stream costs one ``solve``, when the model is first used.
+
+Moments of all pixels under every prompt serve any number of components, but take 8 D^2 bytes a prompt and n D^2
+products. So they are kept for images of fewer than LARGE pixels, if they fit into the memory. Otherwise the
+components are found first (encoders/basis.py), and moments are of the latents.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lineardiffusion._arrays import ROWS, Indices
+from lineardiffusion._arrays import Array, Indices
 from lineardiffusion._cache import Cache, computed_once
 from lineardiffusion._noise import for_kmeans
 from lineardiffusion._validation import warn
 from lineardiffusion.contrast import AffineContrast, Contrast, HistogramContrast
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
 from lineardiffusion.diffusion.regression import RegressionDenoiser
+from lineardiffusion.encoders import basis
 from lineardiffusion.encoders.clusters import CENTRED_ON, IMAGES_A_STYLE, StyleClusters
 from lineardiffusion.encoders.conditioning import Conditioner, StyleFrequencies
-from lineardiffusion.encoders.image import Encoder, ImageEncoder
+from lineardiffusion.encoders.image import LARGE, Encoder, ImageEncoder
 from lineardiffusion.encoders.text import fit_text_encoder, vocabulary
 from lineardiffusion.fitted import FittedDiffusion
 from lineardiffusion.inverse.measurement import PixelModel, rounding_variance
@@ -34,10 +42,11 @@ from lineardiffusion.statistics.histogram import Histogram
 from lineardiffusion.statistics.joint import JointMoments
 from lineardiffusion.statistics.missing import complete
 from lineardiffusion.statistics.moments import Moments
+from lineardiffusion.statistics.sample import Sample
 from lineardiffusion.statistics.shrinkage import shrink
+from lineardiffusion.statistics.source import Source, Whole
 from lineardiffusion.statistics.styles import StyleStatistics
 
-LARGE = 4096  # pixels from which fewer images than pixels are read twice
 SOLVED_BY = ("n_components", "scale", "image_encoder", "text_encoder", "n_styles", "shrinkage", "contrast")
 
 
@@ -63,40 +72,49 @@ class Learned:
 # ---------------------------------------------------------------------- from a batch to statistics
 
 
-def fit(batch: Batch, parameters: Parameters) -> Learned:
+def fit(source: Source, parameters: Parameters) -> Learned:
     """Fit a model to a data set, and solve it."""
-    if batch.has_missing:
-        statistics, batch = measure_missing(None, batch, parameters)
+    if isinstance(source, Whole) and source.batch.has_missing:
+        statistics, filled = measure_missing(None, source.batch, parameters)
+        source = Whole(filled)
     else:
-        statistics = measure(batch, parameters)
+        statistics = measure(source, parameters)
     if parameters.has_styles:
-        statistics = add_styles(statistics, batch, parameters)
+        statistics = add_styles(statistics, source, parameters)
     learned = Learned(statistics, parameters)
     _ = learned.fitted
     return learned
 
 
-def update(before: Statistics | None, batch: Batch, parameters: Parameters) -> Learned:
-    """Add a batch to the statistics of a stream; styles begin anew, for the latents change."""
-    D = batch.rows.shape[1]
-    if parameters.image_encoder is None:
-        known = vocabulary([*batch.known, *(before.prompts if before else ())])
+def update(
+    before: Learned | None, batch: Batch, parameters: Parameters, basis: ImageEncoder | None = None
+) -> Learned:
+    """Add a batch to the statistics of a stream; styles begin anew, for the latents change.
+
+    Moments are of latents if those before are, or if there is an encoder or a `basis`.
+    """
+    D, old = batch.rows.shape[1], None if before is None else before.statistics
+    encoder = parameters.image_encoder if old is None or old.encoder is None else old.encoder
+    encoder = basis if encoder is None and old is None else encoder
+    if encoder is None:
+        known = vocabulary([*batch.known, *(old.prompts if old else ())])
         needed = Moments.nbytes(len(known), D) if known else batch.nbytes(D)
-        if before is not None and before.encoder is not None:
-            instead = f"give all images to fit, or all to partial_fit, with max_memory={1.01 * needed:.3g}"
-            raise ValueError(f"a model that fit made in two passes cannot go on; {instead}")
         what = f"the moments of all {D} pixels under every prompt, which partial_fit keeps,"
-        _check_memory(needed, parameters, what, "give all images to fit, which then goes over them twice")
+        instead = "call fit_basis before, or give all images to fit or fit_batches, which keep moments of latents"
+        _check_memory(needed, parameters, what, instead)
     else:
-        _latent_size(parameters.image_encoder, batch)
-    if batch.has_missing:
-        statistics, _ = measure_missing(before, batch, parameters)
-    else:
-        histogram = parameters.contrast == "histogram"
-        statistics = Statistics.measure(batch, parameters.image_encoder, histogram=histogram)
+        _latent_size(encoder, batch)
     if before is not None:
-        check_histogram(before, parameters)
-        statistics = before.without_styles() + statistics
+        check_solvable(before.statistics.without_styles(), before.parameters, parameters)
+    if batch.has_missing:
+        statistics, _ = measure_missing(old, batch, replace(parameters, image_encoder=encoder))
+    elif before is None:
+        statistics = Statistics.measure(batch, encoder, histogram=parameters.contrast == "histogram")
+    else:
+        statistics = _measure_alike(before, batch)
+    if old is not None:
+        check_histogram(old, parameters)
+        statistics = old.without_styles() + statistics
     return Learned(statistics, parameters)
 
 
@@ -109,18 +127,24 @@ def forget(before: Learned, batch: Batch) -> Learned:
     if least < low or most > high:
         what = f"their pixels reach from {least:g} to {most:g}, those of the data from {low:g} to {high:g}"
         raise ValueError(f"cannot forget images that were never in the data: {what}")
-    embeddings = None
-    if batch.known and isinstance(statistics.moments, JointMoments):
-        text = fit_text_encoder(parameters.text_encoder, statistics.prompts)
-        assert text is not None
-        embeddings = text.embed(batch.known)
-    part = Statistics.measure(batch, statistics.encoder, embeddings, statistics.histogram is not None)
-    if embeddings is not None:
-        part = replace(part, prompts=statistics.prompts)
+    part = _measure_alike(before, batch)
     if (styles := statistics.styles) is not None:
-        empty = replace(statistics, styles=StyleStatistics.empty(styles.clusters, styles.encoder))
-        part = replace(part, styles=_count_styles(empty, batch).styles)
+        empty = StyleStatistics.empty(styles.clusters, styles.encoder)
+        part = replace(part, styles=_count_styles(batch, empty, statistics.prompts))
     return Learned(statistics - part, parameters)
+
+
+def _measure_alike(before: Learned, batch: Batch) -> Statistics:
+    """Return the statistics of a batch, of the kind of those before: joint or not, of pixels or of latents."""
+    statistics, embeddings = before.statistics, None
+    if batch.known and isinstance(statistics.moments, JointMoments):
+        if unknown := sorted(set(batch.known) - set(statistics.prompts)):
+            what = "joint moments of all prompts take no other prompts"
+            raise ValueError(f"{what}, but {unknown[0]!r} is new; fit again, or allow more with max_memory")
+        text = fit_text_encoder(before.parameters.text_encoder, statistics.prompts)
+        assert text is not None
+        batch, embeddings = batch.among(statistics.prompts), text.embed(statistics.prompts)
+    return Statistics.measure(batch, statistics.encoder, embeddings, statistics.histogram is not None)
 
 
 def refit(before: Learned, parameters: Parameters) -> Learned:
@@ -179,36 +203,88 @@ def check_histogram(statistics: Statistics, parameters: Parameters) -> None:
         raise ValueError(f'{what}; fit again with it, or use "affine", which follows from the moments')
 
 
-def measure(batch: Batch, parameters: Parameters) -> Statistics:
-    """Compute a batch's statistics: in one pass over the pixels where memory allows, or else in two."""
-    D, n = batch.rows.shape[1], len(batch.rows)
-    histogram = parameters.contrast == "histogram"
+def measure(source: Source, parameters: Parameters) -> Statistics:
+    """Compute the statistics of a data set: in one pass over the pixels where memory allows, or else in several."""
     encoder: Encoder | None = parameters.image_encoder
-    if encoder is None and not takes_one_pass(batch.nbytes(D), n, D, parameters.max_memory):
-        settings = (parameters.n_components, batch.image_shape)
-        of_rows, of_pixels = 8 * n * D if n < D else np.inf, Moments.nbytes(1, D)
-        what = f"the components of {n} images of {D} pixels"
-        _check_memory(min(of_rows, of_pixels), parameters, what, "use fewer or smaller images")
-        if of_rows <= parameters.max_memory:
-            encoder = ImageEncoder.fit_rows(batch.rows, batch.sample_weight, *settings, parameters.scale)
-        else:
-            pooled = Moments.of(batch.rows, np.zeros(n, np.intp), 1, batch.sample_weight)
-            encoder = ImageEncoder.fit(pooled, *settings, batch.rows.dtype, parameters.scale)
-    if encoder is None:
-        return Statistics.measure(batch, histogram=histogram)
-    d, embeddings = _latent_size(encoder, batch), None
-    if batch.known and batch.nbytes(d) > parameters.max_memory:
-        text = fit_text_encoder(parameters.text_encoder, batch.known)
-        embeddings = None if text is None else text.embed(batch.known)
-    needed = batch.nbytes(d) if embeddings is None else JointMoments.nbytes(embeddings.shape[1], d)
-    if needed > parameters.max_memory:
-        k = None if embeddings is None else embeddings.shape[1]
-        sizes = range(1, d)
-        nbytes = [batch.nbytes(i) if k is None else min(batch.nbytes(i), JointMoments.nbytes(k, i)) for i in sizes]
-        fitting = int(np.searchsorted(nbytes, parameters.max_memory, side="right"))
-        instead = f"use n_components={fitting}" if fitting else "use fewer prompts, or embeddings of fewer entries"
-        _check_memory(needed, parameters, f"the moments of all prompts in {d} components", instead)
-    return Statistics.measure(batch, encoder, embeddings, histogram)
+    if encoder is None and source.sample.rows.shape[1] < LARGE:
+        found = _total(source, parameters, None)
+        if isinstance(found, Statistics):
+            return found
+    encoder = fit_basis(source, parameters) if encoder is None else encoder
+    found = _total(source, parameters, encoder)
+    if isinstance(found, Statistics):
+        return found
+    known, d = found, _latent_size(encoder, source.sample)
+    text = fit_text_encoder(parameters.text_encoder, known) if known else None
+    k = 0 if text is None else text.embed(known[:1]).shape[1]
+    of_prompts = functools.partial(Moments.nbytes, len(known)) if known else source.sample.nbytes
+    nbytes = [min(of_prompts(i), JointMoments.nbytes(k, i) if k else np.inf) for i in range(1, d + 1)]
+    fitting = int(np.searchsorted(nbytes, parameters.max_memory, side="right"))
+    instead = f"use n_components={fitting}" if fitting else "use fewer prompts, or embeddings of fewer entries"
+    _check_memory(nbytes[-1], parameters, f"the moments of all prompts in {d} components", instead)
+    assert text is not None
+    histogram = parameters.contrast == "histogram"
+    return source.total(functools.partial(_joint, known, encoder, text.embed(known), histogram))
+
+
+def _total(source: Source, parameters: Parameters, encoder: Encoder | None) -> Statistics | tuple[str, ...]:
+    """Return the statistics of all batches with a group for every prompt, or the prompts if memory is short."""
+    d = source.sample.rows.shape[1] if encoder is None else _latent_size(encoder, source.sample)
+    how = d, parameters.max_memory
+    histogram = parameters.contrast == "histogram"
+    measure = functools.partial(_measure, *how, encoder, histogram)
+    found: Statistics | tuple[str, ...] = source.total(measure, functools.partial(_add, *how))
+    return found
+
+
+def _measure(
+    d: int, max_memory: float, encoder: Encoder | None, histogram: bool, batch: Batch
+) -> Statistics | tuple[str, ...]:
+    if batch.nbytes(d) > max_memory:
+        return batch.known
+    return Statistics.measure(batch, encoder, histogram=histogram)
+
+
+def _add(
+    d: int, max_memory: float, one: Statistics | tuple[str, ...], other: Statistics | tuple[str, ...]
+) -> Statistics | tuple[str, ...]:
+    known = vocabulary(u for part in (one, other) for u in (part if isinstance(part, tuple) else part.prompts))
+    if isinstance(one, tuple) or isinstance(other, tuple) or Moments.nbytes(len(known), d) > max_memory:
+        return known
+    return one + other
+
+
+def _joint(
+    known: tuple[str, ...], encoder: Encoder, embeddings: Array, histogram: bool, batch: Batch
+) -> Statistics:
+    return Statistics.measure(batch.among(known), encoder, embeddings, histogram)
+
+
+def fit_basis(source: Source, parameters: Parameters) -> ImageEncoder:
+    """Find the principal components of all images: of their moments, or of large images in some passes."""
+    sample, n_components, scale = source.sample, parameters.n_components, parameters.scale
+    D, shape, dtype = sample.rows.shape[1], sample.image_shape, sample.rows.dtype
+    if D < LARGE and Moments.nbytes(1, D) <= parameters.max_memory:
+        return ImageEncoder.fit(source.total(_pooled), n_components, shape, dtype, scale)
+    what, instead = f"the components of images of {D} pixels", "use smaller images, or fewer components"
+    _check_memory(basis.nbytes(D, n_components), parameters, what, instead)
+    return basis.fit_basis(
+        lambda *columns: source.total(functools.partial(_products, columns)),
+        sample.rows,
+        sample.sample_weight,
+        n_components,
+        parameters.basis_tolerance,
+        shape,
+        scale,
+    )
+
+
+def _pooled(batch: Batch) -> Moments:
+    return Moments.of(batch.rows, np.zeros(len(batch), np.intp), 1, batch.sample_weight)
+
+
+def _products(columns: tuple[Array, Array, Array], batch: Batch) -> basis.Products:
+    return basis.Products.of(batch.rows, batch.sample_weight, *columns)
 
 
 def measure_missing(before: Statistics | None, batch: Batch, parameters: Parameters) -> tuple[Statistics, Batch]:
@@ -236,14 +312,6 @@ def measure_missing(before: Statistics | None, batch: Batch, parameters: Paramet
     return Statistics(moments, *parts, histogram=histogram), filled
 
 
-def takes_one_pass(nbytes: float, n: int, D: int, max_memory: float) -> bool:
-    """Return whether `fit` keeps the moments of the pixels, of so many bytes, of n images of D pixels.
-
-    They must fit into the memory, and are much larger than few large images themselves.
-    """
-    return nbytes <= max_memory and (D < LARGE or n >= D)
-
-
 def _check_memory(needed: float, parameters: Parameters, what: str, instead: str) -> None:
     """Raise an error if so many bytes are more than the parameters allow."""
     if needed > parameters.max_memory:
@@ -262,36 +330,43 @@ def _latent_size(encoder: Encoder, batch: Batch) -> int:
     return int(latents.shape[1])
 
 
-def add_styles(statistics: Statistics, batch: Batch, parameters: Parameters) -> Statistics:
-    """Count a batch's styles, and find their centres in it if there are none yet."""
-    styles, encoder = statistics.styles, image_encoder(statistics, parameters)
-    d = _latent_size(encoder, batch)
+def add_styles(statistics: Statistics, source: Source, parameters: Parameters) -> Statistics:
+    """Count the styles of a data set, and find their centres in it if there are none yet."""
+    styles, encoder, known = statistics.styles, latent_encoder(statistics, parameters), statistics.prompts
+    d = _latent_size(encoder, source.sample)
     counts = style_counts(statistics, parameters, d)
     needed = Moments.nbytes(int(counts.sum()), d)
     if parameters.shares_words:
         needed = max(needed, JointMoments.nbytes(_words(statistics, parameters) + int(counts[0]), d))
     _check_memory(needed, parameters, "the moments of all styles", "use fewer styles or components")
-    places, asked = batch.places(statistics.prompts), (parameters.n_styles, parameters.shares_words)
+    asked = (parameters.n_styles, parameters.shares_words)
     if styles is None or (styles.clusters.requested, styles.clusters.shared) != asked:
-        clusters = _find_clusters(statistics, batch, places, encoder, parameters, counts)
-        statistics = replace(statistics, styles=StyleStatistics.empty(clusters, encoder))
-    counted = _count_styles(statistics, batch)
-    assert counted.styles is not None
-    if counted.styles.moments.weight.sum() > (1 + 1e-9) * float(statistics.moments.pooled().weight[0]):
+        most = CENTRED_ON if not parameters.shares_words else -(-CENTRED_ON // len(known))
+        most = max(min(most, int(parameters.max_memory / (8 * d * len(known)))), int(counts.max()))
+        sample = source.total(functools.partial(_sample, encoder, known, most))
+        clusters = _find_clusters(statistics, sample, parameters, counts)
+        styles = StyleStatistics.empty(clusters, encoder)
+        if sample.is_whole:
+            return replace(statistics, styles=styles.count(sample.latents, sample.prompts, sample.sample_weight))
+    empty = StyleStatistics.empty(styles.clusters, encoder)
+    counted = styles + source.total(functools.partial(_count_styles, empty=empty, known=known))
+    if counted.moments.weight.sum() > (1 + 1e-9) * float(statistics.moments.pooled().weight[0]):
         raise ValueError("these images have been counted in their styles already: give each batch once")
-    return counted
+    return replace(statistics, styles=counted)
 
 
-def _count_styles(statistics: Statistics, batch: Batch) -> Statistics:
-    """Count a batch in the styles, block by block."""
-    styles, places = statistics.styles, batch.places(statistics.prompts)
-    assert styles is not None
-    encoder = styles.encoder
-    for start in range(0, len(places), ROWS):
-        block = slice(start, start + ROWS)
-        weight = None if batch.sample_weight is None else batch.sample_weight[block]
-        styles = styles.count(encoder.encode(batch.images[block]), places[block], weight)
-    return replace(statistics, styles=styles)
+def _latents(encoder: Encoder, batch: Batch) -> NDArray[np.float32]:
+    """Return latents in single precision, which clustering works in."""
+    return np.asarray(encoder.encode(batch.images)).astype(np.float32)
+
+
+def _sample(encoder: Encoder, known: tuple[str, ...], most: int, batch: Batch) -> Sample:
+    latents = _latents(encoder, batch)
+    return Sample.of(batch.rows, latents, batch.places(known), batch.sample_weight, most)
+
+
+def _count_styles(batch: Batch, empty: StyleStatistics, known: tuple[str, ...]) -> StyleStatistics:
+    return empty.count(_latents(empty.encoder, batch), batch.places(known), batch.sample_weight)
 
 
 def style_counts(statistics: Statistics, parameters: Parameters, d: int) -> Indices:
@@ -319,24 +394,19 @@ def _words(statistics: Statistics, parameters: Parameters) -> int:
 
 
 def _find_clusters(
-    statistics: Statistics, batch: Batch, places: Indices, encoder: Encoder, parameters: Parameters, counts: Indices
+    statistics: Statistics, sample: Sample, parameters: Parameters, counts: Indices
 ) -> StyleClusters:
     """Find the centres of each prompt's styles, or of those that prompts of several words share."""
-    shared, known = parameters.shares_words, statistics.prompts
-    if (missing := sorted(set(known) - set(batch.known))) and not shared:
-        what = f"the batch that chooses the styles must have every prompt, but {missing[0]!r} is not in it"
+    shared, known, n_styles = parameters.shares_words, statistics.prompts, parameters.n_styles
+    if (missing := np.setdiff1d(np.arange(len(known)), sample.prompts)).size and not shared:
+        what = f"the batch that chooses the styles must have every prompt, but {known[missing[0]]!r} is not in it"
         raise ValueError(f"{what}; give a larger or a better mixed batch first")
     if not isinstance(statistics.moments, Moments):
         raise ValueError("styles need the moments of every prompt; allow more with max_memory")
-    order = np.random.default_rng(0).permutation(len(places))
-    own = [order[places[order] == u][:CENTRED_ON] for u in range(len(known))]
-    few = np.sort(order[:CENTRED_ON] if shared else np.concatenate(own))
-    weight = None if batch.sample_weight is None else batch.sample_weight[few]
-    latents = encoder.encode(batch.images[few])
+    encoder, seed = latent_encoder(statistics, parameters), for_kmeans(parameters.random_state)
     means = latent_moments(statistics, encoder).mean if shared else None  # type: ignore[union-attr]
-    n_styles, seed = parameters.n_styles, for_kmeans(parameters.random_state)
     asked = n_styles if isinstance(n_styles, str) else int(n_styles), counts, seed, means
-    clusters = StyleClusters.find(latents, places[few], weight, *asked)
+    clusters = StyleClusters.find(sample.latents, sample.prompts, sample.sample_weight, *asked)
     if (small := clusters.small()).size:
         what = f"{known[small[0]]!r} has fewer distinct images than n_styles={n_styles}, and so fewer styles"
         warn(f"{what} (prompts with fewer styles: {len(small)})")
@@ -347,7 +417,15 @@ def _find_clusters(
 
 
 def image_encoder(statistics: Statistics, parameters: Parameters) -> Encoder:
-    """Return the image encoder: that of the latents, or the PCA of the moments of pixels."""
+    """Return the image encoder, with the variances of all data."""
+    encoder, residual = latent_encoder(statistics, parameters), statistics.residual
+    if residual is None or not isinstance(encoder, ImageEncoder):
+        return encoder
+    return residual.apply(encoder, np.diag(statistics.moments.pooled().covariance[0]))
+
+
+def latent_encoder(statistics: Statistics, parameters: Parameters) -> Encoder:
+    """Return the encoder of the latents: a fixed one, or the PCA of the moments of pixels."""
     if statistics.encoder is not None:
         return statistics.encoder
     if statistics.styles is not None:

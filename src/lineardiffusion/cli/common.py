@@ -84,6 +84,24 @@ def progress(total: int, label: str) -> Iterator[Callable[[int], None]]:
         yield bar.update
 
 
+@contextlib.contextmanager
+def progress_of_passes(total: int, label: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar for each pass; yield a function that takes the number of the pass and how far it is."""
+    with contextlib.ExitStack() as bars:
+        number, done = 0, 0
+        advance: Callable[[int], None] = lambda n: None  # noqa: E731
+
+        def show(new: int, now: int) -> None:
+            nonlocal number, done, advance
+            if new != number:
+                bars.close()
+                number, done, advance = new, 0, bars.enter_context(progress(total, f"{label}, pass {new}"))
+            advance(now - done)
+            done = now
+
+        yield show
+
+
 def printable(text: str) -> str:
     """Return `text` unchanged if it fits into one line of a table, otherwise as a quoted string."""
     return text if text.isprintable() else json.dumps(text)

@@ -1,9 +1,7 @@
 """Fit a model to DATA and save it: the command ``fit``.
 
-Arrays that are in memory go to ``fit``. Image files are streamed: ``partial_fit`` reads each file once, and
-``partial_fit_styles`` once more if there are styles; the model is the same. If the pixel-space moments of all
-prompts exceed ``--max-memory``, all files are read into memory, so that ``fit`` can compute the principal
-components first and then only moments of latents.
+Arrays that are in memory go to ``fit``. Image files go to ``fit_batches``, which opens each of them once in a pass;
+the model is the same.
 """
 
 from __future__ import annotations
@@ -13,15 +11,12 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 import lineardiffusion
 from lineardiffusion.cli import common
-
-if TYPE_CHECKING:
-    from lineardiffusion.cli.source import Source
 
 
 def _to_size(text: str) -> tuple[int, int]:
@@ -41,6 +36,8 @@ def _either(expected: str, *types: click.ParamType[Any]) -> Callable[[Any], Any]
 
     return convert
 
+
+CHECKPOINT_EVERY = 10  # batches
 
 _AUTO = click.Choice(["auto"])
 _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
@@ -97,8 +94,20 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 )
 @click.option("--seed", "random_state", type=click.IntRange(0), default=0, help="Seed of clustering into styles.")
 @click.option("--max-memory", type=float, default=1.5e9, show_default="1.5e9", help="Maximum bytes of moments.")
+@click.option(
+    "--checkpoint",
+    type=common.to_path,
+    metavar="FILE.safetensors",
+    help="File to write the sums to on the way; if it exists the fit goes on from there. Removed at the end.",
+)
 def fit(
-    data: str, output: Path, split: str, resize: tuple[int, int] | None, skip_bad: bool, **parameters: Any
+    data: str,
+    output: Path,
+    split: str,
+    resize: tuple[int, int] | None,
+    skip_bad: bool,
+    checkpoint: Path | None,
+    **parameters: Any,
 ) -> tuple[Any, str]:
     """Fit a model to DATA and save it.
 
@@ -108,10 +117,20 @@ def fit(
     """
     from lineardiffusion.cli.source import open_source
 
+    if checkpoint is not None:
+        common.check_file(checkpoint, (".safetensors",))
     started = time.perf_counter()
     model = lineardiffusion.LinearDiffusion(**parameters)
     source = open_source(data, split, resize=resize, skip_bad=skip_bad)
-    _fit_source(model, source)
+    if source.streams or checkpoint is not None:
+        with common.progress_of_passes(len(source), "fitting") as show:
+            model.fit_batches(
+                source.batches, progress=show, checkpoint=checkpoint, checkpoint_every=CHECKPOINT_EVERY
+            )
+    else:
+        with common.progress(len(source), "fitting") as advance:
+            model.fit(*source.take())
+            advance(len(source))
     model.refit(random_state=None)  # the seed is that of the styles, not the default seed of images
     model.save_pretrained(output)
     seconds = time.perf_counter() - started
@@ -120,26 +139,3 @@ def fit(
     summary = f"{output}: {common.counted(len(source), 'image')} of {size}, {count}, fitted in {seconds:.1f} s"
     value = {"model": str(output), "images": len(source), "skipped": source.skipped, "image_shape": shape}
     return {**value, "prompts": prompts, "seconds": round(seconds, 3)}, summary
-
-
-def _fit_source(model: lineardiffusion.LinearDiffusion, source: Source) -> None:
-    """Fit `model` in one pass over the images, or in two for the styles of a stream."""
-    from lineardiffusion.statistics.moments import Moments
-    from lineardiffusion.training import takes_one_pass
-
-    pixels = source.read(source.order()[:1])[0].size
-    needed = Moments.nbytes(len(source.classes), pixels)
-    streams = source.streams and takes_one_pass(needed, len(source), pixels, model.max_memory)
-    if source.streams and not streams:
-        what = "the moments of all pixels would exceed --max-memory, or the images themselves"
-        common.note(f"{what}: reading all images into memory instead")
-    passes = 2 if model.n_styles != 1 and streams else 1
-    with common.progress(passes * len(source), "fitting") as advance:
-        if streams:
-            for add in (model.partial_fit, model.partial_fit_styles)[:passes]:
-                for prompts, images in source.batches():
-                    add(prompts, images)
-                    advance(len(prompts))
-        else:
-            model.fit(*source.take())
-            advance(len(source))

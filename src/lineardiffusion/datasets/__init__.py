@@ -11,9 +11,12 @@ loader                      n       h x w    range   source
 The files of MNIST and Fashion-MNIST are searched in ``$LINEARDIFFUSION_DATA/mnist`` (or ``fashion-mnist``), then
 in ``lineardiffusion/mnist`` in scikit-learn's data home. Missing files are downloaded into the latter once, and
 each is checked against the SHA-256 of the official file.
+
+:func:`in_batches` cuts arrays on disk into batches for :meth:`lineardiffusion.LinearDiffusion.fit_batches`.
 """
 
+from lineardiffusion.datasets.batches import in_batches
 from lineardiffusion.datasets.idx import read_idx
 from lineardiffusion.datasets.loaders import load_digits, load_fashion_mnist, load_mnist
 
-__all__ = ["load_digits", "load_fashion_mnist", "load_mnist", "read_idx"]
+__all__ = ["in_batches", "load_digits", "load_fashion_mnist", "load_mnist", "read_idx"]

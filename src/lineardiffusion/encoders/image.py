@@ -34,9 +34,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from lineardiffusion._arrays import BLOCK, Array, Images, freeze, working_dtype
 from lineardiffusion._cache import computed_once
-from lineardiffusion._linalg import one_thread
 
-LANCZOS_FROM = 4096  # pixels from which Lanczos finds a few eigenvectors faster than a full decomposition
+LARGE = 1500  # pixels from which a few eigenvectors are found without a full decomposition
 
 
 class Encoder(Protocol):
@@ -77,40 +76,15 @@ class ImageEncoder:
         """
         scatter, weight, mean = moments.scatter[0], float(moments.weight[0]), moments.mean[0]
         deviation = np.sqrt(np.maximum(np.diag(scatter), 0.0) / weight)
-        pixel_scale, varies = _pixel_scale(deviation, mean, dtype, scale)
+        pixel_scale, varies = scale_of_pixels(deviation, mean, dtype, scale)
         if not varies.all():
             scatter = scatter * varies * varies[:, None]
         if scale:
             scatter = scatter / pixel_scale / pixel_scale[:, None]
-        found = _trim(*_principal(scatter, n_components, dtype), dtype)
-        eigenvalues, V, total = _leading(*found, n_components, float(np.trace(scatter)))
+        found = trim(*_principal(scatter, n_components, dtype), dtype)
+        eigenvalues, V, total = leading(*found, n_components, float(np.trace(scatter)))
         pixels = {"mean": mean, "pixel_scale": pixel_scale, "image_shape": image_shape, "dtype": dtype}
-        return cls._of(V, eigenvalues / weight, total / weight, deviation, scale, **pixels)
-
-    @classmethod
-    def fit_rows(
-        cls, rows: NDArray[Any], w: Array | None, n_components: float, image_shape: tuple[int, ...], scale: bool
-    ) -> ImageEncoder:
-        """Fit the same PCA by a singular value decomposition of `rows` (n, D), fewer images than pixels.
-
-        Each image has its sample weight w (n,), or 1. Neither memory nor time grows with D^2.
-        """
-        w = np.ones(len(rows)) if w is None else w
-        weight = float(w.sum())
-        x = rows.astype(np.float64)
-        mean = (w @ x) / weight
-        x -= mean
-        x *= np.sqrt(w)[:, None]
-        deviation = np.sqrt((x**2).sum(axis=0) / weight)
-        pixel_scale = _pixel_scale(deviation, mean, rows.dtype, scale)[0]
-        x /= pixel_scale
-        with one_thread():  # several threads take longer where other programs run beside
-            _, singular, V = np.linalg.svd(x, full_matrices=False)
-        most = int(n_components) if n_components >= 1 else len(singular)
-        found = _trim(singular[:most] ** 2, V[:most], rows.dtype)
-        eigenvalues, V, total = _leading(*found, n_components, float((singular**2).sum()))
-        pixels = {"mean": mean, "pixel_scale": pixel_scale, "image_shape": image_shape, "dtype": rows.dtype}
-        return cls._of(V, eigenvalues / weight, total / weight, deviation, scale, **pixels)
+        return cls.of(V, eigenvalues / weight, total / weight, deviation, scale, **pixels)
 
     @classmethod
     def from_basis(cls, basis: ArrayLike, statistics: Any) -> ImageEncoder:
@@ -163,10 +137,10 @@ class ImageEncoder:
         variance = np.maximum(np.einsum("ij,jk,ik->i", V, scatter, V, optimize=True), 0.0) / weight
         pixels = {"mean": moments.mean[0], "pixel_scale": np.ones(D), "image_shape": statistics.image_shape}
         total, V = float(np.trace(scatter)) / weight, np.ascontiguousarray(V)
-        return cls._of(V, variance, total, deviation, False, dtype=statistics.pixel_dtype, **pixels)
+        return cls.of(V, variance, total, deviation, False, dtype=statistics.pixel_dtype, **pixels)
 
     @classmethod
-    def _of(
+    def of(
         cls, V: Array, variance: Array, total: float, deviation: Array, scale: bool, dtype: Any, **pixels: Any
     ) -> ImageEncoder:
         """Build the encoder of a basis from variances along it; `total` is the variance of all directions."""
@@ -214,7 +188,7 @@ class ImageEncoder:
         return pixels.reshape(*latents.shape[:-1], *self.image_shape)
 
 
-def _pixel_scale(deviation: Array, mean: Array, dtype: Any, scale: bool) -> tuple[Array, NDArray[np.bool_]]:
+def scale_of_pixels(deviation: Array, mean: Array, dtype: Any, scale: bool) -> tuple[Array, NDArray[np.bool_]]:
     """Return the divisor of each pixel (D,), and whether the pixel varies by more than rounding (D,)."""
     precision = np.finfo(working_dtype(dtype))
     digits = 256 if precision.bits == 64 else 4  # units in the last place that a mean may lose
@@ -225,7 +199,7 @@ def _pixel_scale(deviation: Array, mean: Array, dtype: Any, scale: bool) -> tupl
     return np.where(varies, deviation, np.sqrt(np.mean(deviation[varies] ** 2))), varies
 
 
-def _leading(eigenvalues: Array, V: Array, n_components: float, total: float) -> tuple[Array, Array, float]:
+def leading(eigenvalues: Array, V: Array, n_components: float, total: float) -> tuple[Array, Array, float]:
     """Return the leading pairs, of this number or share of `total`; and `total`, 0 if no other direction varies."""
     if n_components >= 1:
         return eigenvalues, V, total if len(V) == n_components else 0.0
@@ -239,7 +213,7 @@ def _principal(scatter: Array, n_components: float, pixel_dtype: np.dtype[np.gen
     n_components = int(n_components) if n_components >= 1 else D
     if not scatter.any():
         return np.zeros(1), np.eye(1, D)
-    if LANCZOS_FROM <= D and n_components < D // 8:
+    if LARGE <= D and n_components < D // 8:
         eigenvalues, vectors = _few(scatter, n_components, _floor(pixel_dtype, D))
     else:
         # numpy's and not scipy's: two libraries with a pool of threads each would wait for each other
@@ -267,7 +241,7 @@ def _floor(pixel_dtype: np.dtype[np.generic], D: int) -> float:
     return float(D * np.finfo(np.float64).eps if exact else 10 * np.finfo(np.float32).eps)
 
 
-def _trim(eigenvalues: Array, components: Array, pixel_dtype: np.dtype[np.generic]) -> tuple[Array, Array]:
+def trim(eigenvalues: Array, components: Array, pixel_dtype: np.dtype[np.generic]) -> tuple[Array, Array]:
     """Drop directions that are rounding errors, and fix the signs."""
     D = components.shape[1]
     rank = max(1, int(np.sum(eigenvalues > _floor(pixel_dtype, D) * eigenvalues[0])))

@@ -17,7 +17,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,14 @@ from lineardiffusion.statistics.dataset import Statistics
 from lineardiffusion.statistics.histogram import Histogram
 from lineardiffusion.statistics.joint import JointMoments
 from lineardiffusion.statistics.moments import Moments
+from lineardiffusion.statistics.residual import Residual
 from lineardiffusion.statistics.styles import StyleStatistics
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 KEY = "lineardiffusion"  # of the metadata; a single one, for safetensors writes several in random order
 FORMAT = 2
 LARGEST = 2**40  # number of anything that is counted
+ADDED = {"basis_tolerance": 1e-3}  # parameters that files of version 0.1 lack, with what they stand for
 STEPS = 10**7  # at most, because a sampler allocates its times
 
 Arrays = dict[str, NDArray[Any]]
@@ -62,9 +64,10 @@ JOINT = {"matrix": "N", "origin": "n"}
 ENCODER = {"components": "dD", "mean": "D", "variance": "d", "pixel_scale": "D"}
 STYLES = {"prompt": "g", "centres": "gn"}
 HISTOGRAM = {"values": "v", "weight": "v"}
+RESIDUAL = {"sums": "r"}  # r = 4
 DTYPES = {"prompt": ("int64",), "root": ("float16",)}  # by the last part of an array's name; others are floating
 NOT_NEGATIVE = ("weight", "spread", "squares", "variance", "pixel_scale")
-LOSSLESS = ("matrix", "origin", "weight", "mean", "squares", "values")  # stored whole at any precision
+LOSSLESS = ("sums", "matrix", "origin", "weight", "mean", "squares", "values")  # stored whole at any precision
 
 # The kind of every field of the configuration: a type (int: 1 to LARGEST, object: any, Parameters checks it), a set
 # of strings, (None, kind), [kind of every entry] or {field: kind}
@@ -143,6 +146,8 @@ def _opened(path: Path) -> Iterator[tuple[Json, Any]]:
             newer = type(version) is int and version > FORMAT
             _require(not newer, f"its format {version} is too new; pip install --upgrade linear-diffusion")
             _require(version == FORMAT, "it is not a model of this library: its metadata has no such configuration")
+            if isinstance(config.get("parameters"), dict):
+                config["parameters"] = ADDED | config["parameters"]
             _check(config, FIELDS, "the configuration")
             _require(config["temperature"] > 0, f"'temperature' must be above 0, got {config['temperature']}")
             yield config, file
@@ -260,6 +265,8 @@ def _arrays(statistics: Statistics, encoder: Any, half: bool) -> Arrays:
             size = math.isqrt(owner.matrix.size)
             arrays["matrix"] = pack(owner.matrix.reshape(1, size, size))[0]
         found |= {f"{part}.{name}": one for name, one in arrays.items()}
+    if statistics.residual is not None:
+        found["residual.sums"] = np.array(astuple(statistics.residual))
     return {name: _smallest(name, one, half) for name, one in found.items()}
 
 
@@ -319,9 +326,14 @@ def _restore_statistics(config: Json, arrays: Arrays) -> Statistics:
         histogram = Histogram(**_take(arrays, "histogram", HISTOGRAM, {}))
         rising = (np.diff(histogram.values) > 0).all() and histogram.weight.all()
         _require(rising, "the histogram's values must rise, and their weights be above 0")
+    residual = None
+    if "residual.sums" in arrays:
+        sums = _take(arrays, "residual", RESIDUAL, {"r": 4})["sums"].tolist()
+        residual = Residual(*sums)
+        _require(sums[0] > 0 and min(sums[1], sums[3]) >= 0, "residual.sums must be a weight and sums of squares")
     _require(not arrays, f"the array {min(arrays, default='')!r:.40} is superfluous")
     dtype, encoder = np.dtype(config["pixel_dtype"]), encoder if config["latents"] else None
-    return Statistics(moments, prompts, shape, (bounds[0], bounds[1]), dtype, encoder, styles, histogram)
+    return Statistics(moments, prompts, shape, (bounds[0], bounds[1]), dtype, encoder, styles, histogram, residual)
 
 
 def _restore_moments(arrays: Arrays, part: str, g: int, n: int, half: bool) -> Moments:

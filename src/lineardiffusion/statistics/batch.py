@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,10 +35,34 @@ class Batch:
         places = symbols(prompts, known) if isinstance(prompts, list) else prompts
         return cls(known, places, images.reshape(len(images), -1), images.shape[1:], sample_weight)
 
+    @classmethod
+    def joined(cls, batches: list[Batch]) -> Batch:
+        """Return several batches of images of one shape as one."""
+        first, *others = batches
+        if not others:
+            return first
+        known = vocabulary(prompt for one in batches for prompt in one.known)
+        weight = joined_weights([one.sample_weight for one in batches], list(map(len, batches)))
+        prompts = np.concatenate([one.among(known).prompts for one in batches])
+        return cls(known, prompts, np.concatenate([one.rows for one in batches]), first.image_shape, weight)
+
     @property
     def images(self) -> NDArray[np.generic]:
         """The images (n, \\*image_shape)."""
         return self.rows.reshape(-1, *self.image_shape)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, images: slice | Indices) -> Batch:
+        """Return some of the images; `known` stays as it is."""
+        weight = None if self.sample_weight is None else self.sample_weight[images]
+        return replace(self, prompts=self.prompts[images], rows=self.rows[images], sample_weight=weight)
+
+    @property
+    def has_strings(self) -> bool:
+        """Whether prompts are strings, rather than embeddings."""
+        return bool(self.known)
 
     @property
     def has_missing(self) -> bool:
@@ -51,6 +75,17 @@ class Batch:
             return Moments.nbytes(len(self.known), d)
         return JointMoments.nbytes(self.prompts.shape[1], d)
 
+    def among(self, known: tuple[str, ...]) -> Batch:
+        """Return the same batch with its prompts numbered among other known prompts."""
+        return self if known == self.known else replace(self, known=known, prompts=self.places(known))
+
     def places(self, known: tuple[str, ...]) -> Indices:
         """Return the place of each image's prompt among other known prompts."""
         return np.asarray(symbols(self.known, known)[self.prompts])
+
+
+def joined_weights(weights: list[Array | None], sizes: list[int]) -> Array | None:
+    """Return the sample weights of several batches of these sizes as one; None if all are 1."""
+    if all(w is None for w in weights):
+        return None
+    return np.concatenate([np.ones(n) if w is None else w for w, n in zip(weights, sizes, strict=True)])

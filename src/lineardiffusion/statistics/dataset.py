@@ -30,6 +30,7 @@ from lineardiffusion.statistics.batch import Batch
 from lineardiffusion.statistics.histogram import Histogram
 from lineardiffusion.statistics.joint import JointMoments
 from lineardiffusion.statistics.moments import Moments
+from lineardiffusion.statistics.residual import Residual
 from lineardiffusion.statistics.styles import StyleStatistics
 
 
@@ -56,6 +57,8 @@ class Statistics:
         Statistics of the styles.
     histogram : Histogram or None
         Histogram of the pixels, where a contrast needs it.
+    residual : Residual or None
+        What moments of the latents of a linear encoder do not tell of the pixels.
 
     Examples
     --------
@@ -77,6 +80,7 @@ class Statistics:
     encoder: Encoder | None = None
     styles: StyleStatistics | None = None
     histogram: Histogram | None = None
+    residual: Residual | None = None
 
     @classmethod
     def of(
@@ -122,16 +126,26 @@ class Statistics:
         With `embeddings` (g, k) of the known prompts the moments of the latents are joint, for prompts that
         are too many to keep a block each.
         """
-        rows = batch.rows
+        rows, residual = batch.rows, None
+        if encoder is None:
+            moments = _moments(batch, rows)
+        else:
+            moments, residual = _of_latents(batch, encoder, embeddings)
         return cls(
-            _moments(batch, rows, slice(None)) if encoder is None else _of_latents(batch, encoder, embeddings),
+            moments,
             batch.known,
             batch.image_shape,
             (float(rows.min()), float(rows.max())),
             rows.dtype,
             encoder,
             histogram=Histogram.of(rows, batch.sample_weight) if histogram else None,
+            residual=residual,
         )
+
+    @property
+    def has_strings(self) -> bool:
+        """Whether prompts are strings, rather than embeddings."""
+        return bool(self.prompts)
 
     def pixel_moments(self) -> Moments:
         """Return the moments of all pixels as one group; a ValueError if the moments are of latents."""
@@ -178,8 +192,7 @@ class Statistics:
             (min(one.pixel_range[0] for one in every), max(one.pixel_range[1] for one in every)),
             np.result_type(*(one.pixel_dtype for one in every)),
             first.encoder,
-            _sum([one.styles for one in every]),
-            _sum([one.histogram for one in every]),
+            *(_sum([getattr(one, name) for one in every]) for name in ("styles", "histogram", "residual")),
         )
 
     def __sub__(self, other: Statistics) -> Statistics:
@@ -193,9 +206,10 @@ class Statistics:
         self._check_addable(other)
         if unknown := sorted(set(other.prompts) - set(self.prompts)):
             raise ValueError(f"cannot subtract images that were never added: unknown prompt {unknown[0]!r}")
-        styles, histogram = _minus(self.styles, other.styles), _minus(self.histogram, other.histogram)
+        parts = {name: _minus(getattr(self, name), getattr(other, name)) for name in ("histogram", "residual")}
+        styles = _minus(self.styles, other.styles)
         if isinstance(self.moments, JointMoments):
-            return replace(self, moments=_minus(self.moments, other.moments), histogram=histogram)
+            return replace(self, moments=_minus(self.moments, other.moments), **parts)
         part = other._spread(self.prompts)
         if (over := np.flatnonzero(part.weight > (1 + 1e-9) * self.moments.weight)).size:
             what = f"the prompt {self.prompts[over[0]]!r} has the weight {self.moments.weight[over[0]]:.6g}"
@@ -205,7 +219,7 @@ class Statistics:
             raise ValueError("cannot subtract all images: nothing would be left")
         known = tuple(self.prompts[u] for u in kept)
         styles = None if styles is None else styles.of_prompts(kept)
-        return replace(self, moments=moments[kept], prompts=known, styles=styles, histogram=histogram)
+        return replace(self, moments=moments[kept], prompts=known, styles=styles, **parts)
 
     def moments_of(self, known: tuple[str, ...]) -> Moments:
         """Return the moments of some prompts, empty for prompts that are not in the data."""
@@ -232,8 +246,8 @@ class Statistics:
                 raise ValueError("joint moments of different prompts do not add up: allow more with max_memory")
         if not same_encoder(self.encoder, other.encoder):
             raise ValueError(
-                "moments of latents of different encoders do not add up: fit both models with the same "
-                "image_encoder, or by partial_fit, with a max_memory that holds the moments of the pixels"
+                "moments of latents of different encoders do not add up: begin both models with the same "
+                "image_encoder, or with copies of one on which fit_basis was called"
             )
         if (self.styles is None) != (other.styles is None):
             raise ValueError(
@@ -249,26 +263,34 @@ def same_encoder(a: Encoder | None, b: Encoder | None) -> bool:
     return a is b or (linear and all(np.array_equal(getattr(a, name), getattr(b, name)) for name in names))
 
 
-def _of_latents(batch: Batch, encoder: Encoder, embeddings: Array | None) -> Moments | JointMoments:
-    """Return the moments of the latents of a batch, block by block."""
-    images = batch.images
-    blocks = (slice(start, start + ROWS) for start in range(0, len(images), ROWS))
-    parts = (_moments(batch, encoder.encode(images[block]), block, embeddings) for block in blocks)
-    total: Any = reduce(add, parts)
+def _of_latents(
+    batch: Batch, encoder: Encoder, embeddings: Array | None
+) -> tuple[Moments | JointMoments, Residual | None]:
+    """Return the moments of the latents of a batch, and what they do not tell of the pixels, block by block."""
+    total: Any = None
+    residual: Any = None
+    for start in range(0, len(batch), ROWS):
+        block = batch[start : start + ROWS]
+        latents = encoder.encode(block.images)
+        moments = _moments(block, latents, embeddings)
+        total = moments if total is None else total + moments
+        if isinstance(encoder, ImageEncoder):
+            sums = Residual.of(block.rows, latents, encoder, block.sample_weight)
+            residual = sums if residual is None else residual + sums
     if isinstance(total, JointMoments):
         d = len(total.origin)
-        return total.project(np.zeros(d), np.eye(d))
-    return total  # type: ignore[no-any-return]
+        total = total.project(np.zeros(d), np.eye(d))
+    return total, residual
 
 
-def _moments(batch: Batch, rows: Any, block: slice, embeddings: Array | None = None) -> Moments | JointMoments:
-    """Return the moments of rows (n, d) under the prompts of a block of the batch."""
-    weight = None if batch.sample_weight is None else batch.sample_weight[block]
+def _moments(batch: Batch, rows: Any, embeddings: Array | None = None) -> Moments | JointMoments:
+    """Return the moments of rows (n, d) under the prompts of a batch."""
+    weight = batch.sample_weight
     if embeddings is not None:
-        return JointMoments.of(embeddings[batch.prompts[block]], rows, weight)
+        return JointMoments.of(embeddings[batch.prompts], rows, weight)
     if batch.known:
-        return Moments.of(rows, batch.prompts[block], len(batch.known), weight)
-    return JointMoments.of(batch.prompts[block], rows, weight)
+        return Moments.of(rows, batch.prompts, len(batch.known), weight)
+    return JointMoments.of(batch.prompts, rows, weight)
 
 
 def _sum(parts: list[Any]) -> Any:

@@ -1,0 +1,216 @@
+"""Principal components of large images, in a few passes over them, without the matrix of all pixels.
+
+The scatter of n images of D pixels, x_i with weights w_i, is a matrix A (D, D). It is needed only in products with
+l columns Q (D, l), which one pass over the images gives, about an origin o near the mean m:
+
+    A Q = sum_i w_i y_i (y_i^T Q) - w d (d^T Q),    y_i = (x_i - o) / r,    d = (m - o) / r,    w = sum_i w_i    (1)
+
+Block Lanczos finds the leading eigenvectors from few such products. The first block Q_1 are the leading components
+of a sample of the images, and after pass t, with all blocks so far in V = [Q_1, ..., Q_t],
+
+    H = V^T A V = U diag(theta) U^T                                                                      (2)
+    V U_d                         the components so far, those of the d largest theta, which sum to c_t
+    Q_{t+1} = orth((I - V V^T) A Q_t)                                                                    (3)
+
+c_t rises to the sum of the d largest eigenvalues of A, faster than geometrically. With c_0 = 0 and the gains
+g_t = c_t - c_{t-1}, what is still missing is taken to be g_t q / (1 - q), q = max(g_t / g_{t-1}, 1 / 10), and the
+passes end when that is at most `tolerance` c_t. Products are in single precision where pixels are; sums, (2) and
+(3) are in double precision. Memory is that of V, 8 D l bytes a pass.
+
+If the sample is the whole data set, its singular value decomposition replaces all this.
+
+References
+----------
+Golub, Luk and Overton (1981), A block Lanczos method for computing the singular values and corresponding singular
+vectors of a matrix. ACM Transactions on Mathematical Software 7(2).
+Musco and Musco (2015), Randomized block Krylov methods for stronger and faster approximate singular value
+decomposition. NeurIPS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lineardiffusion._arrays import BLOCK, Array, working_dtype
+from lineardiffusion._linalg import one_thread
+from lineardiffusion.encoders.image import ImageEncoder, leading, scale_of_pixels, trim
+
+OVERSAMPLED = 10  # columns of a block more than components are asked for
+COLUMNS = 144  # of a block, where a share of the variance is asked for
+
+
+@dataclass(frozen=True, eq=False)
+class Products:
+    """The sums of equation (1) over some images; they add."""
+
+    n: int
+    weight: float
+    total: Array  # sum of w y, (D,)
+    squares: Array  # sum of w y^2, (D,)
+    product: Array  # sum of w y (y^T Q), (D, l)
+
+    @classmethod
+    def of(cls, rows: NDArray[Any], w: Array | None, origin: Array, scale: Array, Q: Array) -> Products:
+        """Compute the sums of images (n, D) with sample weights w (n,), or 1 each."""
+        n, D = rows.shape
+        dtype = working_dtype(rows.dtype)
+        o, columns, divisor = origin.astype(dtype), Q.astype(dtype), scale.astype(dtype)
+        weight, total, squares, product = 0.0, np.zeros(D), np.zeros(D), np.zeros(Q.shape)
+        for start in range(0, n, BLOCK):
+            y = rows[start : start + BLOCK].astype(dtype)
+            y -= o
+            if (divisor != 1).any():
+                y /= divisor
+            each = np.ones(len(y), dtype) if w is None else w[start : start + BLOCK].astype(dtype)
+            weight += float(each.sum(dtype=np.float64))
+            total += each @ y
+            if Q.size:
+                inner = y @ columns
+                product += y.T @ (inner if w is None else each[:, None] * inner)
+            squares += each @ np.multiply(y, y, out=y)
+        return cls(n, weight, total, squares, product)
+
+    def __add__(self, other: Products) -> Products:
+        """Return the sums over both; the origin and Q are the same."""
+        total, squares = self.total + other.total, self.squares + other.squares
+        product = self.product + other.product
+        return Products(self.n + other.n, self.weight + other.weight, total, squares, product)
+
+    def centred(self, Q: Array) -> Array:
+        """Return A Q, (D, l)."""
+        d = self.total / self.weight
+        return self.product - self.weight * np.outer(d, d @ Q)
+
+    @property
+    def variance(self) -> Array:
+        """Variance of each pixel, (D,), in units of r^2."""
+        return np.maximum(self.squares / self.weight - (self.total / self.weight) ** 2, 0.0)
+
+
+def nbytes(D: int, n_components: float) -> float:
+    """Return the bytes of V after three passes over images of D pixels."""
+    return 3.0 * 8 * D * _columns(D, n_components)
+
+
+def _columns(D: int, n_components: float) -> int:
+    """Return l."""
+    return min(D, (int(n_components) if n_components >= 1 else COLUMNS) + OVERSAMPLED)
+
+
+def fit_basis(
+    one_pass: Callable[[Array, Array, Array], Products],
+    sample: NDArray[Any],
+    sample_weight: Array | None,
+    n_components: float,
+    tolerance: float,
+    image_shape: tuple[int, ...],
+    scale: bool,
+) -> ImageEncoder:
+    """Fit PCA in passes over the images.
+
+    Parameters
+    ----------
+    one_pass : callable
+        Returns the :class:`Products` of all images with an origin (D,), a scale r (D,) and columns Q (D, l).
+    sample : ndarray of shape (m, D)
+        Some of the images, or all.
+    sample_weight : ndarray of shape (m,) or None
+        Their weights.
+    n_components : int or float
+        Number of components at most, or their share of the variance.
+    tolerance : float
+        Share of the variance of the exact components that these may lack.
+    image_shape : tuple of int
+        Shape of one image.
+    scale : bool
+        Whether pixels are standardised.
+
+    Returns
+    -------
+    ImageEncoder
+    """
+    D, dtype = sample.shape[1], working_dtype(sample.dtype)
+    exact = sample.astype(np.float64)
+    origin = exact.mean(axis=0).astype(dtype).astype(np.float64)
+    r = np.ones(D)
+    if scale:
+        every = one_pass(origin, r, np.zeros((D, 0)))
+        r = scale_of_pixels(np.sqrt(every.variance), origin + every.total / every.weight, sample.dtype, scale)[0]
+    Q = _first_block((exact - exact.mean(axis=0)) / r, n_components)
+    V, H, found = np.zeros((D, 0)), np.zeros((0, 0)), [0.0]
+    while True:
+        every = one_pass(origin, r, Q)
+        if every.n == len(sample):
+            return _of_whole(exact, sample_weight, n_components, image_shape, sample.dtype, scale)
+        Y, old = every.centred(Q), H
+        V = np.hstack([V, Q])
+        H = V.T @ Y
+        H = np.hstack([np.vstack([old, H[: len(old)].T]), H])  # what is known of A V already, and A Q
+        theta, U = np.linalg.eigh(0.5 * (H + H.T))
+        theta, U = np.maximum(theta[::-1], 0.0), U[:, ::-1]
+        total = float(every.weight * every.variance.sum())
+        whole = np.cumsum(theta)
+        d = int(n_components) if n_components >= 1 else 1 + int(np.searchsorted(whole, n_components * total))
+        found.append(float(whole[min(d, len(theta)) - 1]))
+        Q = _next_block(Y, V, float(theta[0]) * 10 * float(np.finfo(dtype).eps))
+        if not Q.size or (d <= len(theta) and _missing(found) <= tolerance * found[-1]):
+            break
+    eigenvalues, components = trim(theta[:d], (V @ U[:, :d]).T, np.dtype(dtype))
+    eigenvalues, components, total = leading(eigenvalues, components, n_components, total)
+    deviation, weight = np.sqrt(every.variance) * r, every.weight
+    pixels = {"mean": origin + r * every.total / weight, "pixel_scale": r, "image_shape": image_shape}
+    return ImageEncoder.of(
+        components, eigenvalues / weight, total / weight, deviation, scale, dtype=sample.dtype, **pixels
+    )
+
+
+def _first_block(sample: Array, n_components: float) -> Array:
+    """Return Q_1 (D, l): the leading components of centred images (m, D), and if they are few random directions."""
+    D = sample.shape[1]
+    width = _columns(D, n_components)
+    variance, left = np.linalg.eigh(sample @ sample.T)
+    kept = np.flatnonzero(variance > 1e-12 * variance[-1])[-width:]
+    some = np.random.default_rng(0).normal(size=(D, width - len(kept)))
+    return np.asarray(np.linalg.qr(np.hstack([sample.T @ left[:, kept], some])).Q)
+
+
+def _next_block(Y: Array, V: Array, smallest: float) -> Array:
+    """Return equation (3), without directions whose length is rounding error."""
+    for _ in range(2):  # once more for what rounding left of V
+        Y = Y - V @ (V.T @ Y)
+    Q, R = np.linalg.qr(Y)
+    left, length, _ = np.linalg.svd(R)
+    return np.asarray(Q @ left[:, length > smallest])
+
+
+def _missing(found: list[float]) -> float:
+    """Return what the next passes are expected to add to the last of c_0, c_1, ..., c_t."""
+    if len(found) < 3:
+        return np.inf
+    last, before = found[-1] - found[-2], found[-2] - found[-3]
+    q = max(last / before, 0.1) if before > 0 else 0.1
+    return float(np.inf) if q >= 1 else max(last, 0.0) * q / (1 - q)
+
+
+def _of_whole(
+    x: Array, w: Array | None, n_components: float, image_shape: tuple[int, ...], dtype: Any, scale: bool
+) -> ImageEncoder:
+    """Fit PCA by a singular value decomposition of all images (n, D)."""
+    w = np.ones(len(x)) if w is None else w
+    weight = float(w.sum())
+    mean = (w @ x) / weight
+    x = (x - mean) * np.sqrt(w)[:, None]
+    deviation = np.sqrt((x**2).sum(axis=0) / weight)
+    r = scale_of_pixels(deviation, mean, dtype, scale)[0]
+    with one_thread():  # several threads take longer where other programs run beside
+        _, singular, V = np.linalg.svd(x / r, full_matrices=False)
+    most = int(n_components) if n_components >= 1 else len(singular)
+    found = trim(singular[:most] ** 2, V[:most], dtype)
+    eigenvalues, V, total = leading(*found, n_components, float((singular**2).sum()))
+    pixels = {"mean": mean, "pixel_scale": r, "image_shape": image_shape, "dtype": dtype}
+    return ImageEncoder.of(V, eigenvalues / weight, total / weight, deviation, scale, **pixels)

@@ -1,0 +1,56 @@
+"""Data sets that can be read more than once.
+
+Everything that is computed of images is a sum over batches: of moments, of products, of counts. So a source has one
+method, :meth:`Source.total`, and it does not matter to what is computed whether the batches are parts of an array
+in memory, come from files one after another (streaming.py), or lie on other machines (distributed.py).
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, Protocol, TypeVar
+
+from lineardiffusion._cache import computed_once
+from lineardiffusion.statistics.batch import Batch
+
+SAMPLE = 512  # images that the principal components of large images start from
+BYTES = 2**26  # of images that are summed over at a time
+
+T = TypeVar("T")
+
+
+class Source(Protocol):
+    """A data set that can be read more than once."""
+
+    @property
+    def sample(self) -> Batch:
+        """Some of the images, SAMPLE at most."""
+
+    def total(self, measure: Callable[[Batch], T], add: Callable[[T, T], T] = operator.add) -> T:
+        """Return the sum of what `measure` computes of each batch, in the order of the batches."""
+
+
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """A data set in memory."""
+
+    batch: Batch
+
+    @computed_once
+    def sample(self) -> Any:
+        """Images at equal distances."""
+        return spread(self.batch)
+
+    def total(self, measure: Callable[[Batch], T], add: Callable[[T, T], T] = operator.add) -> T:
+        """Return the sum over parts of the images, which a file that is mapped into memory is read by."""
+        step = max(1, BYTES // max(self.batch.rows[:1].nbytes, 1))
+        starts = range(0, len(self.batch), step)
+        return reduce(add, (measure(self.batch[start : start + step]) for start in starts))
+
+
+def spread(batch: Batch) -> Batch:
+    """Return SAMPLE images of a batch at equal distances, or all if they are fewer."""
+    return batch[:: -(-len(batch) // SAMPLE)]
