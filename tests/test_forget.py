@@ -56,8 +56,8 @@ def test_styles_keep_their_centres(digits):
     np.testing.assert_array_equal(after.clusters.centres, styles.clusters.centres)
     expected = Moments.of(ld.encode(images[300:]), own[300:], 30)
     np.testing.assert_array_equal(after.moments.weight, expected.weight)
-    np.testing.assert_allclose(after.moments.mean, expected.mean, atol=1e-10)
-    np.testing.assert_allclose(after.moments.covariance, expected.covariance, atol=1e-10)
+    np.testing.assert_allclose(after.moments.mean, expected.mean, atol=1e-6)  # latents of bytes are float32
+    np.testing.assert_allclose(after.moments.covariance, expected.covariance, atol=1e-6)
 
 
 def test_latents_embeddings_and_joint_moments(digits):

@@ -37,7 +37,7 @@ def smooth(n, shape, seed=0):
 @pytest.mark.parametrize(("n", "d"), [(200, 5), (200, 1), (20, 5)])
 def test_is_scikit_learns_pca(method, n, d, monkeypatch):
     if method == "lanczos":
-        monkeypatch.setattr(lineardiffusion.encoders.image, "LANCZOS_FROM", 48)
+        monkeypatch.setattr(lineardiffusion.encoders.image, "LARGE", 48)
         monkeypatch.setattr("scipy.linalg.eigh", None)  # the dense method would fail
     images = smooth(n, (6, 8))
     rows, encoder = images.reshape(n, -1), encoder_of(images, d)
@@ -92,7 +92,7 @@ def test_full_rank_comes_back(scale, dtype, rtol):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint8])
 @pytest.mark.parametrize("lanczos_from", [16, 10**9])
 def test_fewer_images_than_components(dtype, lanczos_from, monkeypatch):
-    monkeypatch.setattr(lineardiffusion.encoders.image, "LANCZOS_FROM", lanczos_from)
+    monkeypatch.setattr(lineardiffusion.encoders.image, "LARGE", lanczos_from)
     images = np.random.default_rng(3).integers(0, 256, (5, 8, 8)).astype(dtype)
     encoder = encoder_of(images, 7)
     assert len(encoder.components) == 4  # five images lie in four dimensions, and all of each is there
@@ -198,7 +198,7 @@ def test_duplicates_of_one_image(dtype, scale):
 
 
 def test_one_large_image(monkeypatch):
-    monkeypatch.setattr(lineardiffusion.encoders.image, "LANCZOS_FROM", 16)
+    monkeypatch.setattr(lineardiffusion.encoders.image, "LARGE", 16)
     image = np.random.default_rng(9).integers(0, 256, (1, 8, 8), dtype=np.uint8)
     encoder = encoder_of(image, 3)
     np.testing.assert_allclose(encoder.decode(encoder.encode(image)), image, rtol=1e-6)

@@ -103,9 +103,7 @@ def test_two_passes_are_one(digits):
     assert once.statistics_.moments.mean.shape == (10, 64)
     assert twice.statistics_.moments.mean.shape == (10, 20)
     assert np.abs(pictures(twice) - pictures(once)).max() < GREY * 16 / 255
-    with pytest.raises(ValueError, match="max_memory"):
-        twice.partial_fit(prompts[:100], images[:100])
-    with pytest.raises(ValueError, match="max_memory"):
+    with pytest.raises(ValueError, match="fit_basis"):
         twice.merge(once)
 
 
@@ -584,7 +582,5 @@ def test_few_large_images_keep_moments_of_latents(monkeypatch):
     assert ld.statistics_.moments.scatter.shape[1] == ld.n_components_ == 19
     stream = LinearDiffusion().partial_fit(prompts[:10], images[:10]).partial_fit(prompts[10:], images[10:])
     np.testing.assert_allclose(ld.predict(["a"], seed=0), stream.predict(["a"], seed=0), atol=1e-3)
-    with pytest.raises(ValueError, match="partial_fit"):
-        ld.partial_fit(prompts, images)
-    with pytest.raises(ValueError, match="partial_fit"):
+    with pytest.raises(ValueError, match="fit_basis"):
         ld.merge(LinearDiffusion().fit(prompts, images[::-1]))

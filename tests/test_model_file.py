@@ -304,7 +304,7 @@ def test_every_field_of_the_wrong_type_is_refused(kind, tmp_path):
                 accepted.append((*way, last, odd))
     # the parameters that may be None or infinite, the names of embeddings, and what older files lack
     several = {"temperature", "text_encoder", "contrast", "shrinkage", "random_state", "names", "max_memory"}
-    several |= {"cache_memory"}
+    several |= {"cache_memory", "basis_tolerance"}
     assert {path[-2] for path in accepted} <= several, accepted
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lineardiffusion._arrays import Array, Indices
+from lineardiffusion._arrays import Array, Indices, working_dtype
 from lineardiffusion._cache import Cache, computed_once
 from lineardiffusion._noise import for_kmeans
 from lineardiffusion._validation import warn
@@ -355,9 +355,9 @@ def add_styles(statistics: Statistics, source: Source, parameters: Parameters) -
     return replace(statistics, styles=counted)
 
 
-def _latents(encoder: Encoder, batch: Batch) -> NDArray[np.float32]:
-    """Return latents in single precision, which clustering works in."""
-    return np.asarray(encoder.encode(batch.images)).astype(np.float32)
+def _latents(encoder: Encoder, batch: Batch) -> NDArray[Any]:
+    """Return latents in the precision of the pixels."""
+    return np.asarray(encoder.encode(batch.images)).astype(working_dtype(batch.rows.dtype))
 
 
 def _sample(encoder: Encoder, known: tuple[str, ...], most: int, batch: Batch) -> Sample:

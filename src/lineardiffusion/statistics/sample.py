@@ -1,8 +1,8 @@
 """A sample of the images of each prompt, as latents, from which the centres of styles are chosen.
 
 Each image has a key, a hash of its pixels, and the `most` images of a prompt with the smallest keys are kept, in
-the order of the keys. So the sample is random, but depends neither on the order of the images, nor on how they are
-cut into batches, nor on the machine that reads them; and samples add.
+their own order. So the sample is random, but depends neither on how the images are cut into batches nor on the
+machine that reads them, and samples add.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from lineardiffusion._arrays import Array, Indices
 from lineardiffusion.statistics.batch import joined_weights
 
-Latents = NDArray[np.float32]
+Latents = NDArray[np.floating]
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Latents (n, d) of sampled images, their prompts, keys and weights, ordered by prompt and key."""
+    """Latents (n, d) of sampled images, their prompts, keys and weights."""
 
     latents: Latents
     prompts: Indices  # (n,)
@@ -52,13 +52,15 @@ class Sample:
         return Sample(latents, prompts, keys, weight, self.most, self.seen + other.seen)._trimmed()
 
     def _trimmed(self) -> Sample:
-        """Return the smallest keys of each prompt, in order."""
+        """Return the images of each prompt with the smallest keys."""
+        if np.bincount(self.prompts).max(initial=0) <= self.most:
+            return self
         order = np.lexsort((self.keys, self.prompts))
         prompts = self.prompts[order]
         rank = np.arange(len(order)) - np.searchsorted(prompts, prompts)
-        order = order[rank < self.most]
-        weight = None if self.sample_weight is None else self.sample_weight[order]
-        return Sample(self.latents[order], self.prompts[order], self.keys[order], weight, self.most, self.seen)
+        kept = np.sort(order[rank < self.most])
+        weight = None if self.sample_weight is None else self.sample_weight[kept]
+        return Sample(self.latents[kept], self.prompts[kept], self.keys[kept], weight, self.most, self.seen)
 
 
 def _keys(rows: NDArray[Any]) -> NDArray[np.uint64]:
