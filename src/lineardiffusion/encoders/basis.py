@@ -160,7 +160,8 @@ def fit_basis(
         Q = _next_block(Y, V, float(theta[0]) * 10 * float(np.finfo(dtype).eps))
         if not Q.size or (d <= len(theta) and _missing(found) <= tolerance * found[-1]):
             break
-    eigenvalues, components = trim(theta[:d], (V @ U[:, :d]).T, np.dtype(dtype))
+    most = d if n_components >= 1 else d + 1  # one more tells that others vary
+    eigenvalues, components = trim(theta[:most], (V @ U[:, :most]).T, np.dtype(dtype))
     eigenvalues, components, total = leading(eigenvalues, components, n_components, total)
     deviation, weight = np.sqrt(every.variance) * r, every.weight
     pixels = {"mean": origin + r * every.total / weight, "pixel_scale": r, "image_shape": image_shape}
