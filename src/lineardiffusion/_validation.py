@@ -135,26 +135,27 @@ def _ndim(value: Any) -> int:
 
 
 def refuse_batches(data: Any) -> None:
-    """Raise an error for an iterator, a loader, a dataset or a list of pairs, which names the loop to write."""
+    """Raise an error for an iterator, a loader, a dataset or a list of pairs, which names the call for it."""
     kinds = {one.__name__ for one in type(data).__mro__}
     whole = hasattr(data, "toarray") or hasattr(data, "__array__") or isinstance(data, set | frozenset)
     indexed = hasattr(data, "__len__") and hasattr(data, "__getitem__")
     lazy = hasattr(data, "__iter__") and not (whole or indexed)
-    what, loop = f"expected all prompts and all images, got {type(data).__name__}", "give it batch by batch: "
+    what = f"expected all prompts and all images, got {type(data).__name__}"
     if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple) and len(data[0]) in (2, 3):
         if len(set(map(_ndim, data[0]))) > 1:
-            loop += "for prompts, images in pairs: ld.partial_fit(prompts, images)"
-            raise TypeError(f"{what} of pairs; {loop}; or, of single images: prompts, images = zip(*pairs)")
+            instead = "batches go to ld.fit_batches(pairs), single images to ld.fit(*zip(*pairs))"
+            raise TypeError(f"{what} of pairs; {instead}")
     elif isinstance(data, list | tuple | np.ndarray):
         return
     elif hasattr(data, "iter") and any("Dataset" in one for one in kinds):
-        loop += 'for batch in dataset.iter(batch_size=1000): ld.partial_fit(batch["label"], batch["image"])'
-        raise TypeError(f"{what}; {loop}")
+        raise TypeError(f"{what}; give all of it to ld.fit_batches(dataset), which names its labels")
     elif lazy or any("Dataset" in one or "DataLoader" in one for one in kinds):
-        source = "DataLoader(dataset, batch_size=1000)" if not lazy else "batches"
-        source = "loader" if "DataLoader" in kinds else source
-        loop += f"for prompts, images in {source}: ld.partial_fit(prompts, images), or for images, prompts"
-        raise TypeError(f"{what}; {loop}" + "; if it has single prompts or images, pass a list of it" * lazy)
+        source = (
+            "loader" if "DataLoader" in kinds else "batches" if lazy else "DataLoader(dataset, batch_size=1000)"
+        )
+        instead = f"ld.fit_batches({source}), or if images come first ld.fit_batches(lambda: ((y, x) for x, y in"
+        what = f"{what}; give it batch by batch: {instead} {source}))"
+        raise TypeError(what + "; if it has single prompts or images, pass a list of it" * lazy)
 
 
 def check_images(

@@ -101,8 +101,8 @@ class Stream:
                 self._progress(self._passes, images)
             if self._path is not None and seen // self._every > (seen - n_batches) // self._every:
                 self._save(Saved(saved.identity, saved.finished, total, seen, images))
-        if self._size and images != self._size:
-            what = f"pass {self._passes} over the batches read {images} images, the first one {self._size}"
+        if not images or (self._size and images != self._size):
+            what = f"pass {self._passes} over the batches read {images} images, which is not what was read before"
             raise ValueError(f"{what}; give batches that are the same each time they are read")
         self._size = images
         self._saved = Saved(saved.identity, [*saved.finished, total])
