@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from lineardiffusion._cache import computed_once
+from lineardiffusion._device import home
 from lineardiffusion.io import checkpoint
 from lineardiffusion.statistics.batch import Batch
 from lineardiffusion.statistics.source import BYTES, spread
@@ -69,7 +70,7 @@ class Stream:
         self._batches, self._check, self._progress = batches, check, progress
         self._path, self._every = path, every
         self._passes, self._size = 0, 0  # passes begun, and images of a whole one
-        identity = f"{identity} {zlib.crc32(self.sample.rows.tobytes())}"
+        identity = f"{identity} {zlib.crc32(home(self.sample.rows).tobytes())}"
         self._saved = Saved(identity, [])
         if path is not None and path.exists():
             self._saved = checkpoint.load(path, Saved)

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineardiffusion._arrays import Array, freeze
+from lineardiffusion._device import beside, cast, home, namespace
 from lineardiffusion.encoders.image import ImageEncoder
 
 PIXELS = 2**20  # at a time
@@ -48,19 +49,21 @@ class Residual:
         """Compute the sums of images (n, D) with these latents (n, d) and weights (n,), or 1 each."""
         o, total, sums = float(encoder.mean.mean()), np.zeros(rows.shape[1]), np.zeros(3)
         step = max(1, PIXELS // rows.shape[1])
+        vecdot = namespace(rows).vecdot
+        mean, scale = (beside(x, rows, np.float64) for x in (encoder.mean - o, encoder.pixel_scale))
         for start in range(0, len(rows), step):
             block = slice(start, start + step)
-            x = rows[block].astype(np.float64)
+            x = cast(rows[block], np.float64)
             each = np.ones(len(x)) if w is None else w[block]
             x -= o
-            second = np.einsum("ij,ij->i", x, x)
-            x -= encoder.mean - o
-            total += each @ x
+            second = home(vecdot(x, x))
+            x -= mean
+            total += home(beside(each, x, np.float64) @ x)
             if (encoder.pixel_scale != 1).any():
-                x /= encoder.pixel_scale
-            inside = encoder.scaling_factor * latents[block]
+                x /= scale
+            inside = encoder.scaling_factor * cast(latents[block], np.float64)
             # V has orthonormal rows, so that |q|^2 = |x|^2 - |V x|^2
-            outside = np.einsum("ij,ij->i", x, x) - np.einsum("ij,ij->i", inside, inside)
+            outside = home(vecdot(x, x)) - home(vecdot(inside, inside))
             sums += [each.sum(), each @ np.maximum(outside, 0.0), each @ second]
         return cls(float(sums[0]), total, float(sums[1]), float(sums[2]))
 
