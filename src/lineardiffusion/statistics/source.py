@@ -26,6 +26,10 @@ class Source(Protocol):
     """A data set that can be read more than once."""
 
     @property
+    def first(self) -> Batch:
+        """One image."""
+
+    @property
     def sample(self) -> Batch:
         """Some of the images, SAMPLE at most."""
 
@@ -38,6 +42,11 @@ class Whole:
     """A data set in memory."""
 
     batch: Batch
+
+    @property
+    def first(self) -> Batch:
+        """The first image."""
+        return self.batch[:1]
 
     @computed_once
     def sample(self) -> Any:
