@@ -39,7 +39,7 @@ def unpack(packed: NDArray[Any], d: int) -> Array:
 
 
 def condensed(matrices: Array) -> tuple[Any, ...]:
-    """Return what :func:`whole` takes: of each matrix (g, d, d) that is not 0, its triangle if all are symmetric."""
+    """Return what :func:`whole` takes: the matrices (g, d, d) that are not 0, or their triangles if symmetric."""
     g, d, _ = matrices.shape
     kept = np.flatnonzero([one.any() for one in matrices])
     symmetric = all(np.array_equal(matrices[i], matrices[i].T) for i in kept)

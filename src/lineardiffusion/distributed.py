@@ -126,7 +126,7 @@ class Cluster:
     batches : list or tuple
         Blocks, see :func:`fit`.
     check : callable
-        Returns the checked batch of prompts, images and sample weights, whose kind is that of another batch or None.
+        Returns the checked batch of prompts, images and sample weights, of the kind of another batch or None.
     """
 
     def __init__(self, client: Client, batches: Any, check: Check) -> None:
@@ -184,8 +184,8 @@ class Cluster:
 def _blocks(batches: Any) -> Iterator[Any]:
     """Yield the blocks of a list, or of the chunks of arrays of Dask."""
     if not isinstance(batches, Sequence) or isinstance(batches, str | bytes):
-        what = "batches must be a list of blocks, or a tuple of arrays of Dask"
-        raise TypeError(f"{what}; got {type(batches).__name__}. A list of functions loads its blocks on the workers")
+        what = f"batches must be a list of blocks, or a tuple of arrays of Dask; got {type(batches).__name__}"
+        raise TypeError(f"{what}. Functions in a list load their blocks on the workers")
     for item in [batches] if _is_arrays(batches) else batches:
         yield from _chunks(*item) if _is_arrays(item) else [item]
 

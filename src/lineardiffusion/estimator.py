@@ -281,9 +281,10 @@ class LinearDiffusion(BaseEstimator):
         ----------
         batches : iterable, or function that returns one
             Each batch is ``(prompts, images)`` or ``(prompts, images, sample_weight)``, in arrays or lists of any
-            length; a dict with the keys ``"prompts"`` or ``"label"`` and ``"images"`` or ``"image"``; or the path
-            of an .npz file with arrays of these names; or a function that returns one of these. So a PyTorch ``DataLoader``, a list of files, and a function
-            that is a generator will do. The labels of a Hugging Face ``Dataset`` become their names.
+            length; a dict with the keys ``"prompts"`` or ``"label"`` and ``"images"`` or ``"image"``; the path of
+            an .npz file with arrays of these names; or a function that returns one of these. So a PyTorch
+            ``DataLoader``, a list of files, and a function that is a generator will do. The labels of a Hugging
+            Face ``Dataset`` become their names.
             See :func:`lineardiffusion.datasets.in_batches` for arrays on disk.
         progress : callable, default=None
             Is called after each batch with the number of the pass, from 1, and the number of images that the pass

@@ -53,7 +53,7 @@ class Stream:
     batches : iterable or callable
         Batches, see :meth:`lineardiffusion.LinearDiffusion.fit_batches`.
     check : callable
-        Returns the checked batch of prompts, images and sample weights, whose kind is that of another batch or None.
+        Returns the checked batch of prompts, images and sample weights, of the kind of another batch or None.
     progress : callable or None
         Is called with the number of the pass, from 1, and the number of its images that have been read.
     path : path or None
