@@ -213,39 +213,37 @@ def test_the_advice_for_floats_and_bools_holds(ld):
 
 
 @pytest.mark.parametrize(
-    ("data", "loop"),
+    ("data", "call"),
     [
-        (DataLoader(), "in loader: ld.partial_fit"),
-        (Dataset(), "in dataset.iter"),
+        (DataLoader(), r"fit_batches\(loader\)"),
+        (Dataset(), r"fit_batches\(dataset\)"),
         (MapDataset(), "DataLoader"),
         ([(NAMES[:90], IMAGES[:90]), (NAMES[90:], IMAGES[90:])], "zip"),
         (list(DataLoader()), "zip"),
         (list(zip(NAMES, IMAGES, strict=True)), "zip"),
-        (iter(DataLoader()), "in batches: ld.partial_fit"),
+        (iter(DataLoader()), r"fit_batches\(batches\)"),
     ],
 )
-def test_batches_are_refused_with_the_loop_to_write(data, loop):
-    for call in (LinearDiffusion().fit, LinearDiffusion().partial_fit):
-        with pytest.raises(TypeError, match=loop):
-            call(data)
+def test_batches_are_refused_with_the_call_to_write(data, call):
+    for fit in (LinearDiffusion().fit, LinearDiffusion().partial_fit):
+        with pytest.raises(TypeError, match=call):
+            fit(data)
     if not isinstance(data, list):
-        with pytest.raises(TypeError, match=loop):
+        with pytest.raises(TypeError, match=call):
             LinearDiffusion().fit(NAMES, data)
 
 
-def test_the_loops_that_the_errors_name(ld):
-    loader, dataset, pairs = DataLoader(), Dataset(), list(zip(NAMES, IMAGES, strict=True))
-    of_loader, of_dataset, batches = LinearDiffusion(10), LinearDiffusion(10), iter(loader)
+def test_the_calls_that_the_errors_name(ld):
+    loader, pairs = DataLoader(), list(zip(NAMES, IMAGES, strict=True))
+    batches = iter(loader)
     with pytest.raises(TypeError):
-        of_loader.fit(batches)  # takes nothing away from the batches
-    for prompts, images in batches:
-        of_loader.partial_fit(prompts, images)
-    for batch in dataset.iter(batch_size=1000):
-        of_dataset.partial_fit(batch["label"], batch["image"])
-    prompts, images = zip(*pairs, strict=True)
-    assert same(of_loader, ld)
-    assert same(of_dataset, ld)
-    assert same(LinearDiffusion(10).fit(prompts, images), ld)
+        LinearDiffusion(10).fit(batches)  # takes nothing away from the batches
+    with pytest.raises(ValueError, match="same"):
+        LinearDiffusion(10).fit_batches(lambda: batches)  # once only
+    assert same(LinearDiffusion(10).fit_batches(loader), ld)
+    assert same(LinearDiffusion(10).fit_batches(lambda: ((y, x) for y, x in loader)), ld)
+    assert same(LinearDiffusion(10).fit_batches(list(loader)), ld)
+    assert same(LinearDiffusion(10).fit(*zip(*pairs, strict=True)), ld)
 
 
 # ---------------------------------------------------------------------- images
@@ -461,7 +459,7 @@ def test_random_states(styles):
     assert fit(int(generator.integers(2**31))).predict(["a"]).shape == (1, 8, 8)  # the advice
 
 
-def test_a_loader_by_any_name_is_told_the_loop():
+def test_a_loader_by_any_name_is_told_the_call():
     class Shards:
         def __len__(self):
             return 2
@@ -470,5 +468,5 @@ def test_a_loader_by_any_name_is_told_the_loop():
             yield from [(IMAGES[:10], NAMES[:10]), (IMAGES[10:], NAMES[10:])]
 
     for arguments in ((Shards(),), (NAMES, Shards())):
-        with pytest.raises(TypeError, match="partial_fit"):
+        with pytest.raises(TypeError, match="fit_batches"):
             LinearDiffusion().fit(*arguments)

@@ -15,10 +15,13 @@ from sklearn.utils import check_scalar
 from sklearn.utils.validation import _check_sample_weight
 
 from lineardiffusion._arrays import ROWS, Array, working_dtype
+from lineardiffusion._device import cast, dtype_of, home, is_tensor, namespace
 
 SMALLEST, LARGEST = 1e-60, 1e60  # of the largest pixel: squared variances and their sums are float64 numbers
 LIGHTEST, HEAVIEST = 1e-50, 1e50  # of the largest sample weight; others are divided by it
 NEGLIGIBLE = 1e-100  # of the largest sample weight, below which the square of a weight may not be a number
+
+HALF_TYPES = ("torch.bfloat16", "torch.float8_e4m3fn", "torch.float8_e5m2")  # which NumPy has not
 
 _PACKAGE = str(Path(__file__).parent)
 _EXPECTED = "prompts must be a list of strings or of integers"
@@ -151,26 +154,27 @@ def _ndim(value: Any) -> int:
 
 
 def refuse_batches(data: Any) -> None:
-    """Raise an error for an iterator, a loader, a dataset or a list of pairs, which names the loop to write."""
+    """Raise an error for an iterator, a loader, a dataset or a list of pairs, which names the call for it."""
     kinds = {one.__name__ for one in type(data).__mro__}
     whole = hasattr(data, "toarray") or hasattr(data, "__array__") or isinstance(data, set | frozenset)
     indexed = hasattr(data, "__len__") and hasattr(data, "__getitem__")
     lazy = hasattr(data, "__iter__") and not (whole or indexed)
-    what, loop = f"expected all prompts and all images, got {type(data).__name__}", "give it batch by batch: "
+    what = f"expected all prompts and all images, got {type(data).__name__}"
     if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple) and len(data[0]) in (2, 3):
         if len(set(map(_ndim, data[0]))) > 1:
-            loop += "for prompts, images in pairs: ld.partial_fit(prompts, images)"
-            raise TypeError(f"{what} of pairs; {loop}; or, of single images: prompts, images = zip(*pairs)")
+            instead = "batches go to ld.fit_batches(pairs), single images to ld.fit(*zip(*pairs))"
+            raise TypeError(f"{what} of pairs; {instead}")
     elif isinstance(data, list | tuple | np.ndarray):
         return
     elif hasattr(data, "iter") and any("Dataset" in one for one in kinds):
-        loop += 'for batch in dataset.iter(batch_size=1000): ld.partial_fit(batch["label"], batch["image"])'
-        raise TypeError(f"{what}; {loop}")
+        raise TypeError(f"{what}; give all of it to ld.fit_batches(dataset), which names its labels")
     elif lazy or any("Dataset" in one or "DataLoader" in one for one in kinds):
-        source = "DataLoader(dataset, batch_size=1000)" if not lazy else "batches"
-        source = "loader" if "DataLoader" in kinds else source
-        loop += f"for prompts, images in {source}: ld.partial_fit(prompts, images), or for images, prompts"
-        raise TypeError(f"{what}; {loop}" + "; if it has single prompts or images, pass a list of it" * lazy)
+        source = (
+            "loader" if "DataLoader" in kinds else "batches" if lazy else "DataLoader(dataset, batch_size=1000)"
+        )
+        instead = f"ld.fit_batches({source}), or if images come first ld.fit_batches(lambda: ((y, x) for x, y in"
+        what = f"{what}; give it batch by batch: {instead} {source}))"
+        raise TypeError(what + "; if it has single prompts or images, pass a list of it" * lazy)
 
 
 def check_images(
@@ -191,6 +195,8 @@ def check_images(
     if missing and any(map(np.ma.is_masked, images if isinstance(images, list | tuple) else [images])):
         masked: Any = np.ma.array(images)
         images = masked.astype(working_dtype(masked.dtype)).filled(np.nan)
+    if is_tensor(images):
+        return _check_tensor(images, n, image_shape, missing)  # type: ignore[no-any-return]
     filled = "fill the masked pixels, as in images.filled(0), or leave those images out"
     refuse_masked(images, "images", f'{filled} (fit takes them with missing="em")')
     try:
@@ -219,22 +225,44 @@ def check_images(
         swapped, other = "is the order of arguments right?", "resize them, or fit a model of their own"
         what = f"images have the shape {array.shape[1:]}, but this model was fitted on images of {image_shape}"
         raise ValueError(f"{what}; {swapped if array.ndim == 1 else other}")
-    if array.dtype.kind == "f":
+    checked: NDArray[np.generic] = _check_pixels(array, image_shape, missing)
+    return checked
+
+
+def _check_tensor(images: Any, n: int, image_shape: tuple[int, ...] | None, missing: bool) -> Any:
+    """Return images that are a tensor, on its device; as an array where pixels are missing."""
+    if str(images.layout) != "torch.strided" or images.is_quantized:
+        raise TypeError(f"images must be a dense tensor of numbers, got one of {images.dtype} in {images.layout}")
+    images = images.detach()
+    if str(images.dtype) in HALF_TYPES:
+        images = images.float()
+    kind = np.dtype(np.complex64 if images.is_complex() else np.uint8)
+    check_images(np.broadcast_to(np.zeros((), kind), tuple(images.shape)), n, image_shape)  # the shape alone
+    if missing and images.is_floating_point() and bool(images.isnan().any()):
+        return check_images(home(images), n, image_shape, missing)
+    return _check_pixels(images, image_shape, missing)
+
+
+def _check_pixels(array: Any, image_shape: tuple[int, ...] | None, missing: bool) -> Any:
+    """Return images whose pixels are finite and of a size that can be squared; with `missing` NaN is allowed."""
+    xp, n = namespace(array), len(array)
+    if dtype_of(array).kind == "f":
         peak = 0.0
         for start in range(0, n, ROWS):
             block = array[start : start + ROWS]
-            fine = np.isfinite(block) | (np.isnan(block) if missing else False)
-            peak = max(peak, float(np.abs(np.nan_to_num(block) if missing else block).max()))
-            if not fine.all():
-                first = start + int(np.argmin(fine.reshape(len(fine), -1).all(axis=1)))
+            fine = xp.isfinite(block) | (xp.isnan(block) if missing else False)
+            magnitude = xp.abs(xp.where(xp.isnan(block), 0.0, block) if missing else block)
+            peak = max(peak, float(xp.max(magnitude)))
+            if not bool(xp.all(fine)):
+                first = start + int(np.argmin(home(fine).reshape(len(fine), -1).all(axis=1)))
                 what = f"images must have finite pixels, but image {first} holds NaN or infinity"
                 instead = 'remove or repair it (fit takes NaN for missing pixels with missing="em")'
                 raise ValueError(f"{what}; {instead}")
         if peak > LARGEST or (image_shape is None and 0 < peak < SMALLEST):
             limits = f"0 or from {SMALLEST:g} to {LARGEST:g}"
             raise ValueError(f"the size of the largest pixel must be {limits}, got {peak:.3g}; rescale the images")
-        if array.itemsize < 8 and not 1e-15 < peak < 1e15:
-            array = array.astype(np.float64)  # whose squares float32 would not hold
+        if dtype_of(array).itemsize < 8 and not 1e-15 < peak < 1e15:
+            array = cast(array, np.float64)  # whose squares float32 would not hold
     return array
 
 

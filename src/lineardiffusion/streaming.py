@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from lineardiffusion._cache import computed_once
+from lineardiffusion._device import home
 from lineardiffusion._validation import is_dask
 from lineardiffusion.io import checkpoint
 from lineardiffusion.statistics.batch import Batch
@@ -77,7 +78,7 @@ class Stream:
         self._path, self._every = path, every
         self._passes, self._size = 0, 0  # passes begun, and images of a whole one
         self._like: Batch | None = None  # an image of the first batch
-        identity = f"{identity} {zlib.crc32(self.sample.rows.tobytes())}"
+        identity = f"{identity} {zlib.crc32(home(self.sample.rows).tobytes())}"
         self._saved = Saved(identity, [])
         if path is not None and path.exists():
             self._saved = checkpoint.load(path, Saved)
@@ -114,8 +115,8 @@ class Stream:
                 self._progress(self._passes, images)
             if self._path is not None and seen // self._every > (seen - n_batches) // self._every:
                 self._save(Saved(saved.identity, saved.finished, total, seen, images))
-        if self._size and images != self._size:
-            what = f"pass {self._passes} over the batches read {images} images, the first one {self._size}"
+        if not images or (self._size and images != self._size):
+            what = f"pass {self._passes} over the batches read {images} images, which is not what was read before"
             raise ValueError(f"{what}; give batches that are the same each time they are read")
         self._size = images
         self._saved = Saved(saved.identity, [*saved.finished, total])

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from lineardiffusion._arrays import Array, Indices, working_dtype
 from lineardiffusion._cache import Cache, computed_once
+from lineardiffusion._device import home
 from lineardiffusion._noise import for_kmeans
 from lineardiffusion._validation import warn
 from lineardiffusion.contrast import AffineContrast, Contrast, HistogramContrast
@@ -123,7 +124,7 @@ def forget(before: Learned, batch: Batch) -> Learned:
     statistics, parameters = before.statistics, before.parameters
     if unknown := sorted(set(batch.known) - set(statistics.prompts)):
         raise ValueError(f"cannot forget images of the unknown prompt {unknown[0]!r}: the model never saw them")
-    (low, high), (least, most) = statistics.pixel_range, (batch.rows.min(), batch.rows.max())
+    (low, high), (least, most) = statistics.pixel_range, (float(batch.rows.min()), float(batch.rows.max()))
     if least < low or most > high:
         what = f"their pixels reach from {least:g} to {most:g}, those of the data from {low:g} to {high:g}"
         raise ValueError(f"cannot forget images that were never in the data: {what}")
@@ -265,7 +266,7 @@ def _joint(
 def fit_basis(source: Source, parameters: Parameters) -> ImageEncoder:
     """Find the principal components of all images: of their moments, or of large images in some passes."""
     first, n_components, scale = source.first, parameters.n_components, parameters.scale
-    D, shape, dtype = first.rows.shape[1], first.image_shape, first.rows.dtype
+    D, shape, dtype = first.rows.shape[1], first.image_shape, first.dtype
     if D < LARGE and Moments.nbytes(1, D) <= parameters.max_memory:
         return ImageEncoder.fit(source.total(_pooled), n_components, shape, dtype, scale)
     what, instead = f"the components of images of {D} pixels", "use smaller images, or fewer components"
@@ -273,7 +274,7 @@ def fit_basis(source: Source, parameters: Parameters) -> ImageEncoder:
     sample = source.sample
     return basis.fit_basis(
         lambda *columns: source.total(functools.partial(_products, columns)),
-        sample.rows,
+        home(sample.rows),
         sample.sample_weight,
         n_components,
         parameters.basis_tolerance,
@@ -327,7 +328,7 @@ def _latent_size(encoder: Encoder, batch: Batch) -> int:
     shape = getattr(encoder, "image_shape", batch.image_shape)
     if shape != batch.image_shape:
         raise ValueError(f"the image encoder is of images of shape {shape}, got images of {batch.image_shape}")
-    latents = np.asarray(encoder.encode(batch.images[:1]))
+    latents = home(encoder.encode(batch.images[:1]))
     if latents.ndim != 2 or len(latents) != 1 or not np.isfinite(latents).all():
         raise ValueError(f"encode must return finite latents (n, d) of n images, got {latents.shape} of one")
     return int(latents.shape[1])
@@ -361,7 +362,7 @@ def add_styles(statistics: Statistics, source: Source, parameters: Parameters) -
 
 def _latents(encoder: Encoder, batch: Batch) -> NDArray[Any]:
     """Return latents in the precision of the pixels."""
-    return np.asarray(encoder.encode(batch.images)).astype(working_dtype(batch.rows.dtype))
+    return home(encoder.encode(batch.images)).astype(working_dtype(batch.dtype))
 
 
 def _sample(encoder: Encoder, known: tuple[str, ...], most: int, batch: Batch) -> Sample:

@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineardiffusion._arrays import BLOCK, Array, working_dtype
+from lineardiffusion._device import beside, cast, dtype_of, home
 from lineardiffusion._linalg import one_thread
 from lineardiffusion.encoders.image import ImageEncoder, leading, scale_of_pixels, trim
 
@@ -58,21 +59,23 @@ class Products:
     def of(cls, rows: NDArray[Any], w: Array | None, origin: Array, scale: Array, Q: Array) -> Products:
         """Compute the sums of images (n, D) with sample weights w (n,), or 1 each."""
         n, D = rows.shape
-        dtype = working_dtype(rows.dtype)
-        o, columns, divisor = origin.astype(dtype), Q.astype(dtype), scale.astype(dtype)
+        dtype = working_dtype(dtype_of(rows))
+        o, columns, divisor = (beside(array, rows, dtype) for array in (origin, Q, scale))
         weight, total, squares, product = 0.0, np.zeros(D), np.zeros(D), np.zeros(Q.shape)
         for start in range(0, n, BLOCK):
-            y = rows[start : start + BLOCK].astype(dtype)
+            y = cast(rows[start : start + BLOCK], dtype)
             y -= o
-            if (divisor != 1).any():
+            if (scale != 1).any():
                 y /= divisor
-            each = np.ones(len(y), dtype) if w is None else w[start : start + BLOCK].astype(dtype)
-            weight += float(each.sum(dtype=np.float64))
-            total += each @ y
+            weights = np.ones(len(y)) if w is None else w[start : start + BLOCK]
+            weight += float(weights.sum())
+            each = beside(weights, y, dtype)
+            total += home(each @ y)
             if Q.size:
                 inner = y @ columns
-                product += y.T @ (inner if w is None else each[:, None] * inner)
-            squares += each @ np.multiply(y, y, out=y)
+                product += home(y.T @ (inner if w is None else each[:, None] * inner))
+            y *= y
+            squares += home(each @ y)
         return cls(n, weight, total, squares, product)
 
     def __add__(self, other: Products) -> Products:
@@ -160,7 +163,8 @@ def fit_basis(
         Q = _next_block(Y, V, float(theta[0]) * 10 * float(np.finfo(dtype).eps))
         if not Q.size or (d <= len(theta) and _missing(found) <= tolerance * found[-1]):
             break
-    eigenvalues, components = trim(theta[:d], (V @ U[:, :d]).T, np.dtype(dtype))
+    most = d if n_components >= 1 else d + 1  # one more tells that others vary
+    eigenvalues, components = trim(theta[:most], (V @ U[:, :most]).T, np.dtype(dtype))
     eigenvalues, components, total = leading(eigenvalues, components, n_components, total)
     deviation, weight = np.sqrt(every.variance) * r, every.weight
     pixels = {"mean": origin + r * every.total / weight, "pixel_scale": r, "image_shape": image_shape}

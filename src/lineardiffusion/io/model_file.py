@@ -17,7 +17,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +65,19 @@ JOINT = {"matrix": "N", "origin": "n"}
 ENCODER = {"components": "dD", "mean": "D", "variance": "d", "pixel_scale": "D"}
 STYLES = {"prompt": "g", "centres": "gn"}
 HISTOGRAM = {"values": "v", "weight": "v"}
-RESIDUAL = {"sums": "r"}  # r = 4
+RESIDUAL = {"total": "D", "sums": "r"}  # of weight, outside and second
 DTYPES = {"prompt": ("int64",), "root": ("float16",)}  # by the last part of an array's name; others are floating
 NOT_NEGATIVE = ("weight", "spread", "squares", "variance", "pixel_scale")
-LOSSLESS = ("sums", "matrix", "origin", "weight", "mean", "squares", "values")  # stored whole at any precision
+LOSSLESS = (
+    "sums",
+    "total",
+    "matrix",
+    "origin",
+    "weight",
+    "mean",
+    "squares",
+    "values",
+)  # stored whole at any precision
 
 # The kind of every field of the configuration: a type (int: 1 to LARGEST, object: any, Parameters checks it), a set
 # of strings, (None, kind), [kind of every entry] or {field: kind}
@@ -267,7 +276,9 @@ def _arrays(statistics: Statistics, encoder: Any, half: bool) -> Arrays:
             arrays["matrix"] = pack(owner.matrix.reshape(1, size, size))[0]
         found |= {f"{part}.{name}": one for name, one in arrays.items()}
     if statistics.residual is not None:
-        found["residual.sums"] = np.array(astuple(statistics.residual))
+        residual = statistics.residual
+        found["residual.total"] = residual.total
+        found["residual.sums"] = np.array([residual.weight, residual.outside, residual.second])
     return {name: _smallest(name, one, half) for name, one in found.items()}
 
 
@@ -329,9 +340,10 @@ def _restore_statistics(config: Json, arrays: Arrays) -> Statistics:
         _require(rising, "the histogram's values must rise, and their weights be above 0")
     residual = None
     if "residual.sums" in arrays:
-        sums = _take(arrays, "residual", RESIDUAL, {"r": 4})["sums"].tolist()
-        residual = Residual(*sums)
-        _require(sums[0] > 0 and min(sums[1], sums[3]) >= 0, "residual.sums must be a weight and sums of squares")
+        taken = _take(arrays, "residual", RESIDUAL, {"D": math.prod(shape), "r": 3})
+        weight, outside, second = taken["sums"].tolist()
+        _require(weight > 0 and outside >= 0 and second >= 0, "residual.sums must be above 0")
+        residual = Residual(weight, taken["total"], outside, second)
     _require(not arrays, f"the array {min(arrays, default='')!r:.40} is superfluous")
     dtype, encoder = np.dtype(config["pixel_dtype"]), encoder if config["latents"] else None
     return Statistics(moments, prompts, shape, (bounds[0], bounds[1]), dtype, encoder, styles, histogram, residual)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineardiffusion._arrays import Array, Indices
+from lineardiffusion._device import dtype_of, namespace
 from lineardiffusion.encoders.text import symbols, vocabulary
 from lineardiffusion.statistics.joint import JointMoments
 from lineardiffusion.statistics.moments import Moments
@@ -20,7 +21,7 @@ class Batch:
 
     known: tuple[str, ...]  # the distinct prompts, sorted; empty when prompts are embeddings
     prompts: NDArray[Any]  # the place of each prompt in `known`, (n,), or the embeddings, (n, k)
-    rows: NDArray[np.generic]  # the flattened images, (n, D)
+    rows: NDArray[np.generic]  # the flattened images, (n, D); tensors where the user's images are
     image_shape: tuple[int, ...]
     sample_weight: Array | None  # (n,); None for 1 each
 
@@ -33,7 +34,7 @@ class Batch:
             prompts = [prompts[i] for i in kept] if isinstance(prompts, list) else prompts[kept]
         known = vocabulary(prompts) if isinstance(prompts, list) else ()
         places = symbols(prompts, known) if isinstance(prompts, list) else prompts
-        return cls(known, places, images.reshape(len(images), -1), images.shape[1:], sample_weight)
+        return cls(known, places, images.reshape(len(images), -1), tuple(images.shape[1:]), sample_weight)
 
     @classmethod
     def joined(cls, batches: list[Batch]) -> Batch:
@@ -44,12 +45,18 @@ class Batch:
         known = vocabulary(prompt for one in batches for prompt in one.known)
         weight = joined_weights([one.sample_weight for one in batches], list(map(len, batches)))
         prompts = np.concatenate([one.among(known).prompts for one in batches])
-        return cls(known, prompts, np.concatenate([one.rows for one in batches]), first.image_shape, weight)
+        rows = namespace(first.rows).concat([one.rows for one in batches])
+        return cls(known, prompts, rows, first.image_shape, weight)
 
     @property
     def images(self) -> NDArray[np.generic]:
         """The images (n, \\*image_shape)."""
         return self.rows.reshape(-1, *self.image_shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The NumPy type of the pixels."""
+        return dtype_of(self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -67,7 +74,7 @@ class Batch:
     @property
     def has_missing(self) -> bool:
         """Whether some pixels are NaN."""
-        return self.rows.dtype.kind == "f" and bool(np.isnan(self.rows).any())
+        return self.dtype.kind == "f" and bool(namespace(self.rows).isnan(self.rows).any())
 
     def nbytes(self, d: int) -> int:
         """Return the bytes of the moments of every prompt in d dimensions."""

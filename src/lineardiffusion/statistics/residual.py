@@ -1,15 +1,16 @@
 """Sums over the pixels of images that moments of latents do not hold.
 
-Moments of latents z = V (x - mean) / r / s do not tell how much of an image lies outside of the span of V, nor how
-bright it is. Over images x_i of D pixels with weights w_i, and about the mean o of the encoder's mean image,
+Moments of latents z = V (x - mean) / r / s do not tell what of an image lies outside of the span of V. Over images
+x_i of D pixels with weights w_i, and about the mean o of the encoder's mean image,
 
+    total     t   = sum_i w_i (x_i - mean)                                      (D,)
     outside   R   = sum_i w_i |q_i|^2,    q = (I - V^T V) (x - mean) / r
-    first     S_1 = sum_i w_i sum_j (x_ij - o)
-    second    S_2 = sum_i w_i sum_j (x_ij - o)^2
+    second    S   = sum_i w_i sum_j (x_ij - o)^2
 
-With w = sum_i w_i, R / (w (D - d)) is the variance of a discarded direction (the maximum-likelihood noise of
-probabilistic PCA for a basis that is given), and S_1 and S_2 give the mean and the variance of all pixels, which
-the contrast needs. They add and subtract as moments do.
+They add and subtract as moments do. With w = sum_i w_i and the mean residual p = (I - V^T V) t / r / w, the encoder
+of all these images has the mean image mean + r p, which leaves every latent as it was, and R / w - |p|^2 over D - d
+is the variance of a discarded direction (the maximum-likelihood noise of probabilistic PCA, for a basis that is
+given). S and t give mean and variance of all pixels, which the contrast needs.
 
 References
 ----------
@@ -24,69 +25,79 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lineardiffusion._arrays import BLOCK, Array
+from lineardiffusion._arrays import Array, freeze
+from lineardiffusion._device import beside, cast, home, namespace
 from lineardiffusion.encoders.image import ImageEncoder
 
+PIXELS = 2**20  # at a time
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Residual:
-    """The weight w, and the sums R, S_1 and S_2."""
+    """The weight w, and the sums t, R and S."""
 
     weight: float
+    total: Array
     outside: float
-    first: float
     second: float
+
+    def __post_init__(self) -> None:
+        freeze(self)
 
     @classmethod
     def of(cls, rows: NDArray[Any], latents: Array, encoder: ImageEncoder, w: Array | None = None) -> Residual:
         """Compute the sums of images (n, D) with these latents (n, d) and weights (n,), or 1 each."""
-        o, sums = float(encoder.mean.mean()), np.zeros(4)
-        for start in range(0, len(rows), BLOCK):
-            block = slice(start, start + BLOCK)
-            x = rows[block].astype(np.float64)
+        o, total, sums = float(encoder.mean.mean()), np.zeros(rows.shape[1]), np.zeros(3)
+        step = max(1, PIXELS // rows.shape[1])
+        vecdot = namespace(rows).vecdot
+        mean, scale = (beside(x, rows, np.float64) for x in (encoder.mean - o, encoder.pixel_scale))
+        for start in range(0, len(rows), step):
+            block = slice(start, start + step)
+            x = cast(rows[block], np.float64)
             each = np.ones(len(x)) if w is None else w[block]
             x -= o
-            first, second = x.sum(axis=1), np.einsum("ij,ij->i", x, x)
-            x -= encoder.mean - o
+            second = home(vecdot(x, x))
+            x -= mean
+            total += home(beside(each, x, np.float64) @ x)
             if (encoder.pixel_scale != 1).any():
-                x /= encoder.pixel_scale
-            inside = encoder.scaling_factor * latents[block]
+                x /= scale
+            inside = encoder.scaling_factor * cast(latents[block], np.float64)
             # V has orthonormal rows, so that |q|^2 = |x|^2 - |V x|^2
-            outside = np.einsum("ij,ij->i", x, x) - np.einsum("ij,ij->i", inside, inside)
-            sums += [each.sum(), each @ np.maximum(outside, 0.0), each @ first, each @ second]
-        return cls(*sums.tolist())
+            outside = home(vecdot(x, x)) - home(vecdot(inside, inside))
+            sums += [each.sum(), each @ np.maximum(outside, 0.0), each @ second]
+        return cls(float(sums[0]), total, float(sums[1]), float(sums[2]))
 
     def __add__(self, other: Residual) -> Residual:
         """Return the sums over both data sets."""
-        return Residual(
-            self.weight + other.weight,
-            self.outside + other.outside,
-            self.first + other.first,
-            self.second + other.second,
-        )
+        outside, second = self.outside + other.outside, self.second + other.second
+        return Residual(self.weight + other.weight, self.total + other.total, outside, second)
 
     def __sub__(self, other: Residual) -> Residual:
         """Return the sums without a part of the data; a ValueError if it was not in the data."""
         outside, second = self.outside - other.outside, self.second - other.second
         if outside < -1e-7 * self.outside or second < -1e-7 * self.second:
             raise ValueError("cannot subtract images that were never added: a variance would be negative")
-        first = self.first - other.first
-        return Residual(self.weight - other.weight, max(outside, 0.0), first, max(second, 0.0))
+        weight = self.weight - other.weight
+        return Residual(weight, self.total - other.total, max(outside, 0.0), max(second, 0.0))
 
     def brightness(self, encoder: ImageEncoder) -> tuple[float, float]:
-        """Return the mean and the standard deviation of all pixels of all images."""
-        D = encoder.components.shape[1]
-        mean, square = self.first / (self.weight * D), self.second / (self.weight * D)
-        return float(encoder.mean.mean()) + mean, float(np.sqrt(max(square - mean**2, 0.0)))
+        """Return the mean and the standard deviation of all pixels of all images; `encoder` is that of `of`."""
+        beyond, second = float(self.total.mean()) / self.weight, self.second / (self.weight * len(self.total))
+        return float(encoder.mean.mean()) + beyond, float(np.sqrt(max(second - beyond**2, 0.0)))
 
     def apply(self, encoder: ImageEncoder, variance: Array) -> ImageEncoder:
-        """Return the encoder with the variances of this data; `variance` (d,) are those of the latents."""
-        d, D = encoder.components.shape
-        total = self.outside + self.weight * encoder.scaling_factor**2 * float(variance.sum())
-        rounding = D * np.finfo(float).eps * total
+        """Return the encoder of these images, whose latents have this variance (d,)."""
+        V, r = encoder.components, encoder.pixel_scale
+        d, D = V.shape
+        mean = self.total / self.weight / r
+        mean -= (V @ mean) @ V  # p
+        variance = encoder.scaling_factor**2 * variance
+        outside = self.outside / self.weight - float(mean @ mean)
+        rounding = D * np.finfo(float).eps * (outside + float(variance.sum()))
         return replace(
             encoder,
-            variance=encoder.scaling_factor**2 * variance,
-            residual_variance=0.0 if d == D or self.outside <= rounding else self.outside / (self.weight * (D - d)),
+            mean=encoder.mean + r * mean,
+            variance=variance,
+            residual_variance=0.0 if d == D or outside <= rounding else outside / (D - d),
             pixel_variance=max(self.brightness(encoder)[1] ** 2 - float(encoder.mean.var()), 0.0),
         )
