@@ -40,8 +40,8 @@ def is_dask(value: Any) -> bool:
 
 def refuse_dask(value: Any, what: str) -> None:
     """Raise an error for a collection of Dask, or a list of them, which would be read into memory unasked."""
-    lazy = [one for one in (value if isinstance(value, list | tuple) else [value]) if is_dask(one)]
-    if lazy:
+    kinds = {type(one): one for one in value}.values() if isinstance(value, list | tuple) else [value]
+    if lazy := list(filter(is_dask, kinds)):
         cluster = "fit on a cluster by lineardiffusion.distributed.fit(client, (prompts, images), model)"
         here = "or here by fit_batches(in_batches(prompts, images)), or read them by .compute()"
         raise TypeError(f"{what} must be in memory, got Dask's {type(lazy[0]).__name__}; {cluster}, {here}")

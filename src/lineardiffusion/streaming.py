@@ -12,7 +12,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -78,6 +78,7 @@ class Stream:
         self._path, self._every = path, every
         self._passes, self._size = 0, 0  # passes begun, and images of a whole one
         self._like: Batch | None = None  # an image of the first batch
+        self._begun: Iterator[tuple[Batch, int]] | None = None  # the reading of the sample, which goes on in a pass
         identity = f"{identity} {zlib.crc32(home(self.sample.rows).tobytes())}"
         self._saved = Saved(identity, [])
         if path is not None and path.exists():
@@ -94,9 +95,11 @@ class Stream:
     @computed_once
     def sample(self) -> Any:
         """Images of the first batches."""
-        first = next(self._buffered(0), None)
+        begun = self._buffered(0)
+        first = next(begun, None)
         if first is None:
             raise ValueError("no batches: expected at least one, of prompts and images")
+        self._begun = chain([first], begun)
         return spread(first[0])
 
     def total(self, measure: Callable[[Batch], T], add: Callable[[T, T], T] = operator.add) -> T:
@@ -107,7 +110,8 @@ class Stream:
             found: T = saved.finished[self._passes - 1]
             return found
         total, seen, images = saved.partial, saved.n_batches, saved.n_images
-        for batch, n_batches in self._buffered(seen):
+        begun, self._begun = self._begun, None
+        for batch, n_batches in self._buffered(seen) if begun is None or seen else begun:
             part = measure(batch)
             total = part if total is None else add(total, part)
             seen, images = seen + n_batches, images + len(batch)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from lineardiffusion._cache import computed_once
 from lineardiffusion.statistics.batch import Batch
 
@@ -61,5 +63,5 @@ class Whole:
 
 
 def spread(batch: Batch) -> Batch:
-    """Return SAMPLE images of a batch at equal distances, or all if they are fewer."""
-    return batch[:: -(-len(batch) // SAMPLE)]
+    """Return a copy of SAMPLE images of a batch at equal distances, or of all if they are fewer."""
+    return batch[np.arange(0, len(batch), -(-len(batch) // SAMPLE))]
