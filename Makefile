@@ -1,11 +1,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 LOWER := .venv-lower/bin
+EXTRAS := .venv-extras/bin
 # a process for each core, each with one BLAS thread
 ONE_THREAD := OPENBLAS_NUM_THREADS=1
 PYTEST := -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: quickstart test test-lower lint clean
+.PHONY: quickstart test test-lower test-extras lint clean
 
 quickstart: .venv/ready  ## draw from the shipped model, fit on real digits, draw from that
 	$(BIN)/python examples/quickstart.py
@@ -15,6 +16,9 @@ test: .venv/ready-to-test  ## the test suite, doctests included
 
 test-lower: .venv-lower/ready  ## the test suite at the lower bounds of the dependencies
 	$(ONE_THREAD) $(LOWER)/python $(PYTEST)
+
+test-extras: .venv-extras/ready  ## the tests that need optional dependencies
+	$(ONE_THREAD) $(EXTRAS)/python -m pytest -m "dask or torch"
 
 lint: .venv/ready-to-test  ## ruff and mypy --strict
 	$(BIN)/ruff check .
@@ -39,5 +43,10 @@ lint: .venv/ready-to-test  ## ruff and mypy --strict
 		--constraint .venv-lower/constraints.txt
 	touch $@
 
+.venv-extras/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-extras
+	$(EXTRAS)/python -m pip install --quiet --disable-pip-version-check --editable ".[test,dask]"
+	touch $@
+
 clean:
-	rm -rf .venv .venv-lower build dist *.egg-info src/*.egg-info
+	rm -rf .venv .venv-lower .venv-extras build dist *.egg-info src/*.egg-info

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from lineardiffusion import LinearDiffusion
-from lineardiffusion.io.compact import compress, expand, pack, unpack
+from lineardiffusion._triangles import pack, unpack
+from lineardiffusion.io.compact import compress, expand
 from lineardiffusion.io.model_file import WEIGHTS, read_configuration
 from stored_models import KINDS, asked, assert_same, drawn, fitted
 

@@ -1,5 +1,6 @@
 """Moments: one pass in blocks against numpy's own averages and exact integers; sums and differences."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lineardiffusion.statistics.joint import JointMoments
 from lineardiffusion.statistics.moments import BLOCK, Moments
 
 
@@ -233,6 +235,33 @@ def test_what_was_never_added_is_not_subtracted():
     ):
         with pytest.raises(ValueError, match=what):
             whole - never
+
+
+@pytest.mark.parametrize("kind", ["of prompts", "joint"])
+def test_a_pickle_holds_the_upper_triangles(kind):
+    rows, groups = np.random.default_rng(1).normal(size=(200, 40)).astype(np.float32), np.arange(200) % 3
+    if kind == "joint":
+        moments = JointMoments.of(np.eye(3)[groups], rows)
+        name, other = "matrix", JointMoments(moments.matrix.copy(), moments.origin)
+    else:
+        moments = Moments.of(rows, groups, 3)
+        name, other = "scatter", replace(moments, scatter=moments.scatter.copy())
+    stored = pickle.dumps(moments)
+    assert len(stored) < 0.55 * getattr(moments, name).nbytes
+    back = pickle.loads(stored)
+    assert all(np.array_equal(array, getattr(back, field)) for field, array in vars(moments).items())
+    assert not getattr(back, name).flags.writeable
+    matrix = getattr(other, name)
+    matrix.flags.writeable = True
+    matrix[..., 0, 1] = np.nextafter(matrix[..., 0, 1], np.inf)  # no longer symmetric to the last bit
+    assert np.array_equal(getattr(pickle.loads(pickle.dumps(other)), name), matrix)
+    assert len(pickle.dumps(other)) > matrix.nbytes
+
+
+def test_a_pickle_does_not_hold_groups_without_images():
+    moments = Moments.of(np.random.default_rng(1).normal(size=(50, 20)), np.full(50, 7), 30)
+    assert len(pickle.dumps(moments)) < 0.1 * moments.scatter.nbytes
+    assert np.array_equal(pickle.loads(pickle.dumps(moments)).scatter, moments.scatter)
 
 
 def test_the_arrays_are_read_only():

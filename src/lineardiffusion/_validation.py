@@ -33,8 +33,23 @@ def refuse_masked(value: Any, what: str, instead: str) -> None:
         raise ValueError(f"{what} must not be masked; {instead}")
 
 
+def is_dask(value: Any) -> bool:
+    """Return whether a value is computed by Dask when it is needed."""
+    return hasattr(value, "__dask_graph__") and value.__dask_graph__() is not None
+
+
+def refuse_dask(value: Any, what: str) -> None:
+    """Raise an error for a collection of Dask, or a list of them, which would be read into memory unasked."""
+    kinds = {type(one): one for one in value}.values() if isinstance(value, list | tuple) else [value]
+    if lazy := list(filter(is_dask, kinds)):
+        cluster = "fit on a cluster by lineardiffusion.distributed.fit(client, (prompts, images), model)"
+        here = "or here by fit_batches(in_batches(prompts, images)), or read them by .compute()"
+        raise TypeError(f"{what} must be in memory, got Dask's {type(lazy[0]).__name__}; {cluster}, {here}")
+
+
 def to_array(value: Any) -> NDArray[Any]:
     """Return anything that converts to an array, in the machine's byte order and at most in double precision."""
+    refuse_dask(value, "arrays")
     if hasattr(value, "numpy") and not hasattr(value, "__array__"):
         value = value.numpy()
     array = np.asarray(value)
@@ -51,6 +66,7 @@ def check_prompts(X: Any, weights: bool = False) -> list[Any] | None:
     """
     if isinstance(X, str):
         raise TypeError(f"prompts must be a list of strings, got the bare string {X!r}; use [{X!r}]")
+    refuse_dask(X, "prompts")
     refuse_batches(X)
     refuse_masked(X, "prompts", "leave out the images without a prompt")
     array_like, ndim = hasattr(X, "__array__") or hasattr(X, "numpy"), getattr(X, "ndim", 1)
@@ -172,6 +188,7 @@ def check_images(
         raise ValueError("fit requires y to be passed, but the target y is None: pass the images")
     if hasattr(images, "toarray"):
         raise TypeError("images must be a dense array, got a sparse matrix; call .toarray() on it")
+    refuse_dask(images, "images")
     refuse_batches(images)
     if isinstance(images, list | tuple) and any(getattr(one, "mode", None) == "P" for one in images):
         raise ValueError('images must not have a palette; convert them, as in image.convert("RGB")')
@@ -269,6 +286,7 @@ def check_sample_weight(sample_weight: ArrayLike, rows: Any, rescale: bool = Fal
 
     With `rescale`, weights of any size are brought into the range; batches must share their unit.
     """
+    refuse_dask(sample_weight, "sample weights")
     refuse_masked(sample_weight, "sample weights", "use 0 for images that do not count")
     weight: Array = _check_sample_weight(sample_weight, rows, dtype=np.float64, ensure_non_negative=True)
     if not weight.any():

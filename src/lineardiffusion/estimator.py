@@ -15,7 +15,7 @@ import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,11 +52,12 @@ from lineardiffusion.statistics.batch import Batch
 from lineardiffusion.statistics.dataset import Statistics
 from lineardiffusion.statistics.moments import Moments
 from lineardiffusion.statistics.source import Whole
-from lineardiffusion.streaming import Stream, check_batches
+from lineardiffusion.streaming import Check, Replayed, Stream, check_batches
 from lineardiffusion.training import Learned
 
 __all__ = ["LinearDiffusion"]
 
+S = TypeVar("S", bound=Replayed)
 Prompts = Any  # a list of n strings, or an array of numbers of shape (n, k)
 
 
@@ -280,9 +281,10 @@ class LinearDiffusion(BaseEstimator):
         ----------
         batches : iterable, or function that returns one
             Each batch is ``(prompts, images)`` or ``(prompts, images, sample_weight)``, in arrays or lists of any
-            length; a dict with the keys ``"prompts"`` or ``"label"`` and ``"images"`` or ``"image"``; or the path
-            of an .npz file with arrays of these names. So a PyTorch ``DataLoader``, a list of files, and a function
-            that is a generator will do. The labels of a Hugging Face ``Dataset`` become their names.
+            length; a dict with the keys ``"prompts"`` or ``"label"`` and ``"images"`` or ``"image"``; the path of
+            an .npz file with arrays of these names; or a function that returns one of these. So a PyTorch
+            ``DataLoader``, a list of files, and a function that is a generator will do. The labels of a Hugging
+            Face ``Dataset`` become their names.
             See :func:`lineardiffusion.datasets.in_batches` for arrays on disk.
         progress : callable, default=None
             Is called after each batch with the number of the pass, from 1, and the number of images that the pass
@@ -317,26 +319,29 @@ class LinearDiffusion(BaseEstimator):
         >>> len(ld.styles_["7"][0])
         5
         """
-        parameters = self._parameters()
         check_batches(batches)
+        check_integer(checkpoint_every, "checkpoint_every")
+        path = None if checkpoint is None else Path(checkpoint)
+
+        def stream(check: Check, parameters: Parameters) -> Stream:
+            if path is not None and not isinstance(parameters.image_encoder, ImageEncoder | None):
+                what = "a checkpoint cannot hold this image_encoder, which is not linear"
+                raise ValueError(f"{what}; fit without one")
+            return Stream(batches, check, progress, path, checkpoint_every, repr(parameters))
+
+        self._fit_source(stream).finish()
+        return self
+
+    def _fit_source(self, make: Callable[[Check, Parameters], S]) -> S:
+        """Fit the model to what `make` returns, a source whose batches are checked by the function it is given."""
+        parameters = self._parameters()
         if parameters.missing == "em":
             what = 'missing="em" fills pixels from all images of a prompt at once'
             raise ValueError(f"{what}: give them to fit, or batch by batch to partial_fit")
-        if checkpoint is not None and not isinstance(parameters.image_encoder, ImageEncoder | None):
-            raise ValueError("a checkpoint cannot hold this image_encoder, which is not linear; fit without one")
-        check_integer(checkpoint_every, "checkpoint_every")
-        path = None if checkpoint is None else Path(checkpoint)
-        first: list[Any] = []
-
-        def check(X: Prompts, y: Any, sample_weight: Any) -> Batch:
-            batch = self._check_batch(X, y, sample_weight, first[1] if first else None)
-            first[:] = first or [X, batch[:1]]
-            return batch
-
-        stream = Stream(batches, check, progress, path, checkpoint_every, repr(parameters))
-        self._adopt(training.fit(stream, parameters), None if stream.sample.known else first[0])
-        stream.finish()
-        return self
+        # the check of a model without data or encoder, which takes few bytes where it is sent to other machines
+        source = make(LinearDiffusion(n_styles=self.n_styles)._check_batch, parameters)
+        self._adopt(training.fit(source, parameters), None if source.first.known else source.prompts)
+        return source
 
     def fit_basis(self, images: Any, sample_weight: Any = None) -> Self:
         """Fix the principal components, so that ``partial_fit`` keeps moments of latents; no image is counted.
@@ -799,7 +804,7 @@ class LinearDiffusion(BaseEstimator):
     def decode(self, latents: Any) -> Images:
         """Return images of shape (..., \\*image_shape_), in pixel units, of latents (..., n_components_)."""
         refuse_masked(latents, "latents", "leave those rows out")
-        array, d = np.asarray(latents, dtype=np.float64), self.n_components_
+        array, d = to_array(latents).astype(np.float64), self.n_components_
         if array.ndim == 0 or array.shape[-1] != d:
             raise ValueError(f"latents must have the shape (..., {d}), got {array.shape}")
         return self._encoder().decode(array)  # type: ignore[no-any-return]
@@ -1554,7 +1559,7 @@ class LinearDiffusion(BaseEstimator):
         n, d = len(resolved.request), fitted.d
         if latents is not None:
             refuse_masked(latents, "latents", "draw those rows from a seed")
-            latents = np.asarray(latents, dtype=np.float64)
+            latents = to_array(latents).astype(np.float64)
             if latents.shape != (n, d):
                 raise ValueError(f"latents must have the shape {(n, d)}, got {latents.shape}")
             if not np.isfinite(latents).all():

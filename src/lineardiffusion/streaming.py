@@ -12,20 +12,27 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from lineardiffusion._cache import computed_once
 from lineardiffusion._device import home
+from lineardiffusion._validation import is_dask
 from lineardiffusion.io import checkpoint
 from lineardiffusion.statistics.batch import Batch
-from lineardiffusion.statistics.source import BYTES, spread
+from lineardiffusion.statistics.source import BYTES, Source, spread
 
 T = TypeVar("T")
-Check = Callable[[Any, Any, Any], Batch]  # of prompts, images and sample weights
+Check = Callable[[Any, Any, Any, Batch | None], Batch]  # of prompts, images, sample weights, and a batch before
+
+
+class Replayed(Source, Protocol):
+    """A source that reads its batches anew for every pass."""
+
+    prompts: Any  # of the first batch, as they were given
 
 
 @dataclass
@@ -47,7 +54,7 @@ class Stream:
     batches : iterable or callable
         Batches, see :meth:`lineardiffusion.LinearDiffusion.fit_batches`.
     check : callable
-        Returns the checked batch of prompts, images and sample weights, whatever else the stream holds.
+        Returns the checked batch of prompts, images and sample weights, of the kind of another batch or None.
     progress : callable or None
         Is called with the number of the pass, from 1, and the number of its images that have been read.
     path : path or None
@@ -70,6 +77,8 @@ class Stream:
         self._batches, self._check, self._progress = batches, check, progress
         self._path, self._every = path, every
         self._passes, self._size = 0, 0  # passes begun, and images of a whole one
+        self._like: Batch | None = None  # an image of the first batch
+        self._begun: Iterator[tuple[Batch, int]] | None = None  # the reading of the sample, which goes on in a pass
         identity = f"{identity} {zlib.crc32(home(self.sample.rows).tobytes())}"
         self._saved = Saved(identity, [])
         if path is not None and path.exists():
@@ -78,12 +87,19 @@ class Stream:
                 what = f"the checkpoint {path} was made with other parameters, or of other batches or another order"
                 raise ValueError(f"{what}; delete it to begin anew")
 
+    @property
+    def first(self) -> Batch:
+        """The first image."""
+        return self.sample[:1]  # type: ignore[no-any-return]
+
     @computed_once
     def sample(self) -> Any:
         """Images of the first batches."""
-        first = next(self._buffered(0), None)
+        begun = self._buffered(0)
+        first = next(begun, None)
         if first is None:
             raise ValueError("no batches: expected at least one, of prompts and images")
+        self._begun = chain([first], begun)
         return spread(first[0])
 
     def total(self, measure: Callable[[Batch], T], add: Callable[[T, T], T] = operator.add) -> T:
@@ -94,7 +110,8 @@ class Stream:
             found: T = saved.finished[self._passes - 1]
             return found
         total, seen, images = saved.partial, saved.n_batches, saved.n_images
-        for batch, n_batches in self._buffered(seen):
+        begun, self._begun = self._begun, None
+        for batch, n_batches in self._buffered(seen) if begun is None or seen else begun:
             part = measure(batch)
             total = part if total is None else add(total, part)
             seen, images = seen + n_batches, images + len(batch)
@@ -122,35 +139,49 @@ class Stream:
 
     def _buffered(self, skipped: int) -> Iterator[tuple[Batch, int]]:
         """Yield batches gathered up to BYTES, and from how many each was gathered."""
-        waiting: list[Batch] = []
-        size = 0
-        for item in islice(read(self._batches), skipped, None):
-            batch = self._check(*item)
-            if waiting and (
-                size + batch.rows.nbytes > BYTES or (self._path is not None and len(waiting) == self._every)
-            ):
-                yield Batch.joined(waiting), len(waiting)
-                waiting, size = [], 0
-            waiting.append(batch)
-            size += batch.rows.nbytes
-        if waiting:
+        checked = map(self._checked, islice(_items(self._batches), skipped, None))
+        return gathered(checked, None if self._path is None else self._every)
+
+    def _checked(self, item: Any) -> Batch:
+        X, y, sample_weight = unpack(item)
+        batch = self._check(X, y, sample_weight, self._like)
+        if self._like is None:
+            self._like, self.prompts = batch[:1], X
+        return batch
+
+
+def gathered(batches: Iterable[Batch], most: int | None = None) -> Iterator[tuple[Batch, int]]:
+    """Yield batches joined up to BYTES, `most` at a time, and from how many each was joined."""
+    waiting: list[Batch] = []
+    size = 0
+    for batch in batches:
+        if waiting and (size + batch.rows.nbytes > BYTES or len(waiting) == most):
             yield Batch.joined(waiting), len(waiting)
+            waiting, size = [], 0
+        waiting.append(batch)
+        size += batch.rows.nbytes
+    if waiting:
+        yield Batch.joined(waiting), len(waiting)
 
 
-def read(batches: Any) -> Iterator[tuple[Any, Any, Any]]:
-    """Yield prompts, images and sample weights, or None, of each batch."""
+def unpack(item: Any) -> tuple[Any, Any, Any]:
+    """Return prompts, images and sample weights, or None, of a batch in any form, read into memory."""
+    item = item() if callable(item) else item
+    if isinstance(item, str | os.PathLike):
+        item = _of_file(Path(item))
+    elif isinstance(item, Mapping):
+        item = _of_mapping(item)
+    if not isinstance(item, tuple | list) or len(item) not in (2, 3):
+        what = "each batch must be prompts and images, or prompts, images and sample weights"
+        raise TypeError(f"{what}; got {type(item).__name__}")
+    X, y, sample_weight = (part.compute() if is_dask(part) else part for part in (*item, None)[:3])
+    return X, y, sample_weight
+
+
+def _items(batches: Any) -> Iterator[Any]:
+    """Return an iterator over the batches."""
     found = batches() if callable(batches) else batches
-    if hasattr(found, "features") and hasattr(found, "iter"):
-        found = _of_dataset(found)
-    for item in found:
-        if isinstance(item, str | os.PathLike):
-            item = _of_file(Path(item))
-        elif isinstance(item, Mapping):
-            item = _of_mapping(item)
-        if not isinstance(item, tuple | list) or len(item) not in (2, 3):
-            what = "each batch must be prompts and images, or prompts, images and sample weights"
-            raise TypeError(f"{what}; got {type(item).__name__}")
-        yield item[0], item[1], item[2] if len(item) == 3 else None
+    return iter(_of_dataset(found) if hasattr(found, "features") and hasattr(found, "iter") else found)
 
 
 def check_batches(batches: Any) -> None:

@@ -207,7 +207,7 @@ def check_histogram(statistics: Statistics, parameters: Parameters) -> None:
 def measure(source: Source, parameters: Parameters) -> Statistics:
     """Compute the statistics of a data set: in one pass over the pixels where memory allows, or else in several."""
     encoder: Encoder | None = parameters.image_encoder
-    if encoder is None and source.sample.rows.shape[1] < LARGE:
+    if encoder is None and source.first.rows.shape[1] < LARGE:
         found = _total(source, parameters, None)
         if isinstance(found, Statistics):
             return found
@@ -215,27 +215,28 @@ def measure(source: Source, parameters: Parameters) -> Statistics:
     found = _total(source, parameters, encoder)
     if isinstance(found, Statistics):
         return found
-    known, d = found, _latent_size(encoder, source.sample)
+    known, d = found, _latent_size(encoder, source.first)
     text = fit_text_encoder(parameters.text_encoder, known) if known else None
     k = 0 if text is None else text.embed(known[:1]).shape[1]
-    of_prompts = functools.partial(Moments.nbytes, len(known)) if known else source.sample.nbytes
+    of_prompts = functools.partial(Moments.nbytes, len(known)) if known else source.first.nbytes
     nbytes = [min(of_prompts(i), JointMoments.nbytes(k, i) if k else np.inf) for i in range(1, d + 1)]
     fitting = int(np.searchsorted(nbytes, parameters.max_memory, side="right"))
     instead = f"use n_components={fitting}" if fitting else "use fewer prompts, or embeddings of fewer entries"
     _check_memory(nbytes[-1], parameters, f"the moments of all prompts in {d} components", instead)
     assert text is not None
     histogram = parameters.contrast == "histogram"
-    return source.total(functools.partial(_joint, known, encoder, text.embed(known), histogram))
+    total = source.total(functools.partial(_joint, known, encoder, text.embed(known), histogram))
+    return replace(total, encoder=encoder)
 
 
 def _total(source: Source, parameters: Parameters, encoder: Encoder | None) -> Statistics | tuple[str, ...]:
     """Return the statistics of all batches with a group for every prompt, or the prompts if memory is short."""
-    d = source.sample.rows.shape[1] if encoder is None else _latent_size(encoder, source.sample)
+    d = source.first.rows.shape[1] if encoder is None else _latent_size(encoder, source.first)
     how = d, parameters.max_memory
     histogram = parameters.contrast == "histogram"
     measure = functools.partial(_measure, *how, encoder, histogram)
     found: Statistics | tuple[str, ...] = source.total(measure, functools.partial(_add, *how))
-    return found
+    return replace(found, encoder=encoder) if isinstance(found, Statistics) else found
 
 
 def _measure(
@@ -243,7 +244,8 @@ def _measure(
 ) -> Statistics | tuple[str, ...]:
     if batch.nbytes(d) > max_memory:
         return batch.known
-    return Statistics.measure(batch, encoder, histogram=histogram)
+    # without the encoder, which may be larger than they are, and is the same for all batches
+    return replace(Statistics.measure(batch, encoder, histogram=histogram), encoder=None)
 
 
 def _add(
@@ -258,17 +260,18 @@ def _add(
 def _joint(
     known: tuple[str, ...], encoder: Encoder, embeddings: Array, histogram: bool, batch: Batch
 ) -> Statistics:
-    return Statistics.measure(batch.among(known), encoder, embeddings, histogram)
+    return replace(Statistics.measure(batch.among(known), encoder, embeddings, histogram), encoder=None)
 
 
 def fit_basis(source: Source, parameters: Parameters) -> ImageEncoder:
     """Find the principal components of all images: of their moments, or of large images in some passes."""
-    sample, n_components, scale = source.sample, parameters.n_components, parameters.scale
-    D, shape, dtype = sample.rows.shape[1], sample.image_shape, sample.dtype
+    first, n_components, scale = source.first, parameters.n_components, parameters.scale
+    D, shape, dtype = first.rows.shape[1], first.image_shape, first.dtype
     if D < LARGE and Moments.nbytes(1, D) <= parameters.max_memory:
         return ImageEncoder.fit(source.total(_pooled), n_components, shape, dtype, scale)
     what, instead = f"the components of images of {D} pixels", "use smaller images, or fewer components"
     _check_memory(basis.nbytes(D, n_components), parameters, what, instead)
+    sample = source.sample
     return basis.fit_basis(
         lambda *columns: source.total(functools.partial(_products, columns)),
         home(sample.rows),
@@ -334,7 +337,7 @@ def _latent_size(encoder: Encoder, batch: Batch) -> int:
 def add_styles(statistics: Statistics, source: Source, parameters: Parameters) -> Statistics:
     """Count the styles of a data set, and find their centres in it if there are none yet."""
     styles, encoder, known = statistics.styles, latent_encoder(statistics, parameters), statistics.prompts
-    d = _latent_size(encoder, source.sample)
+    d = _latent_size(encoder, source.first)
     counts = style_counts(statistics, parameters, d)
     needed = Moments.nbytes(int(counts.sum()), d)
     if parameters.shares_words:
@@ -350,7 +353,8 @@ def add_styles(statistics: Statistics, source: Source, parameters: Parameters) -
         if sample.is_whole:
             return replace(statistics, styles=styles.count(sample.latents, sample.prompts, sample.sample_weight))
     empty = StyleStatistics.empty(styles.clusters, encoder)
-    counted = styles + source.total(functools.partial(_count_styles, empty=empty, known=known))
+    moments = source.total(functools.partial(_count_style_moments, empty, known))
+    counted = replace(styles, moments=styles.moments + moments)
     if counted.moments.weight.sum() > (1 + 1e-9) * float(statistics.moments.pooled().weight[0]):
         raise ValueError("these images have been counted in their styles already: give each batch once")
     return replace(statistics, styles=counted)
@@ -368,6 +372,10 @@ def _sample(encoder: Encoder, known: tuple[str, ...], most: int, batch: Batch) -
 
 def _count_styles(batch: Batch, empty: StyleStatistics, known: tuple[str, ...]) -> StyleStatistics:
     return empty.count(_latents(empty.encoder, batch), batch.places(known), batch.sample_weight)
+
+
+def _count_style_moments(empty: StyleStatistics, known: tuple[str, ...], batch: Batch) -> Moments:
+    return _count_styles(batch, empty, known).moments
 
 
 def style_counts(statistics: Statistics, parameters: Parameters, d: int) -> Indices:

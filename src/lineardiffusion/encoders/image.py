@@ -25,7 +25,7 @@ Rombach et al. (2022), High-resolution image synthesis with latent diffusion mod
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -64,6 +64,10 @@ class ImageEncoder:
 
     def __post_init__(self) -> None:
         freeze(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave out what follows from the fields."""
+        return ImageEncoder, tuple(getattr(self, one.name) for one in fields(self))
 
     @classmethod
     def fit(

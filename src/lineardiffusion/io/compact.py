@@ -1,7 +1,7 @@
 """Storage of symmetric matrices in few bytes.
 
-Without loss, S (d, d) is stored as its upper triangle, row by row: d (d + 1) / 2 numbers. In half precision a
-positive semidefinite S is stored as its square root, computed by a QR factorisation,
+Without loss, S (d, d) is stored as its upper triangle (_triangles.py). In half precision a positive semidefinite S
+is stored as its square root, computed by a QR factorisation,
 
     S = D U^T U D,        D = diag(sqrt(S_ii)),        U upper triangular, its columns of length 1,
                                                        its diagonal 0 or more
@@ -17,42 +17,16 @@ Bierman (1977), Factorization Methods for Discrete Sequential Estimation.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lineardiffusion._arrays import Array
 from lineardiffusion._linalg import one_thread
+from lineardiffusion._triangles import pack, triangle, unpack
 
 Half = NDArray[np.float16]
-A = TypeVar("A", bound=np.generic)
-
-
-def triangle(d: int) -> int:
-    """Return the number of entries in the triangle of a symmetric matrix of order d."""
-    return d * (d + 1) // 2
-
-
-def pack(matrices: NDArray[A]) -> NDArray[A]:
-    """Return the upper triangles (g, d (d + 1) / 2) of matrices (g, d, d), row by row."""
-    g, d, _ = matrices.shape
-    packed = np.empty((g, triangle(d)), matrices.dtype)
-    at = 0
-    for i in range(d):  # an index of every entry would be larger than the entries
-        packed[:, at : at + d - i] = matrices[:, i, i:]
-        at += d - i
-    return packed
-
-
-def unpack(packed: NDArray[Any], d: int) -> Array:
-    """Return the symmetric matrices (g, d, d) of these upper triangles."""
-    matrices = np.empty((len(packed), d, d))
-    at = 0
-    for i in range(d):
-        matrices[:, i, i:] = matrices[:, i:, i] = packed[:, at : at + d - i]
-        at += d - i
-    return matrices
 
 
 def compress(matrices: Array) -> tuple[Array, Half]:

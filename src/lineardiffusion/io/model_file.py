@@ -26,12 +26,13 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import safe_open
 
+from lineardiffusion._triangles import pack, triangle, unpack
 from lineardiffusion.diffusion.samplers import SAMPLERS
 from lineardiffusion.diffusion.schedules import SCHEDULES
 from lineardiffusion.encoders.clusters import StyleClusters
 from lineardiffusion.encoders.image import ImageEncoder
 from lineardiffusion.encoders.text import vocabulary
-from lineardiffusion.io.compact import compress, expand, pack, triangle, unpack
+from lineardiffusion.io.compact import compress, expand
 from lineardiffusion.io.replacing import replacing
 from lineardiffusion.parameters import Parameters
 from lineardiffusion.statistics.dataset import Statistics

@@ -14,11 +14,13 @@ follows from their moments,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lineardiffusion._arrays import Array, freeze
+from lineardiffusion._triangles import condensed, whole
 from lineardiffusion.statistics.moments import NEGATIVE, Moments, is_positive
 
 BLOCK_BYTES = 2**26  # of products e~ (x) x~ at a time
@@ -33,6 +35,11 @@ class JointMoments:
 
     def __post_init__(self) -> None:
         freeze(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the upper triangle of M."""
+        k, d, _, _ = self.matrix.shape
+        return _restored, (self.matrix.shape, self.origin, condensed(self.matrix.reshape(1, k * d, k * d)))
 
     @classmethod
     def of(cls, embeddings: Array, rows: NDArray[np.generic], sample_weight: Array | None = None) -> JointMoments:
@@ -99,6 +106,10 @@ class JointMoments:
         return Moments(
             weight[None].copy(), weight[None].copy(), (self.origin + total / weight)[None], scatter[None]
         )
+
+
+def _restored(shape: tuple[int, ...], origin: Array, stored: tuple[Any, ...]) -> JointMoments:
+    return JointMoments(whole(*stored).reshape(shape), origin)
 
 
 def _with_one(rows: Array) -> Array:

@@ -38,6 +38,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lineardiffusion._arrays import BLOCK, Array, Images, Indices, freeze, working_dtype
 from lineardiffusion._linalg import one_thread
+from lineardiffusion._triangles import condensed, whole
 
 NEGATIVE = 1e-7  # share of the whole scatter that differences of scatters may miss by rounding
 ROUNDING = 1e-9  # share of an entry's variance below which what a subtraction leaves of it is rounding
@@ -69,6 +70,10 @@ class Moments:
 
     def __post_init__(self) -> None:
         freeze(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the upper triangles of the scatters of groups that have one."""
+        return _restored, (self.weight, self.squares, self.mean, condensed(self.scatter))
 
     @classmethod
     def zeros(cls, n_groups: int, d: int) -> Moments:
@@ -195,6 +200,10 @@ class Moments:
     def covariance(self) -> Array:
         """Maximum-likelihood covariance of each group, shape (g, d, d): divided by the weight."""
         return self.scatter / np.where(self.weight > 0, self.weight, 1.0)[:, None, None]
+
+
+def _restored(weight: Array, squares: Array, mean: Array, stored: tuple[Any, ...]) -> Moments:
+    return Moments(weight, squares, mean, whole(*stored))
 
 
 def is_positive(scatter: Array, tolerance: float) -> bool:

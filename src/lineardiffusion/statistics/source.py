@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from lineardiffusion._cache import computed_once
 from lineardiffusion.statistics.batch import Batch
 
@@ -24,6 +26,10 @@ T = TypeVar("T")
 
 class Source(Protocol):
     """A data set that can be read more than once."""
+
+    @property
+    def first(self) -> Batch:
+        """One image."""
 
     @property
     def sample(self) -> Batch:
@@ -39,6 +45,11 @@ class Whole:
 
     batch: Batch
 
+    @property
+    def first(self) -> Batch:
+        """The first image."""
+        return self.batch[:1]
+
     @computed_once
     def sample(self) -> Any:
         """Images at equal distances."""
@@ -52,5 +63,5 @@ class Whole:
 
 
 def spread(batch: Batch) -> Batch:
-    """Return SAMPLE images of a batch at equal distances, or all if they are fewer."""
-    return batch[:: -(-len(batch) // SAMPLE)]
+    """Return a copy of SAMPLE images of a batch at equal distances, or of all if they are fewer."""
+    return batch[np.arange(0, len(batch), -(-len(batch) // SAMPLE))]
