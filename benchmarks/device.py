@@ -1,7 +1,7 @@
 """Measure fit, predict and classify on a device against their bare products there: ``python benchmarks/device.py``.
 
-Needs PyTorch and MNIST ($LINEARDIFFUSION_DATA; ``--random`` takes random bytes of that shape). Runs of the two sides
-alternate, each ends with a synchronisation of the device, and the ratio is that of their medians.
+Needs PyTorch and MNIST ($LINEARDIFFUSION_DATA; ``--random`` takes random bytes of that shape). Runs of the two
+sides alternate, each ends with a synchronisation of the device, and the ratio is that of their medians.
 """
 
 from __future__ import annotations
