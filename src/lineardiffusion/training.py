@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lineardiffusion._arrays import ROWS, Indices
+from lineardiffusion._arrays import Indices, members_of
 from lineardiffusion._cache import Cache, computed_once
 from lineardiffusion._noise import for_kmeans
 from lineardiffusion._validation import warn
@@ -23,7 +23,7 @@ from lineardiffusion.diffusion.denoisers import GaussianDenoiser
 from lineardiffusion.diffusion.regression import RegressionDenoiser
 from lineardiffusion.encoders.clusters import CENTRED_ON, IMAGES_A_STYLE, StyleClusters
 from lineardiffusion.encoders.conditioning import Conditioner, StyleFrequencies
-from lineardiffusion.encoders.image import Encoder, ImageEncoder
+from lineardiffusion.encoders.image import Encoder, ImageEncoder, latents_of
 from lineardiffusion.encoders.text import fit_text_encoder, vocabulary
 from lineardiffusion.fitted import FittedDiffusion
 from lineardiffusion.inverse.measurement import PixelModel, rounding_variance
@@ -283,15 +283,11 @@ def add_styles(statistics: Statistics, batch: Batch, parameters: Parameters) -> 
 
 
 def _count_styles(statistics: Statistics, batch: Batch) -> Statistics:
-    """Count a batch in the styles, block by block."""
+    """Count a batch in the styles."""
     styles, places = statistics.styles, batch.places(statistics.prompts)
     assert styles is not None
-    encoder = styles.encoder
-    for start in range(0, len(places), ROWS):
-        block = slice(start, start + ROWS)
-        weight = None if batch.sample_weight is None else batch.sample_weight[block]
-        styles = styles.count(encoder.encode(batch.images[block]), places[block], weight)
-    return replace(statistics, styles=styles)
+    latents = latents_of(styles.encoder, batch.images)
+    return replace(statistics, styles=styles.count(latents, places, batch.sample_weight))
 
 
 def style_counts(statistics: Statistics, parameters: Parameters, d: int) -> Indices:
@@ -329,10 +325,10 @@ def _find_clusters(
     if not isinstance(statistics.moments, Moments):
         raise ValueError("styles need the moments of every prompt; allow more with max_memory")
     order = np.random.default_rng(0).permutation(len(places))
-    own = [order[places[order] == u][:CENTRED_ON] for u in range(len(known))]
+    own = [order[members][:CENTRED_ON] for members in members_of(places[order], len(known))]
     few = np.sort(order[:CENTRED_ON] if shared else np.concatenate(own))
     weight = None if batch.sample_weight is None else batch.sample_weight[few]
-    latents = encoder.encode(batch.images[few])
+    latents = latents_of(encoder, batch.images[few])
     means = latent_moments(statistics, encoder).mean if shared else None  # type: ignore[union-attr]
     n_styles, seed = parameters.n_styles, for_kmeans(parameters.random_state)
     asked = n_styles if isinstance(n_styles, str) else int(n_styles), counts, seed, means
@@ -391,15 +387,14 @@ def solve(statistics: Statistics, parameters: Parameters, encoder: Encoder) -> F
             embeddings = np.hstack([embeddings[styles.clusters.prompt], styles.clusters.words()])
         conditional = RegressionDenoiser.from_moments(JointMoments.of_prompts(embeddings, law))
     elif styles is not None:
-        shrunk, amount = styles.shrink(parameters.shrinkage)
-        law, undrawn = shrunk.moments(styles.moments), shrunk.undrawn
-        conditional = GaussianDenoiser(law.mean, shrunk.drawn, shrunk.basis)
+        law, (shrunk, amount) = styles.moments, styles.shrink(parameters.shrinkage)
+        conditional, undrawn = GaussianDenoiser(law.mean, shrunk.drawn, shrunk.basis), shrunk.undrawn
     else:
         law, amount = shrink(moments, parameters.shrinkage)
         conditional = GaussianDenoiser.from_moments(law)
     conditioner, cache = Conditioner(known, text, table, size), Cache(parameters.cache_memory)
     pixels = PixelModel.of(encoder, statistics.pixel_range) if isinstance(encoder, ImageEncoder) else None
-    contrast = _contrast(statistics, parameters, encoder, law)
+    contrast = _contrast(statistics, parameters, encoder, law, conditional)
     return FittedDiffusion(
         parameters,
         statistics,
@@ -415,14 +410,17 @@ def solve(statistics: Statistics, parameters: Parameters, encoder: Encoder) -> F
     )
 
 
-def _contrast(statistics: Statistics, parameters: Parameters, encoder: Encoder, law: Moments) -> Contrast | None:
+def _contrast(
+    statistics: Statistics, parameters: Parameters, encoder: Encoder, law: Moments, conditional: Any
+) -> Contrast | None:
     """Solve for the contrast of the exact sampler without guidance."""
     if parameters.contrast is None:
         return None
     check_histogram(statistics, parameters)
     if not isinstance(encoder, ImageEncoder):
         raise ValueError("a contrast needs a linear image encoder, whose pixels have a known law")
+    drawn = conditional if isinstance(conditional, GaussianDenoiser) else GaussianDenoiser.from_moments(law)
     if parameters.contrast == "affine":
-        return AffineContrast.solve(law, encoder, statistics.pixel_range)
+        return AffineContrast.solve(law.weight, drawn, encoder, statistics.pixel_range)
     assert statistics.histogram is not None
-    return HistogramContrast.solve(law, encoder, statistics.histogram)
+    return HistogramContrast.solve(law.weight, drawn, encoder, statistics.histogram)
