@@ -43,10 +43,10 @@ from scipy.optimize import least_squares
 from scipy.special import ndtr, ndtri
 
 from lineardiffusion._arrays import Array, freeze
-from lineardiffusion._linalg import one_thread
+from lineardiffusion._linalg import side_by_side
+from lineardiffusion.diffusion.denoisers import GaussianDenoiser
 from lineardiffusion.encoders.image import ImageEncoder
 from lineardiffusion.statistics.histogram import Histogram
-from lineardiffusion.statistics.moments import Moments
 
 GAIN_MAX = 50.0  # for images in black and white only, whose gain would be infinite
 GRID = 1024  # points by mass, and as many by distance, on which F is inverted
@@ -64,21 +64,22 @@ class AffineContrast:
     high: float
 
     @classmethod
-    def solve(cls, moments: Moments, encoder: ImageEncoder, pixel_range: tuple[float, float]) -> AffineContrast:
-        """Solve for the contrast of the law whose groups have these moments of latents."""
+    def solve(
+        cls, weight: Array, law: GaussianDenoiser, encoder: ImageEncoder, pixel_range: tuple[float, float]
+    ) -> AffineContrast:
+        """Solve for the contrast of latents of these Gaussians, with weights (g,)."""
         low, high = pixel_range
         if high == low:
             return cls(1.0, 0.0, low, high)
-        share, mean, deviation = pixels(moments, encoder)
+        share, means, deviations = pixels(weight, law, encoder)
         unit = high - low
-        deviation += 1e-9 * unit
+        share, mean, deviation = condense(share, means, np.maximum(deviations, 1e-7 * unit))
         target = np.array([encoder.mean.mean(), np.sqrt(encoder.mean.var() + encoder.pixel_variance)])
 
         def error(numbers: Array) -> Array:
             gain = np.exp(numbers[0])
-            moments = censored(gain * mean + unit * numbers[1], gain * deviation, low, high)
-            e1, e2 = (share @ x.mean(axis=1) for x in moments)
-            return np.asarray(([e1, np.sqrt(max(e2 - e1**2, 0.0))] - target) / unit)
+            e1, e2 = (share @ x for x in censored(gain * mean + unit * numbers[1], gain * deviation, low, high))
+            return np.asarray(([e1, np.sqrt(np.maximum(e2 - e1**2, 0.0))] - target) / unit)
 
         found = least_squares(error, np.zeros(2), bounds=([-5.0, -50.0], [np.log(GAIN_MAX), 50.0]), xtol=1e-12)
         return cls(float(np.exp(found.x[0])), float(unit * found.x[1]), low, high)
@@ -102,9 +103,11 @@ class HistogramContrast:
         freeze(self)
 
     @classmethod
-    def solve(cls, moments: Moments, encoder: ImageEncoder, histogram: Histogram) -> HistogramContrast:
-        """Solve for the contrast of the law with these moments of latents, to data with this histogram."""
-        share, mean, deviation = pixels(moments, encoder)
+    def solve(
+        cls, weight: Array, law: GaussianDenoiser, encoder: ImageEncoder, histogram: Histogram
+    ) -> HistogramContrast:
+        """Solve for the contrast of latents of these Gaussians, with weights (g,), to data with this histogram."""
+        share, mean, deviation = pixels(weight, law, encoder)
         unit = float((np.abs(mean) + deviation).max()) or 1.0
         rounding = 32 * float(np.finfo(encoder.dtype).eps) * unit  # no step of F is narrower
         normals = condense(share, mean, np.maximum(deviation, rounding))
@@ -120,12 +123,26 @@ class HistogramContrast:
 Contrast = AffineContrast | HistogramContrast
 
 
-def pixels(moments: Moments, encoder: ImageEncoder) -> tuple[Array, Array, Array]:
-    """Return the share (g,) of each group of latents, and mean and deviation (g, D) of its pixels."""
-    mean = encoder.mean + moments.mean @ encoder.synthesis
-    with one_thread():
-        variance = np.stack([((c @ encoder.synthesis) * encoder.synthesis).sum(axis=0) for c in moments.covariance])
-    return moments.weight / moments.weight.sum(), mean, np.sqrt(np.maximum(variance, 0.0))
+def pixels(weight: Array, law: GaussianDenoiser, encoder: ImageEncoder) -> tuple[Array, Array, Array]:
+    """Return the share (g,) of each Gaussian of latents, and mean and deviation (g, D) of its pixels.
+
+    The variance of a pixel is the sum of the squares of its column of F^T S, with the thin factor
+    F = Q_r diag(l_r)^(1/2) of the r directions that are drawn, and the synthesis S, in single precision.
+    """
+    assert law.basis is not None
+    basis, unit = law.basis, float(np.abs(encoder.synthesis).max()) or 1.0
+    synthesis = (encoder.synthesis / unit).astype(np.float32)
+    variance = np.empty((len(weight), synthesis.shape[1]), np.float32)
+
+    def fill(g: int) -> None:
+        drawn = law.variance[g] > 0
+        factor = basis[g][:, drawn] * np.sqrt(law.variance[g][drawn])
+        spread = factor.T.astype(np.float32) @ synthesis
+        np.einsum("ij,ij->j", spread, spread, out=variance[g])
+
+    side_by_side(fill, range(len(weight)))
+    mean = encoder.mean + law.mean @ encoder.synthesis
+    return weight / weight.sum(), mean, unit * np.sqrt(variance, dtype=np.float64)
 
 
 def condense(share: Array, mean: Array, deviation: Array) -> tuple[Array, Array, Array]:

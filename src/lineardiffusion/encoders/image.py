@@ -32,7 +32,7 @@ import numpy as np
 import scipy.sparse.linalg
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from lineardiffusion._arrays import BLOCK, Array, Images, freeze, working_dtype
+from lineardiffusion._arrays import BLOCK, ROWS, Array, Images, freeze, working_dtype
 from lineardiffusion._cache import computed_once
 from lineardiffusion._linalg import side_by_side
 
@@ -208,6 +208,17 @@ class ImageEncoder:
         pixels = latents.astype(self.dtype) @ self.synthesis.astype(self.dtype)
         pixels += self.mean.astype(self.dtype)
         return pixels.reshape(*latents.shape[:-1], *self.image_shape)
+
+
+def latents_of(encoder: Encoder, images: NDArray[Any]) -> NDArray[np.floating]:
+    """Return latents (n, d) as exact as the pixels: in single precision where pixels have at most that.
+
+    An encoder that is not linear gives them in its own precision, block by block.
+    """
+    if isinstance(encoder, ImageEncoder):
+        return encoder.encode(images, working_dtype(images.dtype))
+    blocks = [encoder.encode(images[start : start + ROWS]) for start in range(0, len(images), ROWS)]
+    return np.concatenate(blocks)
 
 
 def scale_of_pixels(deviation: Array, mean: Array, dtype: Any, scale: bool) -> tuple[Array, NDArray[np.bool_]]:

@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from lineardiffusion._arrays import BLOCK, Array, Images, Indices, freeze, working_dtype
+from lineardiffusion._arrays import BLOCK, Array, Images, Indices, freeze, members_of, working_dtype
 from lineardiffusion._linalg import one_thread, side_by_side
 from lineardiffusion._triangles import condensed, whole
 
@@ -88,7 +88,7 @@ class Moments:
         groups: ArrayLike,
         n_groups: int,
         sample_weight: Array | None = None,
-        dtype: DTypeLike = None,
+        dtype: DTypeLike | None = None,
     ) -> Moments:
         """Compute the moments of rows (n, d) of any real dtype in one pass; zeros for a group without rows.
 
@@ -100,17 +100,15 @@ class Moments:
         weight, mean, scatter = np.zeros(n_groups), np.zeros((n_groups, d)), np.zeros((n_groups, d, d))
         each = np.ones(len(groups)) if sample_weight is None else sample_weight
         squares = np.bincount(groups, each**2, n_groups).astype(np.float64)  # of no rows they are integers
-        order = np.argsort(groups, kind="stable")
-        edges = np.searchsorted(groups[order], np.arange(n_groups + 1))
+        members = members_of(groups, n_groups)
         working = working_dtype(rows.dtype if sample_weight is None else np.float64) if dtype is None else dtype
 
         def fill(g: int) -> None:
-            members = order[edges[g] : edges[g + 1]]
-            w = None if sample_weight is None else sample_weight[members]
+            w = None if sample_weight is None else sample_weight[members[g]]
             if w is None or w.any():
-                weight[g], mean[g] = _accumulate(rows, members, w, scatter[g], np.dtype(working))
+                weight[g], mean[g] = _accumulate(rows, members[g], w, scatter[g], np.dtype(working))
 
-        sizes = np.diff(edges)
+        sizes = np.array([len(own) for own in members])
         largest_first = np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)].tolist()
         if sizes.max(initial=0) <= ALONE * len(groups):
             side_by_side(fill, largest_first)
@@ -140,10 +138,11 @@ class Moments:
             squares += term.squares
             share = np.divide(term.weight, weight, out=np.zeros_like(weight), where=weight > 0)
             step = term.mean - mean
-            scatter += term.scatter
-            for g, coefficient in enumerate(before * share):
-                if coefficient:
-                    scatter[g] += coefficient * np.outer(step[g], step[g])  # symmetric to the last bit
+            coefficient = before * share
+            for g in np.flatnonzero(term.weight):  # most styles have no image in a small batch
+                scatter[g] += term.scatter[g]
+                if coefficient[g]:
+                    scatter[g] += coefficient[g] * np.outer(step[g], step[g])  # symmetric to the last bit
             mean += share[:, None] * step
         return cls(weight, squares, mean, scatter)
 
