@@ -34,8 +34,10 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from lineardiffusion._arrays import BLOCK, ROWS, Array, Images, freeze, working_dtype
 from lineardiffusion._cache import computed_once
+from lineardiffusion._device import beside, cast, dtype_of, home, is_tensor, namespace
 from lineardiffusion._linalg import side_by_side
 
+PIXELS = 2**22  # of a block, at most
 FEW = 16  # rows below which BLAS sums products in another order
 LARGE = 1500  # pixels from which a few eigenvectors are found without a full decomposition
 
@@ -185,22 +187,32 @@ class ImageEncoder:
     def encode(self, images: NDArray[np.generic], dtype: DTypeLike = np.float64) -> NDArray[Any]:
         """Return latents of shape (n, d) of images of shape (n, \\*image_shape), by products of this type.
 
-        In single precision an image has the same latent, to the last bit, among any others.
+        In single precision an image has the same latent, to the last bit, among any others. Latents of a tensor are
+        one, on its device.
         """
         rows = images.reshape(len(images), -1)
         single = np.dtype(dtype) == np.float32
         analysis, least = (self._single_analysis, FEW) if single else (self.analysis, 1)
-        origin = self.mean.astype(working_dtype(rows.dtype) if single else np.float64)
+        origin = self.mean.astype(working_dtype(dtype_of(rows)) if single else np.float64)
         shift = ((origin - self.mean) @ self.analysis).astype(dtype)  # what single precision loses of the mean
+        step = min(BLOCK, max(FEW, PIXELS // len(origin)))
+        starts = range(0, len(rows), step)
+        if is_tensor(rows):
+            o, V, more = (beside(array, rows, array.dtype) for array in (origin, analysis, shift))
+            blocks = (rows[start : start + step] for start in starts)
+            found: NDArray[Any] = namespace(rows).concat(
+                [cast(cast(x, origin.dtype) - o, dtype) @ V + more for x in blocks]
+            )
+            return found
         latents = np.empty((len(rows), len(self.components)), dtype)
 
         def fill(start: int) -> None:
-            block = rows[start : start + BLOCK]
+            block = rows[start : start + step]
             x = np.zeros((max(len(block), least), len(origin)), dtype)
             np.subtract(block, origin, out=x[: len(block)], dtype=origin.dtype, casting="same_kind")
-            latents[start : start + BLOCK] = (x @ analysis)[: len(block)] + shift
+            latents[start : start + step] = (x @ analysis)[: len(block)] + shift
 
-        side_by_side(fill, range(0, len(rows), BLOCK))
+        side_by_side(fill, starts)
         return latents
 
     def decode(self, latents: Array) -> NDArray[np.floating]:
@@ -216,9 +228,9 @@ def latents_of(encoder: Encoder, images: NDArray[Any]) -> NDArray[np.floating]:
     An encoder that is not linear gives them in its own precision, block by block.
     """
     if isinstance(encoder, ImageEncoder):
-        return encoder.encode(images, working_dtype(images.dtype))
+        return encoder.encode(images, working_dtype(dtype_of(images)))
     blocks = [encoder.encode(images[start : start + ROWS]) for start in range(0, len(images), ROWS)]
-    return np.concatenate(blocks)
+    return np.concatenate([home(block) for block in blocks])
 
 
 def scale_of_pixels(deviation: Array, mean: Array, dtype: Any, scale: bool) -> tuple[Array, NDArray[np.bool_]]:

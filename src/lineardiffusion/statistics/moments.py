@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from lineardiffusion._arrays import BLOCK, Array, Images, Indices, freeze, members_of, working_dtype
+from lineardiffusion._device import beside, cast, dtype_of, home, is_tensor, namespace
 from lineardiffusion._linalg import one_thread, side_by_side
 from lineardiffusion._triangles import condensed, whole
 
@@ -101,7 +102,7 @@ class Moments:
         each = np.ones(len(groups)) if sample_weight is None else sample_weight
         squares = np.bincount(groups, each**2, n_groups).astype(np.float64)  # of no rows they are integers
         members = members_of(groups, n_groups)
-        working = working_dtype(rows.dtype if sample_weight is None else np.float64) if dtype is None else dtype
+        working = working_dtype(dtype_of(rows) if sample_weight is None else np.float64) if dtype is None else dtype
 
         def fill(g: int) -> None:
             w = None if sample_weight is None else sample_weight[members[g]]
@@ -246,44 +247,45 @@ def _accumulate(
 
     Entries that do not vary within the group, such as an image's frame, take no part in the products.
     """
-    mean = rows[members[0]].astype(np.float64)
+    mean = home(rows[members[0]]).astype(np.float64)
     varying = _varying(rows, members)
-    whole = len(varying) == rows.shape[1]
+    whole, k = len(varying) == rows.shape[1], len(varying)
     origin = _origin(rows, members, dtype)[varying]
-    weight, total = 0.0, np.zeros(len(varying))
-    within = scatter if whole else np.zeros((len(varying), len(varying)))
+    o, columns = beside(origin, rows, dtype), beside(varying, rows, np.intp)
+    weight, total = 0.0, beside(np.zeros(k), rows, np.float64)  # sums are float64 wherever they are
+    summed: Any = scatter if whole and not is_tensor(rows) else beside(np.zeros((k, k)), rows, np.float64)
     for start in range(0, len(members), BLOCK):
         block = rows[members[start : start + BLOCK]]
-        x = (block if whole else block.take(varying, axis=1)).astype(dtype)
-        x -= origin
+        x = cast(block if whole else namespace(block).take(block, columns, axis=1), dtype)
+        x -= o
         if weights is None:
             weight += len(x)
-            total += x.sum(axis=0)
+            total += x.sum(0)
         else:
-            w = weights[start : start + BLOCK]
+            w = beside(weights[start : start + BLOCK], x, np.float64)
             weight += float(w.sum())
             total += w @ x
-            x *= np.sqrt(w)[:, None]
-        within += x.T @ x
-    offset = total / weight
+            x *= w[:, None] ** 0.5
+        summed += x.T @ x
+    offset, within = home(total) / weight, home(summed)
     for start in range(0, len(offset), BLOCK):  # by blocks of rows: no second matrix in memory
         part = slice(start, start + BLOCK)
         product = np.outer(offset[part], offset)
         product *= weight  # last, so that the scatter is symmetric to the last bit
         within[part] -= product
     mean[varying] = origin + offset
-    if not whole:
+    if within is not scatter:
         scatter[np.ix_(varying, varying)] = within
     return weight, mean
 
 
 def _varying(rows: NDArray[Any], members: Indices) -> Indices:
     """The entries in which the members differ."""
-    first = rows[members[0]]
+    first, xp = rows[members[0]], namespace(rows)
     differs = np.zeros(rows.shape[1], bool)
     for start in range(0, len(members), BLOCK):
         block = rows[members[start : start + BLOCK]]
-        differs |= (block.min(axis=0) != first) | (block.max(axis=0) != first)
+        differs |= home((xp.min(block, axis=0) != first) | (xp.max(block, axis=0) != first))
         if differs.all():
             break
     return np.flatnonzero(differs)
@@ -291,7 +293,7 @@ def _varying(rows: NDArray[Any], members: Indices) -> Indices:
 
 def _origin(rows: NDArray[Any], members: Indices, dtype: np.dtype[np.floating]) -> Images:
     """A vector near the mean that the working type holds exactly: 128 for bytes."""
-    if rows.dtype.kind in "bui" and rows.dtype.itemsize == 1:
-        return np.full(rows.shape[1], 128 if rows.dtype.kind == "u" else 0, dtype)
-    near: Array = rows[members[:BLOCK]].astype(np.float64).mean(axis=0)
-    return near.astype(dtype)
+    kind = dtype_of(rows)
+    if kind.kind in "bui" and kind.itemsize == 1:
+        return np.full(rows.shape[1], 128 if kind.kind == "u" else 0, dtype)
+    return home(cast(rows[members[:BLOCK]], np.float64).mean(0)).astype(dtype)
