@@ -36,7 +36,7 @@ from lineardiffusion._arrays import BLOCK, ROWS, Array, Images, freeze, working_
 from lineardiffusion._cache import computed_once
 from lineardiffusion._linalg import one_thread, side_by_side
 
-FEW = 16  # rows below which BLAS sums products in another order
+EQUAL = 256  # rows of every product in single precision, the last one filled up, for BLAS sums few in another order
 LANCZOS_FROM = 4096  # pixels from which Lanczos finds a few eigenvectors faster than a full decomposition
 
 
@@ -210,18 +210,18 @@ class ImageEncoder:
         """
         rows = images.reshape(len(images), -1)
         single = np.dtype(dtype) == np.float32
-        analysis, least = (self._single_analysis, FEW) if single else (self.analysis, 1)
+        analysis, step, least = (self._single_analysis, EQUAL, EQUAL) if single else (self.analysis, BLOCK, 0)
         origin = self.mean.astype(working_dtype(rows.dtype) if single else np.float64)
         shift = ((origin - self.mean) @ self.analysis).astype(dtype)  # what single precision loses of the mean
         latents = np.empty((len(rows), len(self.components)), dtype)
 
         def fill(start: int) -> None:
-            block = rows[start : start + BLOCK]
+            block = rows[start : start + step]
             x = np.zeros((max(len(block), least), len(origin)), dtype)
             np.subtract(block, origin, out=x[: len(block)], dtype=origin.dtype, casting="same_kind")
-            latents[start : start + BLOCK] = (x @ analysis)[: len(block)] + shift
+            latents[start : start + step] = (x @ analysis)[: len(block)] + shift
 
-        side_by_side(fill, range(0, len(rows), BLOCK))
+        side_by_side(fill, range(0, len(rows), step))
         return latents
 
     def decode(self, latents: Array) -> NDArray[np.floating]:
