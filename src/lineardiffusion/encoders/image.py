@@ -37,8 +37,8 @@ from lineardiffusion._cache import computed_once
 from lineardiffusion._device import beside, cast, dtype_of, home, is_tensor, namespace
 from lineardiffusion._linalg import side_by_side
 
-PIXELS = 2**22  # of a block, at most
-FEW = 16  # rows below which BLAS sums products in another order
+PIXELS = 2**21  # of a block, unless EQUAL rows have more
+EQUAL = 256  # rows of every product in single precision, the last one filled up, for BLAS sums few in another order
 LARGE = 1500  # pixels from which a few eigenvectors are found without a full decomposition
 
 
@@ -192,10 +192,10 @@ class ImageEncoder:
         """
         rows = images.reshape(len(images), -1)
         single = np.dtype(dtype) == np.float32
-        analysis, least = (self._single_analysis, FEW) if single else (self.analysis, 1)
+        analysis, step, least = (self._single_analysis, EQUAL, EQUAL) if single else (self.analysis, BLOCK, 0)
         origin = self.mean.astype(working_dtype(dtype_of(rows)) if single else np.float64)
         shift = ((origin - self.mean) @ self.analysis).astype(dtype)  # what single precision loses of the mean
-        step = min(BLOCK, max(FEW, PIXELS // len(origin)))
+        step = min(step, max(EQUAL, PIXELS // len(origin)))
         starts = range(0, len(rows), step)
         if is_tensor(rows):
             o, V, more = (beside(array, rows, array.dtype) for array in (origin, analysis, shift))
