@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lineardiffusion import _noise
 from lineardiffusion._arrays import Array, Images, Indices, freeze
 from lineardiffusion._cache import Cache, computed_once
+from lineardiffusion._linalg import split
 from lineardiffusion._validation import warn
 from lineardiffusion.contrast import Contrast
 from lineardiffusion.diffusion.affine import Affine
@@ -37,6 +38,7 @@ from lineardiffusion.statistics.dataset import Statistics
 TERMINAL_SNR = 0.01  # in the strongest direction; above it the start holds signal that noise alone lacks
 SIMULATED_BELOW = 1 / 8  # images for each entry of a latent, below which a numerical flow is not composed
 SIMULATED_BYTES = 2**27  # of matrices, one an embedding, at a time
+ENTRY_BYTES = 2000  # of a map in the cache, beside its rows: its key and its objects
 FARTHEST = 1e30  # pixels beyond which single precision ends; also latents, of pixels in double precision
 GUIDED_VARIANCE = 4.0  # times the data's, beyond which a guided law is warned of
 GUIDANCE_STEPS = 16  # of the approximation by which that is found out
@@ -254,7 +256,7 @@ class FittedDiffusion:
             freeze(found[c])
             self._check_range(found[c].rows)
             if keep and key is not None and not _is_timed(c):
-                self.cache.put((c, key), found[c], found[c].rows.nbytes)
+                self.cache.put((c, key), found[c], found[c].rows.nbytes + ENTRY_BYTES)
         return [found[c] for c in conditions]
 
     @computed_once
@@ -319,11 +321,16 @@ class FittedDiffusion:
         maps = self.compose([condition for _, condition in composed], trajectory)
         noisy = any(x.n_noises for x in maps)
         added = _noise.draw(seeds, len(start), self.d, _noise.SAMPLER) if noisy else None
-        for (members, _), x in zip(composed, maps, strict=True):
-            # the conversion of a matrix to single precision costs as much as some products with it
-            dtype = latents.dtype if len(members) > self.d else np.float64
-            z, *n = (noise[None, members].astype(dtype) for noise in (start, added) if noise is not None)
-            latents[members] = x(z, *n)[0]
+
+        def fill(groups: Any) -> None:
+            for i in groups:
+                members, _ = composed[i]
+                # the conversion of a matrix to single precision costs as much as some products with it
+                dtype = latents.dtype if len(members) > self.d else np.float64
+                z, *n = (noise[None, members].astype(dtype) for noise in (start, added) if noise is not None)
+                latents[members] = maps[i](z, *n)[0]
+
+        split(fill, np.arange(len(composed)))  # type: ignore[arg-type]
         return self._check_range(latents)
 
     def simulate(self, drawing: Drawing) -> Iterator[Array]:

@@ -51,7 +51,7 @@ Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,7 @@ from scipy.special import gammainc, gammaincc, gammaln, logsumexp, softmax
 
 from lineardiffusion import _noise
 from lineardiffusion._arrays import BLOCK, Array, Images, Indices, groups_of_equal
+from lineardiffusion._linalg import split
 from lineardiffusion.encoders.conditioning import alternatives
 from lineardiffusion.fitted import FittedDiffusion, Resolved, SamplerSettings
 from lineardiffusion.inverse.measurement import Measurement, PixelModel, ReducedMeasurement
@@ -120,21 +121,27 @@ def resolve(fitted: FittedDiffusion, n: int, prompts: Any, sampling: SamplerSett
 def score(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved) -> Array:
     """Return the log-density (n,) of images (n, D) in pixel units, without their missing pixels."""
     found = np.empty(len(rows))
-    for members, candidates, seen, reduced in _blocks(fitted, rows, missing, resolved):
+
+    def work(members: Indices, candidates: Candidates, seen: MeasuredLaws, reduced: ReducedMeasurement) -> None:
         found[members] = logsumexp(seen.log_likelihood(reduced) + candidates.log_prior, axis=1)
+
+    _each_block(fitted, rows, missing, resolved, work)
     return found
 
 
 def typicality(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved) -> Array:
     """Return the typicality (n,) of images (n, D), without their missing pixels; that of no pixel is 1."""
     found = np.zeros(len(rows))
-    for members, candidates, seen, reduced in _blocks(fitted, rows, missing, resolved):
+
+    def work(members: Indices, candidates: Candidates, seen: MeasuredLaws, reduced: ReducedMeasurement) -> None:
         if n_seen := seen.measurement.size:
             log_prob = seen.log_likelihood(reduced) + candidates.log_prior
             log_weight = candidates.log_prior - logsumexp(candidates.log_prior)
             half = candidates.log_prior + seen.peaks - logsumexp(log_prob, axis=1, keepdims=True)
             tails = _log_gamma_tails(n_seen / 2, np.maximum(half, 0.0))
             found[members] = np.log(2) + np.minimum(*(logsumexp(tail + log_weight, axis=1) for tail in tails))
+
+    _each_block(fitted, rows, missing, resolved, work)
     return np.where(found > LEAST, np.exp(np.minimum(found, 0.0)), np.exp(LEAST) * LEAST / np.minimum(found, LEAST))
 
 
@@ -154,9 +161,12 @@ def _log_gamma_tails(a: float, x: Array) -> tuple[Array, Array]:
 def classify(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved) -> Array:
     """Return the probability (n, p) of each known prompt."""
     found = np.empty((len(rows), len(fitted.statistics.prompts)))
-    for members, candidates, seen, reduced in _blocks(fitted, rows, missing, resolved):
+
+    def work(members: Indices, candidates: Candidates, seen: MeasuredLaws, reduced: ReducedMeasurement) -> None:
         log_prob = seen.log_likelihood(reduced.without_rest()) + candidates.log_prior
         found[members] = softmax(_by_prompt(fitted, candidates, log_prob), axis=1)
+
+    _each_block(fitted, rows, missing, resolved, work)
     return found
 
 
@@ -167,7 +177,8 @@ def labels(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved
     of rounding (inverse/posterior.py) leave two prompts possible, so the labels are those of double precision.
     """
     found = np.zeros(len(rows), np.intp)
-    for members, candidates, seen, reduced in _blocks(fitted, rows, missing, resolved):
+
+    def work(members: Indices, candidates: Candidates, seen: MeasuredLaws, reduced: ReducedMeasurement) -> None:
         reduced, near = reduced.without_rest(), np.arange(len(members))
         if len(members) >= SINGLE_FROM:
             with np.errstate(over="ignore", invalid="ignore"):  # what is no number is compared again
@@ -179,6 +190,8 @@ def labels(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved
             near = np.flatnonzero(~(least.max(axis=1) > rest))
         log_prob = seen.log_likelihood(reduced[near]) + candidates.log_prior
         found[members[near]] = _by_prompt(fitted, candidates, log_prob).argmax(axis=1)
+
+    _each_block(fitted, rows, missing, resolved, work)
     return found
 
 
@@ -190,10 +203,14 @@ def _by_prompt(fitted: FittedDiffusion, candidates: Candidates, log_prob: Array)
 
 def temperature(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved, right: Indices) -> float:
     """Return the temperature of the least Brier score, for the `right` prompts (n,), places of known ones."""
-    likelihood, prior = np.empty((len(rows), len(fitted.statistics.prompts))), np.zeros(0)
-    for members, candidates, seen, reduced in _blocks(fitted, rows, missing, resolved):
+    n, p = len(rows), len(fitted.statistics.prompts)
+    likelihood, prior = np.empty((n, p)), np.empty(p)
+
+    def work(members: Indices, candidates: Candidates, seen: MeasuredLaws, reduced: ReducedMeasurement) -> None:
         log_prob = seen.log_likelihood(reduced.without_rest()) + candidates.log_prior
-        prior, likelihood[members] = candidates.by_prompt(log_prob)
+        prior[:], likelihood[members] = candidates.by_prompt(log_prob)
+
+    _each_block(fitted, rows, missing, resolved, work)
     of_right = likelihood[np.arange(len(rows)), right]
 
     def score(T: float) -> float:
@@ -324,19 +341,33 @@ def _candidates(fitted: FittedDiffusion, n: int, resolved: Resolved) -> Iterator
     yield Candidates(np.arange(n), laws, np.log(prior), np.cumsum([0, *sizes[:-1]]))
 
 
-def _blocks(
-    fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved
-) -> Iterator[tuple[Indices, Candidates, MeasuredLaws, ReducedMeasurement]]:
-    """Yield images that miss the same pixels, the laws that they may come from, and their reduced measurements."""
+def _each_block(
+    fitted: FittedDiffusion,
+    rows: Any,
+    missing: Mask,
+    resolved: Resolved,
+    work: Callable[[Indices, Candidates, MeasuredLaws, ReducedMeasurement], None],
+) -> None:
+    """Call `work` with images that miss the same pixels, the laws that they may come from, and what is measured.
+
+    Blocks of images run side by side.
+    """
     every = list(_candidates(fitted, len(rows), resolved))
     owner = _owners(every, len(rows))
     for group, measurement in _measurements(fitted.require_pixel_model(), missing):
         for candidates, place in _owned(every, owner, group):
             own = group[place]
             seen = MeasuredLaws.of(measurement, candidates.laws, len(own))
-            for start in range(0, len(own), BLOCK):
-                members = own[start : start + BLOCK]
-                yield members, candidates, seen, _reduce(measurement, rows[members], missing[members[0]])
+            if len(own) > BLOCK:
+                seen.peaks  # before the threads ask for it  # noqa: B018
+
+            def some(starts: Any, own=own, measurement=measurement, candidates=candidates, seen=seen) -> None:
+                for start in starts:
+                    members = own[start : start + BLOCK]
+                    reduced = _reduce(measurement, rows[members], missing[members[0]])
+                    work(members, candidates, seen, reduced)
+
+            split(some, np.arange(0, len(own), BLOCK))
 
 
 def _owners(every: list[Candidates], n: int) -> Indices:

@@ -34,7 +34,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lineardiffusion._arrays import BLOCK, Array, Images, freeze, working_dtype
 from lineardiffusion._cache import computed_once
-from lineardiffusion._linalg import one_thread
+from lineardiffusion._linalg import one_thread, split
 
 LANCZOS_FROM = 4096  # pixels from which Lanczos finds a few eigenvectors faster than a full decomposition
 
@@ -217,10 +217,14 @@ class ImageEncoder:
         synthesis, mean = self.decoder
         rows = latents.reshape(-1, len(synthesis)).astype(self.dtype, copy=False)
         pixels = np.empty((len(rows), len(mean)), self.dtype)
-        for start in range(0, len(rows), BLOCK):  # the mean is added while a block is in the processor's cache
-            block = slice(start, start + BLOCK)
-            np.matmul(rows[block], synthesis, out=pixels[block])
-            pixels[block] += mean
+
+        def fill(starts: Any) -> None:  # the mean is added while a block is in the processor's cache
+            for start in starts:
+                block = slice(start, start + BLOCK)
+                np.matmul(rows[block], synthesis, out=pixels[block])
+                pixels[block] += mean
+
+        split(fill, np.arange(0, len(rows), BLOCK))  # type: ignore[arg-type]
         return pixels.reshape(*latents.shape[:-1], *self.image_shape)
 
 

@@ -58,6 +58,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,7 +66,7 @@ from numpy.typing import DTypeLike
 from scipy.linalg.lapack import dtrtri, dtrtrs
 from scipy.special import softmax
 
-from lineardiffusion._arrays import BLOCK, Array, Indices, freeze
+from lineardiffusion._arrays import Array, Indices, freeze
 from lineardiffusion._cache import computed_once
 from lineardiffusion._linalg import eigh, one_thread, split
 from lineardiffusion.inverse.measurement import Measurement, PixelModel, ReducedMeasurement
@@ -220,11 +221,9 @@ class MeasuredLaws:
         if len(x) < FEW * x.shape[1] and "roots" not in vars(self):
             peaks, squares = self._directly(x)
         else:
-            peaks, squares = self.peaks, np.empty((len(x), len(self.laws)))
-            for start in range(0, len(x), BLOCK):
-                block = slice(start, start + BLOCK)
-                for k in range(len(self.laws)):
-                    squares[block, k] = self._square(k, x[block], dtype)
+            peaks, roots = self.peaks, self.roots
+            found = split(lambda part: [self._square(k, x, dtype) for k in part], np.arange(len(roots)))  # type: ignore[arg-type, attr-defined]
+            squares = np.stack([square for part in found for square in part], axis=1)
         return np.asarray(peaks - 0.5 * (reduced.rest[:, None] + squares))
 
     def _square(self, k: int, x: Array, dtype: DTypeLike = np.float64) -> Array:
@@ -260,15 +259,19 @@ class MeasuredLaws:
         offset = (self.centres[:, None, :q] @ self.roots[:, :q, :q]).ravel()
         top = self.peaks + log_prior
         bound, found = np.empty((len(x), len(top))), np.full((len(x), len(top)), -np.inf)
+
+        def fill(wanted: Any, laws: Any) -> None:
+            for k in laws:
+                members = np.flatnonzero(wanted[:, k])
+                found[members, k] = top[k] - 0.5 * self._square(k, x[members])
+
         step = max(1, SCREEN_BYTES // first[0].nbytes)
         for start in range(0, len(x), step):
             h = (x[start : start + step, :q] @ first - offset).reshape(-1, len(top), q)
             bound[start : start + step] = top - 0.5 * np.einsum("nkq,nkq->nk", h, h)
         wanted = bound.argmax(axis=1)[:, None] == np.arange(len(top))
         for _ in range(2):  # the likeliest law of each measurement, then all within reach of it
-            for k in np.flatnonzero(wanted.any(axis=0)).tolist():
-                members = np.flatnonzero(wanted[:, k])
-                found[members, k] = top[k] - 0.5 * self._square(k, x[members])
+            split(partial(fill, wanted), np.flatnonzero(wanted.any(axis=0)))  # type: ignore[arg-type]
             wanted = (bound > found.max(axis=1, keepdims=True) - NATS) & np.isneginf(found)
         return found - 0.5 * reduced.rest[:, None]
 
@@ -286,11 +289,16 @@ def posterior_mean(measurement: Measurement, reduced: ReducedMeasurement, parts:
     """Return posterior mean images (n, D), in the latents' unit; the shares of an image sum to 1."""
     f, W = measurement.f, measurement.W
     latent, inside = np.zeros((len(reduced.rest), len(W))), np.zeros_like(reduced.inside)
-    for members, seen, k, weight in parts:
+
+    def of_part(members: Indices, seen: MeasuredLaws, k: int, weight: Array) -> tuple[Array, Array]:
         m, w = seen.laws.mean[k], weight[:, None]
         t = w * seen.solve(k, reduced.inside[members] - f * (m @ W))
-        inside[members] += t
-        latent[members] += w * m + _gain(seen, k, (t * f) @ W.T)
+        return t, w * m + _gain(seen, k, (t * f) @ W.T)
+
+    found = split(lambda some: [of_part(*parts[i]) for i in some], np.arange(len(parts)))  # type: ignore[arg-type, attr-defined]
+    for part, (t, z) in zip(parts, (one for some in found for one in some), strict=True):
+        inside[part.members] += t
+        latent[part.members] += z
     return _image(measurement, latent, reduced, inside)
 
 
