@@ -1000,8 +1000,10 @@ class LinearDiffusion(BaseEstimator):
         >>> float((ld.classify(images[1000:]) == prompts[1000:]).mean()) > 0.9
         True
         """
-        best = self.classify_proba(images, **sampling).argmax(axis=1)
-        return np.asarray(self.prompts_[best])
+        fitted = self.fitted_
+        rows, missing = self._check_rows(images)
+        resolved = self._resolve_images(fitted, len(rows), None, sampling)
+        return np.asarray(self.prompts_[inference.labels(fitted, rows, missing, resolved)])
 
     def calibrate(self, prompts: Prompts, images: Any, mask: Any = None) -> Self:
         """Fit the temperature of the likelihood that prompts are inferred by, on held-out images.

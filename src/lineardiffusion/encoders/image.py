@@ -48,7 +48,7 @@ class Encoder(Protocol):
     def encode(self, images: NDArray[Any]) -> Array:
         """Return latents (n, d) of images (n, \\*image_shape)."""
 
-    def decode(self, latents: Array) -> Images:
+    def decode(self, latents: Images) -> Images:
         """Return images (..., \\*image_shape) of latents (..., d)."""
 
 
@@ -178,6 +178,11 @@ class ImageEncoder:
         """Matrix (d, D) from latents to centred pixels."""
         return self.components * (self.pixel_scale * self.scaling_factor)
 
+    @computed_once
+    def decoder(self) -> tuple[Images, Images]:
+        """The synthesis matrix (d, D) and the mean (D,), in the type of the decoded images."""
+        return self.synthesis.astype(self.dtype), self.mean.astype(self.dtype)
+
     @property
     def explained_variance_ratio(self) -> Array:
         """Share of the (standardised) pixels' variance along each component, (d,)."""
@@ -215,10 +220,21 @@ class ImageEncoder:
         side_by_side(fill, starts)
         return latents
 
-    def decode(self, latents: Array) -> NDArray[np.floating]:
+    def decode(self, latents: Images) -> Images:
         """Return images of shape (..., \\*image_shape), in pixel units, of latents of shape (..., d)."""
-        pixels = latents.astype(self.dtype) @ self.synthesis.astype(self.dtype)
-        pixels += self.mean.astype(self.dtype)
+        synthesis, mean = self.decoder
+        rows = cast(latents.reshape(-1, len(synthesis)), self.dtype)
+        if is_tensor(latents):
+            pixels = rows @ beside(synthesis, rows, self.dtype) + beside(mean, rows, self.dtype)
+        else:
+            pixels = np.empty((len(rows), len(mean)), self.dtype)
+
+            def fill(start: int) -> None:  # the mean is added while a block is in the processor's cache
+                block = slice(start, start + BLOCK)
+                np.matmul(rows[block], synthesis, out=pixels[block])
+                pixels[block] += mean
+
+            side_by_side(fill, range(0, len(rows), BLOCK))
         return pixels.reshape(*latents.shape[:-1], *self.image_shape)
 
 
