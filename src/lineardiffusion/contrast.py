@@ -38,13 +38,14 @@ Contrast touches pictures only: laws and likelihoods are those of the latents.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.special import ndtr, ndtri
 
 from lineardiffusion._arrays import Array, freeze
+from lineardiffusion._device import beside, cast, dtype_of, namespace
 from lineardiffusion._linalg import side_by_side, split
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
 from lineardiffusion.encoders.image import ImageEncoder
@@ -68,16 +69,25 @@ class AffineContrast:
 
     @classmethod
     def solve(
-        cls, weight: Array, law: GaussianDenoiser, encoder: ImageEncoder, pixel_range: tuple[float, float]
+        cls,
+        weight: Array,
+        law: GaussianDenoiser,
+        encoder: ImageEncoder,
+        pixel_range: tuple[float, float],
+        brightness: tuple[float, float] | None = None,
     ) -> AffineContrast:
-        """Solve for the contrast of latents of these Gaussians, with weights (g,)."""
+        """Solve for the contrast of latents of these Gaussians, with weights (g,).
+
+        `brightness` is the mean and the deviation of the data's pixels; None for those that the encoder tells.
+        """
         low, high = pixel_range
         if high == low:
             return cls(1.0, 0.0, low, high)
         share, mean, deviation = pixels(weight, law, encoder)
         unit = high - low
         deviation = np.maximum(deviation, 1e-9 * unit)
-        target = np.array([encoder.mean.mean(), np.sqrt(encoder.mean.var() + encoder.pixel_variance)])
+        told = float(encoder.mean.mean()), float(np.sqrt(encoder.mean.var() + encoder.pixel_variance))
+        target = np.array(told if brightness is None else brightness)
 
         def error(numbers: Array, share: Array, normals: Array) -> Array:
             gain, offset = np.exp(numbers[0]), unit * numbers[1]
@@ -96,9 +106,9 @@ class AffineContrast:
         found = least_squares(error, near.x, lambda *_: near.jac, bounds, max_nfev=CORRECTED, args=every)
         return cls(float(np.exp(found.x[0])), float(unit * found.x[1]), low, high)
 
-    def __call__(self, images: NDArray[np.floating]) -> NDArray[np.floating]:
+    def __call__(self, images: Any) -> Any:
         """Return the pictures of images, in pixel units and of the same type."""
-        return np.asarray(np.clip(images * self.gain + self.offset, self.low, self.high), dtype=images.dtype)
+        return cast(namespace(images).clip(images * self.gain + self.offset, self.low, self.high), dtype_of(images))
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,10 +136,10 @@ class HistogramContrast:
         x = grid(*normals)
         return cls(np.interp(histogram.cumulative()[:-1], distribution(*normals, x), x), histogram.values)
 
-    def __call__(self, images: NDArray[np.floating]) -> NDArray[np.floating]:
+    def __call__(self, images: Any) -> Any:
         """Return the pictures of images, in pixel units and of the same type."""
-        place = np.searchsorted(self.thresholds.astype(images.dtype), images)
-        return np.asarray(self.values.astype(images.dtype)[place])
+        thresholds, values = (beside(array, images, dtype_of(images)) for array in (self.thresholds, self.values))
+        return values[namespace(images).searchsorted(thresholds, images)]
 
 
 Contrast = AffineContrast | HistogramContrast

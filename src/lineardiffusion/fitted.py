@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from lineardiffusion import _noise
 from lineardiffusion._arrays import Array, Images, Indices, freeze
 from lineardiffusion._cache import Cache, computed_once
-from lineardiffusion._linalg import split
+from lineardiffusion._device import cast, dtype_of, namespace, to_device
+from lineardiffusion._linalg import side_by_side
 from lineardiffusion._validation import warn
 from lineardiffusion.contrast import Contrast
 from lineardiffusion.diffusion.affine import Affine
@@ -298,17 +299,18 @@ class FittedDiffusion:
 
     # ------------------------------------------------------------------ drawing
 
-    def draw(self, drawing: Drawing) -> Array:
-        """Return latents (n, d)."""
+    def draw(self, drawing: Drawing, device: Any = None) -> Any:
+        """Return latents (n, d); on a `device` of PyTorch as a tensor, from products there."""
         request, trajectory, start, seeds, standard = drawing
         if request.embeddings is not None:
             gathered = request.gathered()
             if not trajectory.sampler.stochastic and len(gathered.conditions) * (self.d + 1) > len(request):
-                *_, latents = self.simulate(drawing)
-                return latents
+                *_, simulated = self.simulate(drawing)
+                return simulated if device is None else to_device(simulated, device)
             request = gathered
-        single = standard and isinstance(self.encoder, ImageEncoder)
-        latents, composed = np.empty(start.shape, self.encoder.dtype if single else np.float64), []
+        single = self.encoder.dtype if standard and isinstance(self.encoder, ImageEncoder) else np.float64
+        latents: Any = np.empty(start.shape, single)
+        composed = []
         for members, condition in zip(request.groups(), request.conditions, strict=True):
             closed = len(condition) == 1 and isinstance(self.conditional, GaussianDenoiser)
             numerical = trajectory.sampler.solves_flow and not closed  # a map takes d such flows
@@ -321,16 +323,23 @@ class FittedDiffusion:
         maps = self.compose([condition for _, condition in composed], trajectory)
         noisy = any(x.n_noises for x in maps)
         added = _noise.draw(seeds, len(start), self.d, _noise.SAMPLER) if noisy else None
+        noises = [noise for noise in (start, added) if noise is not None]
+        if device is not None:
+            noises = [to_device(noise.astype(latents.dtype), device) for noise in noises]
+            latents = to_device(latents, device)
 
-        def fill(groups: Any) -> None:
-            for i in groups:
-                members, _ = composed[i]
-                # the conversion of a matrix to single precision costs as much as some products with it
-                dtype = latents.dtype if len(members) > self.d else np.float64
-                z, *n = (noise[None, members].astype(dtype) for noise in (start, added) if noise is not None)
-                latents[members] = maps[i](z, *n)[0]
+        def fill(i: int) -> None:
+            members, _ = composed[i]
+            # the conversion of a matrix to single precision costs as much as some products with it
+            dtype = np.float64 if device is None and len(members) <= self.d else dtype_of(latents)
+            z, *n = (cast(noise[members][None], dtype) for noise in noises)
+            latents[members] = maps[i](z, *n)[0]
 
-        split(fill, np.arange(len(composed)))  # type: ignore[arg-type]
+        if device is None:
+            side_by_side(fill, range(len(composed)))
+        else:
+            for i in range(len(composed)):
+                fill(i)
         return self._check_range(latents)
 
     def simulate(self, drawing: Drawing) -> Iterator[Array]:
@@ -364,13 +373,13 @@ class FittedDiffusion:
                 denoiser = Combination([denoiser, *map(self._part, away)], weights)
             yield members, (len(members), 1, self.d), denoiser
 
-    def _check_range(self, latents: Array) -> Array:
+    def _check_range(self, latents: Any) -> Any:
         """Return latents, or rows of maps to them; a ValueError if their images exceed single precision."""
         farthest = FARTHEST
         if isinstance(self.encoder, ImageEncoder):
             unit = self.encoder.scaling_factor * max(float(self.encoder.pixel_scale.max()), 1.0)
             farthest /= unit if self.encoder.dtype == np.float32 else min(unit, 1.0)
-        if not (np.abs(latents) < farthest).all():
+        if not (namespace(latents).abs(latents) < farthest).all():
             how = "a guidance_scale nearer 1, positive weights of prompts, and latents of standard deviation 1"
             raise ValueError(f"these images are beyond the range of numbers; {how} keep them within")
         return latents

@@ -507,6 +507,8 @@ def _contrast(
         raise ValueError("a contrast needs a linear image encoder, whose pixels have a known law")
     drawn = conditional if isinstance(conditional, GaussianDenoiser) else GaussianDenoiser.from_moments(law)
     if parameters.contrast == "affine":
-        return AffineContrast.solve(law.weight, drawn, encoder, statistics.pixel_range)
+        residual, fixed = statistics.residual, statistics.encoder
+        told = residual.brightness(fixed) if residual and isinstance(fixed, ImageEncoder) else None
+        return AffineContrast.solve(law.weight, drawn, encoder, statistics.pixel_range, told)
     assert statistics.histogram is not None
     return HistogramContrast.solve(law.weight, drawn, encoder, statistics.histogram)

@@ -11,8 +11,8 @@ other. A linear operation on x is the same operation on every row; a constant ch
 
 A sampler that is plain arithmetic on x (``c * x``, ``x + y``, ``x @ A``, ``x + b``) therefore runs on a
 batch of latents and on an affine map alike. When every step is diagonal, in the eigenbasis of the prompt's
-covariance, M and R are diagonal too, one row each, and ``x * gain`` takes the place of ``x @ A``. The map of x = u Q^T
-is kept as it is, with the basis Q beside it, and has two forms of equal value,
+covariance, M and R are diagonal too, one row each, and ``x * gain`` takes the place of ``x @ A``. The map of
+x = u Q^T is kept as it is, with the basis Q beside it, and has two forms of equal value,
 
     x = (z Q M + b + n Q R) Q^T  =  z (Q M Q^T) + b Q^T + n (Q R Q^T)
 
@@ -27,11 +27,12 @@ noises of equal number are not told apart; a sampler has one state, and never ad
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from lineardiffusion._arrays import Array, Images
+from lineardiffusion._arrays import Array
+from lineardiffusion._device import beside, dtype_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,17 +123,19 @@ class Affine:
             raise TypeError("only a diagonal affine map rotates; use x @ A on a full one")
         return replace(self, basis=basis)
 
-    def __call__(self, z: Images, n: Images | None = None) -> Images:
+    def __call__(self, z: Any, n: Any = None) -> Any:
         """Return values (p, m, d) at starting noise `z` (p, m, d) and sampler noise `n` (p, m, d), or none.
 
-        The products have the precision of z and n.
+        The products have the precision of z and n, and run on their device if they are tensors.
         """
-        if (Q := self.basis) is not None and z.shape[1] <= z.shape[2]:
-            Q, (M, *R, b) = Q.astype(z.dtype, copy=False), np.moveaxis(self.rows.astype(z.dtype)[:, :, None], 1, 0)
+        dtype = dtype_of(z)
+        if self.basis is not None and z.shape[1] <= z.shape[2]:
+            Q = beside(self.basis, z, dtype)
+            M, *R, b = (beside(row, z, dtype) for row in np.moveaxis(self.rows[:, :, None], 1, 0))
             u = (z @ Q) * M + b
             return (u if n is None else u + (n @ Q) * R[0]) @ Q.mT
-        x = z @ self.matrix.astype(z.dtype) + self.offset[:, None].astype(z.dtype)
-        return x if n is None else x + n @ self.root.astype(z.dtype)
+        x = z @ beside(self.matrix, z, dtype) + beside(self.offset[:, None], z, dtype)
+        return x if n is None else x + n @ beside(self.root, z, dtype)
 
     @property
     def _size(self) -> int:

@@ -111,7 +111,7 @@ class Moments:
 
         sizes = np.array([len(own) for own in members])
         largest_first = np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)].tolist()
-        if sizes.max(initial=0) <= ALONE * len(groups):
+        if sizes.max(initial=0) <= ALONE * len(groups) and not is_tensor(rows):
             side_by_side(fill, largest_first)
         else:
             for g in largest_first:
