@@ -1,4 +1,4 @@
-"""Factorisations of many small matrices: one BLAS thread each, the matrices side by side.
+"""Many small products and factorisations: one BLAS thread each, the matrices side by side.
 
 A prompt or a style has a covariance of its own, and a model hundreds of them, each of order 100 or so. BLAS
 would split every single one among its threads, which then wait for each other more than they work. So the
@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextvars
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -26,6 +26,7 @@ from threadpoolctl import ThreadpoolController
 from lineardiffusion._arrays import Array
 
 PARTS = 4  # parts of a stack for each thread, so that no thread waits long for the last
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -99,11 +100,20 @@ def cholesky(matrices: Array) -> Array:
 def split(function: Callable[[Array], T], matrices: Array) -> list[T]:
     """Apply a function to parts of a stack, side by side, with one BLAS thread each; results in order."""
     with one_thread() as threads:
-        parts = np.array_split(matrices, max(min(PARTS * threads, len(matrices)), 1))
-        if len(parts) == 1 or threads == 1:
-            return [function(part) for part in parts]
+        parts = max(min(PARTS * threads, len(matrices)), 1)
+        return side_by_side(function, np.array_split(matrices, parts))
+
+
+def side_by_side(function: Callable[[S], T], items: Sequence[S]) -> list[T]:
+    """Apply a function to each item, in as many threads as BLAS may use, with one BLAS thread each.
+
+    The results are in order. The bits of none depend on the number of threads.
+    """
+    with one_thread() as threads:
+        if len(items) <= 1 or threads == 1:
+            return [function(one) for one in items]
         with ThreadPoolExecutor(threads) as pool:  # each in the caller's context, for numpy.errstate
-            waiting = [pool.submit(contextvars.copy_context().run, function, part) for part in parts]
+            waiting = [pool.submit(contextvars.copy_context().run, function, one) for one in items]
             return [one.result() for one in waiting]
 
 

@@ -30,11 +30,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse.linalg
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from lineardiffusion._arrays import BLOCK, Array, Images, freeze, working_dtype
 from lineardiffusion._cache import computed_once
+from lineardiffusion._linalg import side_by_side
 
+FEW = 16  # rows below which BLAS sums products in another order
 LARGE = 1500  # pixels from which a few eigenvectors are found without a full decomposition
 
 
@@ -166,6 +168,10 @@ class ImageEncoder:
         return (self.components / (self.pixel_scale * self.scaling_factor)).T.copy()
 
     @computed_once
+    def _single_analysis(self) -> NDArray[np.float32]:
+        return self.analysis.astype(np.float32)
+
+    @computed_once
     def synthesis(self) -> Array:
         """Matrix (d, D) from latents to centred pixels."""
         return self.components * (self.pixel_scale * self.scaling_factor)
@@ -176,13 +182,25 @@ class ImageEncoder:
         d, D = self.components.shape
         return self.variance / (float(self.variance.sum() + (D - d) * self.residual_variance) or 1.0)
 
-    def encode(self, images: NDArray[np.generic]) -> Array:
-        """Return latents of shape (n, d) of images of shape (n, \\*image_shape)."""
+    def encode(self, images: NDArray[np.generic], dtype: DTypeLike = np.float64) -> NDArray[Any]:
+        """Return latents of shape (n, d) of images of shape (n, \\*image_shape), by products of this type.
+
+        In single precision an image has the same latent, to the last bit, among any others.
+        """
         rows = images.reshape(len(images), -1)
-        latents = np.empty((len(rows), len(self.components)))
-        for start in range(0, len(rows), BLOCK):
-            block = slice(start, start + BLOCK)
-            latents[block] = (rows[block].astype(np.float64) - self.mean) @ self.analysis
+        single = np.dtype(dtype) == np.float32
+        analysis, least = (self._single_analysis, FEW) if single else (self.analysis, 1)
+        origin = self.mean.astype(working_dtype(rows.dtype) if single else np.float64)
+        shift = ((origin - self.mean) @ self.analysis).astype(dtype)  # what single precision loses of the mean
+        latents = np.empty((len(rows), len(self.components)), dtype)
+
+        def fill(start: int) -> None:
+            block = rows[start : start + BLOCK]
+            x = np.zeros((max(len(block), least), len(origin)), dtype)
+            np.subtract(block, origin, out=x[: len(block)], dtype=origin.dtype, casting="same_kind")
+            latents[start : start + BLOCK] = (x @ analysis)[: len(block)] + shift
+
+        side_by_side(fill, range(0, len(rows), BLOCK))
         return latents
 
     def decode(self, latents: Array) -> NDArray[np.floating]:

@@ -34,13 +34,14 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from lineardiffusion._arrays import BLOCK, Array, Images, Indices, freeze, working_dtype
-from lineardiffusion._linalg import one_thread
+from lineardiffusion._linalg import one_thread, side_by_side
 from lineardiffusion._triangles import condensed, whole
 
 NEGATIVE = 1e-7  # share of the whole scatter that differences of scatters may miss by rounding
+ALONE = 0.75  # share of the rows above which BLAS splits the products of a group among its threads
 ROUNDING = 1e-9  # share of an entry's variance below which what a subtraction leaves of it is rounding
 
 
@@ -82,9 +83,18 @@ class Moments:
 
     @classmethod
     def of(
-        cls, rows: NDArray[Any], groups: ArrayLike, n_groups: int, sample_weight: Array | None = None
+        cls,
+        rows: NDArray[Any],
+        groups: ArrayLike,
+        n_groups: int,
+        sample_weight: Array | None = None,
+        dtype: DTypeLike = None,
     ) -> Moments:
-        """Compute the moments of rows (n, d) of any real dtype in one pass; zeros for a group without rows."""
+        """Compute the moments of rows (n, d) of any real dtype in one pass; zeros for a group without rows.
+
+        The products have the `dtype`, by default what the type of the rows needs. The groups are computed side by
+        side, with one BLAS thread each, unless one of them has nearly all rows.
+        """
         groups = np.asarray(groups, dtype=np.intp)
         d = rows.shape[1]
         weight, mean, scatter = np.zeros(n_groups), np.zeros((n_groups, d)), np.zeros((n_groups, d, d))
@@ -92,11 +102,21 @@ class Moments:
         squares = np.bincount(groups, each**2, n_groups).astype(np.float64)  # of no rows they are integers
         order = np.argsort(groups, kind="stable")
         edges = np.searchsorted(groups[order], np.arange(n_groups + 1))
-        for g in range(n_groups):
+        working = working_dtype(rows.dtype if sample_weight is None else np.float64) if dtype is None else dtype
+
+        def fill(g: int) -> None:
             members = order[edges[g] : edges[g + 1]]
             w = None if sample_weight is None else sample_weight[members]
-            if members.size and (w is None or w.any()):
-                weight[g], mean[g] = _accumulate(rows, members, w, scatter[g])
+            if w is None or w.any():
+                weight[g], mean[g] = _accumulate(rows, members, w, scatter[g], np.dtype(working))
+
+        sizes = np.diff(edges)
+        largest_first = np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)].tolist()
+        if sizes.max(initial=0) <= ALONE * len(groups):
+            side_by_side(fill, largest_first)
+        else:
+            for g in largest_first:
+                fill(g)
         return cls(weight, squares, mean, scatter)
 
     @staticmethod
@@ -186,10 +206,14 @@ class Moments:
 
     def project(self, origin: Array, basis: Array) -> Moments:
         """Return the moments of ``(x - origin) @ basis``; `origin` (d,), `basis` (d, k)."""
-        g, d = self.mean.shape
-        half = (self.scatter.reshape(g * d, d) @ basis).reshape(g, d, -1)
         mean = np.where(self.weight[:, None] > 0, self.mean - origin, 0.0) @ basis
-        return Moments(self.weight, self.squares, mean, basis.T @ half)
+        scatter = np.empty((len(mean), basis.shape[1], basis.shape[1]))
+
+        def fill(g: int) -> None:  # one group at a time in memory
+            np.matmul(basis.T, self.scatter[g] @ basis, out=scatter[g])
+
+        side_by_side(fill, range(len(mean)))
+        return Moments(self.weight, self.squares, mean, scatter)
 
     @property
     def effective(self) -> Array:
@@ -216,15 +240,16 @@ def is_positive(scatter: Array, tolerance: float) -> bool:
     return True
 
 
-def _accumulate(rows: NDArray[Any], members: Indices, weights: Array | None, scatter: Array) -> tuple[float, Array]:
-    """Add one group's scatter into `scatter` (d, d); return its weight and its mean (d,).
+def _accumulate(
+    rows: NDArray[Any], members: Indices, weights: Array | None, scatter: Array, dtype: np.dtype[Any]
+) -> tuple[float, Array]:
+    """Add one group's scatter into `scatter` (d, d), by products of this type; return its weight and mean (d,).
 
     Entries that do not vary within the group, such as an image's frame, take no part in the products.
     """
     mean = rows[members[0]].astype(np.float64)
     varying = _varying(rows, members)
     whole = len(varying) == rows.shape[1]
-    dtype = working_dtype(rows.dtype if weights is None else np.float64)
     origin = _origin(rows, members, dtype)[varying]
     weight, total = 0.0, np.zeros(len(varying))
     within = scatter if whole else np.zeros((len(varying), len(varying)))

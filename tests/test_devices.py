@@ -1,0 +1,144 @@
+"""Images that are PyTorch tensors: the same answers, computed where the images are."""
+
+import numpy as np
+import pytest
+
+from lineardiffusion import LinearDiffusion, training
+from lineardiffusion.datasets import in_batches
+from lineardiffusion.statistics import source
+
+torch = pytest.importorskip("torch", reason="needs torch: pip install '.[torch]'")
+pytest.importorskip("array_api_compat", reason="needs array-api-compat: pip install '.[torch]'")
+pytestmark = pytest.mark.torch
+
+GREY = 1e-4 * 16 / 255  # 1e-4 grey levels of 255, of digits from 0 to 16
+
+
+class Products(torch.overrides.TorchFunctionMode):
+    """Counts the matrix products of tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function.__name__ in ("matmul", "__matmul__", "mm", "__rmatmul__"):
+            self.sizes.append(max(one.numel() for one in args[:2]))
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.fixture(scope="module")
+def tensors(digits):
+    return digits[0], torch.from_numpy(digits[1].copy())
+
+
+SETTINGS = [
+    {},
+    {"n_styles": 3, "contrast": "affine"},
+    {"contrast": "histogram", "scale": True},
+    {"max_memory": 2e5, "n_components": 10},
+    {"text_encoder": "words"},
+]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64", "int16"])
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_a_fit_of_tensors_is_that_of_arrays(digits, settings, dtype):
+    prompts, images = digits[0], digits[1].astype(dtype)
+    ours, there = LinearDiffusion(**settings).fit(prompts, images), LinearDiffusion(**settings)
+    with Products() as products:
+        there.fit(prompts, torch.from_numpy(images))
+    assert max(products.sizes) >= 64 * 100  # the products over the images are torch's
+    assert there.pixel_dtype_ == ours.pixel_dtype_
+    assert isinstance(there.statistics_.moments.mean, np.ndarray)
+    asked = ours.prompts_.tolist() * 3
+    np.testing.assert_allclose(there.predict(asked, seed=1), ours.predict(asked, seed=1), atol=GREY)
+
+
+def test_large_images_in_batches_under_weights(digits, monkeypatch):
+    monkeypatch.setattr(training, "LARGE", 20)
+    monkeypatch.setattr(source, "SAMPLE", 100)
+    prompts, images = digits
+    weight = np.random.default_rng(0).uniform(0.5, 2.0, len(images))
+    here = LinearDiffusion(10).fit_batches(in_batches(prompts, images, weight, batch_size=300))
+    with Products() as products:
+        there = LinearDiffusion(10).fit_batches(
+            in_batches(prompts, torch.from_numpy(images), weight, batch_size=300)
+        )
+    assert products.sizes
+    np.testing.assert_allclose(there.predict(["7"], seed=1), here.predict(["7"], seed=1), atol=1e-3)
+    moved = there.partial_fit(prompts[:50], torch.from_numpy(images[:50])).forget(prompts[:50], images[:50])
+    np.testing.assert_allclose(moved.predict(["7"], seed=1), here.predict(["7"], seed=1), atol=1e-3)
+
+
+def test_encode_and_decode_answer_in_tensors(digits, tensors):
+    ld = LinearDiffusion(20).fit(*digits)
+    latents = ld.encode(tensors[1])
+    assert isinstance(latents, torch.Tensor)
+    np.testing.assert_allclose(latents.numpy(), ld.encode(digits[1]), atol=1e-10)
+    images = ld.decode(latents)
+    assert isinstance(images, torch.Tensor)
+    np.testing.assert_allclose(images.numpy(), ld.decode(latents.numpy()), atol=GREY)
+    assert images.dtype == torch.float32
+
+
+@pytest.mark.parametrize("settings", [*SETTINGS[:3], {"sampler": "ddpm", "num_steps": 5}], ids=str)
+def test_predict_draws_tensors(digits, settings):
+    ld = LinearDiffusion(**settings).fit(*digits)
+    asked = ["7", "3"] * 40
+    expected = ld.predict(asked, seed=3)
+    with Products() as products:
+        drawn = ld.predict(asked, seed=3, output_type="pt", device="cpu")
+    assert len(products.sizes) >= 2  # the map and the decoder
+    assert isinstance(drawn, torch.Tensor)
+    assert drawn.dtype == torch.float32
+    apart = np.abs(drawn.numpy() - expected)
+    if settings.get("contrast") == "histogram":  # a step, at which the last digit decides
+        assert np.mean(apart > 0) < 1e-3
+    else:
+        assert apart.max() < GREY
+    assert np.abs(ld.predict(asked, seed=4, output_type="pt").numpy() - expected).max() > 1  # control
+    images, trajectory = ld.predict(asked[:2], seed=3, output_type="pt", return_trajectory=True)
+    assert isinstance(images, torch.Tensor)
+    assert len(trajectory) > 1
+    with pytest.raises(ValueError, match="device"):
+        ld.predict(asked, device="cpu")
+
+
+def test_classify_reads_tensors(digits, tensors):
+    ld = LinearDiffusion(30).fit(*digits)
+    with Products() as products:
+        read = ld.classify(tensors[1])
+    assert products.sizes
+    np.testing.assert_array_equal(read, ld.classify(digits[1]))
+    np.testing.assert_allclose(ld.classify_proba(tensors[1]), ld.classify_proba(digits[1]), atol=1e-5)
+    holes = tensors[1][:20].float()
+    holes[:, 4:] = torch.nan
+    np.testing.assert_array_equal(ld.classify(holes), ld.classify(holes.numpy()))
+    np.testing.assert_allclose(ld.score_samples(tensors[1][:5]), ld.score_samples(digits[1][:5]))
+
+
+def test_other_types_and_what_is_refused(digits, tensors):
+    prompts, images = tensors
+    fit = LinearDiffusion(10).fit
+    half = fit(prompts, images.to(torch.bfloat16))
+    np.testing.assert_allclose(half.predict(["7"], 1), fit(*digits).predict(["7"], 1), atol=GREY)
+    grown = images.float().requires_grad_()
+    np.testing.assert_allclose(fit(prompts, grown).predict(["7"], 1), half.predict(["7"], 1), atol=GREY)
+    gaps = images.float().clone()
+    gaps[3, 2, 2] = torch.nan
+    filled = LinearDiffusion(10, missing="em").fit(prompts, gaps)
+    arrays = LinearDiffusion(10, missing="em").fit(prompts, gaps.numpy())
+    np.testing.assert_array_equal(filled.predict(["7"], 1), arrays.predict(["7"], 1))
+    for error, match, odd in (
+        (TypeError, "dense", images.float().to_sparse()),
+        (ValueError, "Complex", images.to(torch.complex64)),
+        (ValueError, "NaN", gaps),
+        (ValueError, "images", images[:-1]),
+        (ValueError, "images", torch.tensor(3)),
+        (ValueError, "largest pixel", images.double() * 1e70),
+    ):
+        with pytest.raises(error, match=match):
+            fit(prompts, odd)
+    with pytest.raises(ValueError, match="shape"):
+        fit(prompts, images).partial_fit(prompts, images[:, :4])
