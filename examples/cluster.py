@@ -49,9 +49,9 @@ def main() -> None:
             alone = LinearDiffusion(20).fit(prompts, images)
             asked = ["red", "green", "blue"]
             apart = np.abs(ld.predict(asked, seed=137) - alone.predict(asked, seed=137)).max()
-            print(f"{len(images):,} images of {side} x {side} x 3, {images.nbytes / 1e6:.1f} MB: {travelled / 1e6:.1f} "
-                  f"MB came over the wire; drawn pixels differ from those of fit on one machine by "
-                  f"{apart:.1e} grey levels at most")  # fmt: skip
+            print(f"{len(images):,} images of {side} x {side} x 3, {images.nbytes / 1e6:.1f} MB; "
+                  f"{travelled / 1e6:.1f} MB came over the wire; drawn pixels differ from those of fit on one "
+                  f"machine by {apart:.1e} grey levels at most")  # fmt: skip
 
 
 if __name__ == "__main__":
