@@ -20,6 +20,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -156,12 +157,12 @@ class Cluster:
         while len(parts) > 1:
             last = parts[len(parts) // 2 * 2 :]
             parts = [delayed(_add)(job, *pair) for pair in zip(parts[::2], parts[1::2], strict=False)] + last
-        n, total = self._run(parts)[0]
-        if self._size and n != self._size:
-            what = f"a pass over the blocks read {n} images, the first one {self._size}"
+        whole: Part = self._run(parts)[0]
+        if self._size and whole.n != self._size:
+            what = f"a pass over the blocks read {whole.n} images, the first one {self._size}"
             raise ValueError(f"{what}; give blocks that are the same each time they are read")
-        self._size = n
-        return total  # type: ignore[no-any-return]
+        self._size = whole.n
+        return whole.total  # type: ignore[no-any-return]
 
     def _run(self, tasks: list[Delayed]) -> list[Any]:
         """Return the results of tasks."""
@@ -287,11 +288,29 @@ def _every(check: Callable[[Any], Batch], blocks: list[Any], start: int, step: i
     return Batch.joined([one for one in found if len(one)])
 
 
-def _part(job: tuple[Any, Any], check: Callable[[Any], Batch], blocks: list[Any]) -> tuple[int, Any]:
-    """Return the number of images of some blocks, and the sum of what is computed of them."""
-    every = ((len(batch), job[0](batch)) for batch, _ in gathered(map(check, blocks)))
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The sum of what is computed of some blocks, and the number of their images."""
+
+    n: int
+    total: Any
+
+    def __sizeof__(self) -> int:
+        """Return its bytes, by which the scheduler chooses where two parts are added."""
+        return _bytes_in(self.total)
+
+
+def _part(job: tuple[Any, Any], check: Callable[[Any], Batch], blocks: list[Any]) -> Part:
+    every = (Part(len(batch), job[0](batch)) for batch, _ in gathered(map(check, blocks)))
     return functools.reduce(functools.partial(_add, job), every)
 
 
-def _add(job: tuple[Any, Any], one: tuple[int, Any], other: tuple[int, Any]) -> tuple[int, Any]:
-    return one[0] + other[0], job[1](one[1], other[1])
+def _add(job: tuple[Any, Any], one: Part, other: Part) -> Part:
+    return Part(one.n + other.n, job[1](one.total, other.total))
+
+
+def _bytes_in(value: Any) -> int:
+    """Return the bytes of the arrays of a dataclass."""
+    if is_dataclass(value):
+        return sum(_bytes_in(getattr(value, one.name)) for one in fields(value))
+    return int(getattr(value, "nbytes", 0))

@@ -152,16 +152,20 @@ def fit_basis(
             return _of_whole(exact, sample_weight, n_components, image_shape, sample.dtype, scale)
         Y, old = every.centred(Q), H
         V = np.hstack([V, Q])
-        H = V.T @ Y
-        H = np.hstack([np.vstack([old, H[: len(old)].T]), H])  # what is known of A V already, and A Q
-        theta, U = np.linalg.eigh(0.5 * (H + H.T))
+        with one_thread():  # several threads take longer where other programs run beside
+            H = V.T @ Y
+            H = np.hstack([np.vstack([old, H[: len(old)].T]), H])  # what is known of A V already, and A Q
+            theta, U = np.linalg.eigh(0.5 * (H + H.T))
         theta, U = np.maximum(theta[::-1], 0.0), U[:, ::-1]
         total = float(every.weight * every.variance.sum())
         whole = np.cumsum(theta)
         d = int(n_components) if n_components >= 1 else 1 + int(np.searchsorted(whole, n_components * total))
         found.append(float(whole[min(d, len(theta)) - 1]))
-        Q = _next_block(Y, V, float(theta[0]) * 10 * float(np.finfo(dtype).eps))
-        if not Q.size or (d <= len(theta) and _missing(found) <= tolerance * found[-1]):
+        if d <= len(theta) and _missing(found) <= tolerance * found[-1]:
+            break
+        with one_thread():
+            Q = _next_block(Y, V, float(theta[0]) * 10 * float(np.finfo(dtype).eps))
+        if not Q.size:
             break
     most = d if n_components >= 1 else d + 1  # one more tells that others vary
     eigenvalues, components = trim(theta[:most], (V @ U[:, :most]).T, np.dtype(dtype))
@@ -211,7 +215,7 @@ def _of_whole(
     x = (x - mean) * np.sqrt(w)[:, None]
     deviation = np.sqrt((x**2).sum(axis=0) / weight)
     r = scale_of_pixels(deviation, mean, dtype, scale)[0]
-    with one_thread():  # several threads take longer where other programs run beside
+    with one_thread():
         _, singular, V = np.linalg.svd(x / r, full_matrices=False)
     most = int(n_components) if n_components >= 1 else len(singular)
     found = trim(singular[:most] ** 2, V[:most], dtype)

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from lineardiffusion._arrays import Array, freeze
 from lineardiffusion._device import beside, cast, home, namespace
+from lineardiffusion._linalg import one_thread
 from lineardiffusion.encoders.image import ImageEncoder
 
 PIXELS = 2**20  # at a time
@@ -51,20 +52,21 @@ class Residual:
         step = max(1, PIXELS // rows.shape[1])
         vecdot = namespace(rows).vecdot
         mean, scale = (beside(x, rows, np.float64) for x in (encoder.mean - o, encoder.pixel_scale))
-        for start in range(0, len(rows), step):
-            block = slice(start, start + step)
-            x = cast(rows[block], np.float64)
-            each = np.ones(len(x)) if w is None else w[block]
-            x -= o
-            second = home(vecdot(x, x))
-            x -= mean
-            total += home(beside(each, x, np.float64) @ x)
-            if (encoder.pixel_scale != 1).any():
-                x /= scale
-            inside = encoder.scaling_factor * cast(latents[block], np.float64)
-            # V has orthonormal rows, so that |q|^2 = |x|^2 - |V x|^2
-            outside = home(vecdot(x, x)) - home(vecdot(inside, inside))
-            sums += [each.sum(), each @ np.maximum(outside, 0.0), each @ second]
+        with one_thread():  # inner products of two images are too short for several
+            for start in range(0, len(rows), step):
+                block = slice(start, start + step)
+                x = cast(rows[block], np.float64)
+                each = np.ones(len(x)) if w is None else w[block]
+                x -= o
+                second = home(vecdot(x, x))
+                x -= mean
+                total += home(beside(each, x, np.float64) @ x)
+                if (encoder.pixel_scale != 1).any():
+                    x /= scale
+                inside = encoder.scaling_factor * cast(latents[block], np.float64)
+                # V has orthonormal rows, so that |q|^2 = |x|^2 - |V x|^2
+                outside = home(vecdot(x, x)) - home(vecdot(inside, inside))
+                sums += [each.sum(), each @ np.maximum(outside, 0.0), each @ second]
         return cls(float(sums[0]), total, float(sums[1]), float(sums[2]))
 
     def __add__(self, other: Residual) -> Residual:
