@@ -57,6 +57,10 @@ def test_items_side_by_side_keep_their_order_and_have_one_blas_thread_each():
         assert len(set(threads)) == 2
         assert set(blas) == {1}
         assert _linalg.side_by_side(work, []) == []
+        begun = []
+        with pytest.raises(ZeroDivisionError):  # and the rest is not begun
+            _linalg.side_by_side(lambda k: (begun.append(k), time.sleep(0.001), 1 // k), range(200))
+        assert len(begun) < 100
     with threadpool_limits(1, "blas"):  # control
         assert {one[1] for one in _linalg.side_by_side(work, range(3))} == {threading.get_ident()}
 

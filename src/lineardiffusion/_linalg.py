@@ -112,9 +112,9 @@ def side_by_side(function: Callable[[S], T], items: Sequence[S]) -> list[T]:
     with one_thread() as threads:
         if len(items) <= 1 or threads == 1:
             return [function(one) for one in items]
-        with ThreadPoolExecutor(threads) as pool:  # each in the caller's context, for numpy.errstate
-            waiting = [pool.submit(contextvars.copy_context().run, function, one) for one in items]
-            return [one.result() for one in waiting]
+        contexts = [contextvars.copy_context() for _ in items]  # the caller's, for numpy.errstate
+        with ThreadPoolExecutor(threads) as pool:  # an error or an interrupt cancels what has not begun
+            return list(pool.map(lambda context, one: context.run(function, one), contexts, items))
 
 
 @cache
