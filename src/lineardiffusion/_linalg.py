@@ -21,6 +21,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from lineardiffusion._arrays import Array
@@ -96,8 +97,11 @@ def cholesky(matrices: Array) -> Array:
     return np.concatenate(split(np.linalg.cholesky, matrices))
 
 
-def split(function: Callable[[Array], T], matrices: Array) -> list[T]:
-    """Apply a function to parts of a stack, side by side, with one BLAS thread each; results in order."""
+def split(function: Callable[[Any], T], matrices: NDArray[Any]) -> list[T]:
+    """Apply a function to parts of a stack (or of an array of places), side by side; results in order.
+
+    Each part has one BLAS thread.
+    """
     with one_thread() as threads:
         parts = np.array_split(matrices, max(min(PARTS * threads, len(matrices)), 1))
         if len(parts) == 1 or threads == 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ from lineardiffusion.inverse.posterior import LatentLaws
 from lineardiffusion.parameters import Parameters, check_guidance
 from lineardiffusion.statistics.dataset import Statistics
 
+Latents = TypeVar("Latents", bound=Images)
 TERMINAL_SNR = 0.01  # in the strongest direction; above it the start holds signal that noise alone lacks
 SIMULATED_BELOW = 1 / 8  # images for each entry of a latent, below which a numerical flow is not composed
 SIMULATED_BYTES = 2**27  # of matrices, one an embedding, at a time
@@ -246,10 +247,10 @@ class FittedDiffusion:
             else:
                 together = self.conditional.select(symbols)  # type: ignore[assignment]
             stack = compose(together, len(plain), self.d, trajectory)
-            for i, (c, symbol) in enumerate(zip(plain, symbols.tolist(), strict=True)):
+            for i, symbol in enumerate(symbols.tolist()):
                 basis = None if bases is None else bases[symbol : symbol + 1]  # the model's own, not a copy
                 # a view would keep the whole stack in memory for as long as one of its maps is kept
-                found[c] = Affine(stack.rows[i : i + 1].copy(), stack.diagonal, stack.n_noises, basis)
+                found[plain[i]] = Affine(stack.rows[i : i + 1].copy(), stack.diagonal, stack.n_noises, basis)
         for c in missing:
             if found[c] is None:
                 found[c] = compose(self.denoiser(c), 1, self.d, trajectory)
@@ -276,8 +277,9 @@ class FittedDiffusion:
             if all(x.basis is not None for x in maps):
                 variance = np.concatenate([x.variance for x in maps])
                 if self.undrawn is not None:
-                    variance += self.undrawn[styles]
-                laws = LatentLaws.of_spectra(mean, variance, [x.basis[0] for x in maps], floor)
+                    variance += self.undrawn[np.array(styles)]
+                bases = [x.basis[0] for x in maps if x.basis is not None]
+                laws = LatentLaws.of_spectra(mean, variance, bases, floor)
             else:
                 covariance = np.concatenate([x.covariance for x in maps])
                 for C, style in zip(covariance, styles, strict=True):
@@ -298,8 +300,8 @@ class FittedDiffusion:
 
     # ------------------------------------------------------------------ drawing
 
-    def draw(self, drawing: Drawing) -> Array:
-        """Return latents (n, d)."""
+    def draw(self, drawing: Drawing) -> Images:
+        """Return latents (n, d), in single precision if the images are and the start is standard normal noise."""
         request, trajectory, start, seeds, standard = drawing
         if request.embeddings is not None:
             gathered = request.gathered()
@@ -307,8 +309,9 @@ class FittedDiffusion:
                 *_, latents = self.simulate(drawing)
                 return latents
             request = gathered
-        single = standard and isinstance(self.encoder, ImageEncoder)
-        latents, composed = np.empty(start.shape, self.encoder.dtype if single else np.float64), []
+        encoder = self.encoder
+        dtype = encoder.dtype if standard and isinstance(encoder, ImageEncoder) else np.dtype(np.float64)
+        latents, composed = np.empty(start.shape, dtype), []
         for members, condition in zip(request.groups(), request.conditions, strict=True):
             closed = len(condition) == 1 and isinstance(self.conditional, GaussianDenoiser)
             numerical = trajectory.sampler.solves_flow and not closed  # a map takes d such flows
@@ -326,11 +329,11 @@ class FittedDiffusion:
             for i in groups:
                 members, _ = composed[i]
                 # the conversion of a matrix to single precision costs as much as some products with it
-                dtype = latents.dtype if len(members) > self.d else np.float64
-                z, *n = (noise[None, members].astype(dtype) for noise in (start, added) if noise is not None)
+                type_ = dtype if len(members) > self.d else np.float64
+                z, *n = (noise[None, members].astype(type_) for noise in (start, added) if noise is not None)
                 latents[members] = maps[i](z, *n)[0]
 
-        split(fill, np.arange(len(composed)))  # type: ignore[arg-type]
+        split(fill, np.arange(len(composed)))
         return self._check_range(latents)
 
     def simulate(self, drawing: Drawing) -> Iterator[Array]:
@@ -364,7 +367,7 @@ class FittedDiffusion:
                 denoiser = Combination([denoiser, *map(self._part, away)], weights)
             yield members, (len(members), 1, self.d), denoiser
 
-    def _check_range(self, latents: Array) -> Array:
+    def _check_range(self, latents: Latents) -> Latents:
         """Return latents, or rows of maps to them; a ValueError if their images exceed single precision."""
         farthest = FARTHEST
         if isinstance(self.encoder, ImageEncoder):

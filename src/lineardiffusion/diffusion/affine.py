@@ -11,8 +11,8 @@ other. A linear operation on x is the same operation on every row; a constant ch
 
 A sampler that is plain arithmetic on x (``c * x``, ``x + y``, ``x @ A``, ``x + b``) therefore runs on a
 batch of latents and on an affine map alike. When every step is diagonal, in the eigenbasis of the prompt's
-covariance, M and R are diagonal too, one row each, and ``x * gain`` takes the place of ``x @ A``. The map of x = u Q^T
-is kept as it is, with the basis Q beside it, and has two forms of equal value,
+covariance, M and R are diagonal too, one row each, and ``x * gain`` takes the place of ``x @ A``. The map of
+x = u Q^T is kept as it is, with the basis Q beside it, and has two forms of equal value,
 
     x = (z Q M + b + n Q R) Q^T  =  z (Q M Q^T) + b Q^T + n (Q R Q^T)
 
@@ -130,9 +130,9 @@ class Affine:
         if (Q := self.basis) is not None and z.shape[1] <= z.shape[2]:
             Q, (M, *R, b) = Q.astype(z.dtype, copy=False), np.moveaxis(self.rows.astype(z.dtype)[:, :, None], 1, 0)
             u = (z @ Q) * M + b
-            return (u if n is None else u + (n @ Q) * R[0]) @ Q.mT
-        x = z @ self.matrix.astype(z.dtype) + self.offset[:, None].astype(z.dtype)
-        return x if n is None else x + n @ self.root.astype(z.dtype)
+            return np.asarray((u if n is None else u + (n @ Q) * R[0]) @ Q.mT)
+        x: Images = z @ self.matrix.astype(z.dtype) + self.offset[:, None].astype(z.dtype)
+        return x if n is None else np.asarray(x + n @ self.root.astype(z.dtype))
 
     @property
     def _size(self) -> int:
@@ -157,6 +157,13 @@ class Affine:
     def offset(self) -> Array:
         """b, shape (p, d)."""
         return self.rows[:, -1] if self.basis is None else (self.rows[:, -1:] @ self.basis.mT)[:, 0]
+
+    def singular(self) -> tuple[Array, Array, Array]:
+        """Return U, s and V^T of M = U diag(s) V^T, of the map of one prompt."""
+        if self.basis is None:
+            return np.linalg.svd(self.matrix[0])
+        gain = self.rows[0, 0]
+        return self.basis[0] * np.where(gain < 0, -1.0, 1.0), np.abs(gain), self.basis[0].T
 
     @property
     def variance(self) -> Array:

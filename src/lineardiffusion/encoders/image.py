@@ -224,7 +224,7 @@ class ImageEncoder:
                 np.matmul(rows[block], synthesis, out=pixels[block])
                 pixels[block] += mean
 
-        split(fill, np.arange(0, len(rows), BLOCK))  # type: ignore[arg-type]
+        split(fill, np.arange(0, len(rows), BLOCK))
         return pixels.reshape(*latents.shape[:-1], *self.image_shape)
 
 
