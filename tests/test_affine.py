@@ -105,6 +105,18 @@ def test_a_diagonal_map_rotated_is_the_full_map(taus, p, d, seed):
     np.testing.assert_allclose(rotated.covariance, x.covariance, atol=1e-12 * size)
     np.testing.assert_allclose(u.covariance, Q.mT @ x.covariance @ Q, atol=1e-12 * size)
     assert rotated.n_noises == x.n_noises
+    np.testing.assert_allclose(rotated.offset, x.offset, atol=1e-12 * size)
+    U, s, Vt = rotated[p - 1].singular()
+    np.testing.assert_allclose((U * s) @ Vt, x.matrix[p - 1], atol=1e-12 * size)
+    z, n = rng.normal(size=(2, p, d + 1, d))
+    noise = (z, n) if rotated.n_noises else (z,)
+    whole = rotated(*noise)  # of more than d points by the product of the matrices, of fewer by the matrices
+    by_hand = z @ x.matrix + x.offset[:, None] + (n @ rotated.root if rotated.n_noises else 0)
+    np.testing.assert_allclose(whole, by_hand, atol=1e-11 * size)
+    np.testing.assert_allclose(rotated(*(one[:, :d] for one in noise)), whole[:, :d], atol=1e-11 * size)
+    single = rotated(*(one.astype(np.float32) for one in noise))
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, whole, atol=1e-4 * size)
 
 
 def p_value(x, covariance):
@@ -146,7 +158,10 @@ def test_maps_from_before_and_after_noise_do_not_mix(diagonal):
 
 def test_misuse_is_a_type_error():
     full, diagonal, gain = Affine.identity(1, 2), Affine.identity(1, 2, diagonal=True), np.ones((1, 1, 2))
-    for times in (lambda: full * gain, lambda: gain * full):
+    rotated = diagonal.rotate(np.eye(2)[None])
+    with pytest.raises(TypeError, match="rotate"):
+        rotated + gain
+    for times in (lambda: full * gain, lambda: gain * full, lambda: rotated * gain):
         with pytest.raises(TypeError, match="matrix"):
             times()
     with pytest.raises(TypeError, match="gain"):

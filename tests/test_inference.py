@@ -127,6 +127,39 @@ def test_classify_is_quadratic_discriminant_analysis(blobs):
     assert (ld.classify(images) == qda.predict(images)).mean() > 0.99
 
 
+@pytest.mark.parametrize("n_styles", [1, 3])
+def test_labels_of_single_precision_are_those_of_double(digits, n_styles, monkeypatch):
+    """Against the largest probabilities; without the bound of rounding some labels of near images differ."""
+    prompts, images = digits
+    ld = LinearDiffusion(60, n_styles=n_styles).fit(prompts[:900], images[:900])
+    pair = np.flatnonzero(np.isin(prompts, ["3", "8"]))[:200]
+    x = images[pair].astype(float)
+    low, high = np.zeros(len(x)), np.ones(len(x))
+    for _ in range(45):  # the points between two digits at which the label changes, to the last digits
+        middle = (low + high)[:, None, None] / 2
+        other = ld.classify_proba((1 - middle) * x + middle * x[::-1]).argmax(axis=1)
+        same = other == ld.classify_proba(x).argmax(axis=1)
+        low, high = np.where(same, (low + high) / 2, low), np.where(same, high, (low + high) / 2)
+    near = np.concatenate([(1 - t) * x + t * x[::-1] for t in (low[:, None, None], high[:, None, None])])
+    truth = ld.prompts_[ld.classify_proba(near).argmax(axis=1)]
+    np.testing.assert_array_equal(ld.classify(near), truth)
+    monkeypatch.setattr("lineardiffusion.inverse.posterior.EPSILON", 0.0)
+    assert (LinearDiffusion(60, n_styles=n_styles).fit(prompts[:900], images[:900]).classify(near) != truth).any()
+
+
+@pytest.mark.parametrize(("offset", "unit"), [(1e6, 1e-3), (1e6, 1.0), (-1e12, 1.0), (0.0, 1e-50), (0.0, 1e50)])
+def test_labels_of_images_beyond_single_precision(blobs, offset, unit):
+    """In float32 images of this offset are all equal, and images of these units 0 or infinite."""
+    prompts, images = blobs
+    moved = images * unit + offset
+    ld = LinearDiffusion(shrinkage=0).fit(prompts, moved)
+    qda = LinearDiffusion(shrinkage=0).fit(prompts, (moved - moved.mean(axis=0)) / unit)
+    np.testing.assert_array_equal(ld.classify(moved), qda.classify((moved - moved.mean(axis=0)) / unit))
+    proba = qda.classify_proba((moved - moved.mean(axis=0)) / unit)
+    np.testing.assert_allclose(ld.classify_proba(moved), proba, atol=1e-3)
+    assert (ld.classify(moved) == prompts).mean() > 0.8
+
+
 def test_singular_laws_have_a_low_and_finite_density(digits):
     """One image in a class; a sampler that ends on a plane: near it the density is high, beside it low."""
     prompts, images = digits

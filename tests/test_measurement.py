@@ -6,7 +6,8 @@ import scipy.sparse
 from scipy.stats import multivariate_normal
 
 from lineardiffusion import LinearDiffusion
-from lineardiffusion.inverse.measurement import Measurement, PixelModel
+from lineardiffusion.inverse import posterior
+from lineardiffusion.inverse.measurement import Measurement, PixelModel, ReducedMeasurement
 from lineardiffusion.inverse.posterior import LatentLaws, MeasuredLaws, Share, posterior_draw, posterior_mean
 
 D = 9
@@ -98,6 +99,78 @@ def test_likelihood_of_all_pixels_needs_no_singular_values(world):
     _, reduced, general, *_ = measured(world, "all pixels")
     found = MeasuredLaws.of(whole, world.laws, 6).log_likelihood(whole.reduce(world.images[:6]))
     np.testing.assert_allclose(found, general.log_likelihood(reduced), rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["all pixels", "noisy pixels", "more rows than pixels"])
+def test_the_pseudo_observation_has_the_likelihood_of_the_first_form(world, name):
+    """Both factorisations T = S A S^T, of which each measurement takes one, and T by its definition."""
+    A, noise_std = operator(name)
+    measurement = Measurement.of(world.pixel_model, A, noise_std)
+    reduced = measurement.reduce(world.images[:30] @ (A.toarray() if scipy.sparse.issparse(A) else A).T)
+    f, v, W = measurement.f, world.pixel_model.v, measurement.W
+    for k, (m, C) in enumerate(zip(world.laws.mean, world.laws.covariance, strict=True)):
+        T, a = np.diag(1 - v * f**2) + (W * f).T @ C @ (W * f), reduced.inside - f * (m @ W)
+        by_hand = np.linalg.slogdet(T)[1] + np.einsum("ij,ij->i", a, np.linalg.solve(T, a.T).T) + reduced.rest
+        by_hand = -0.5 * (measurement.size * np.log(2 * np.pi) + measurement.log_det + by_hand)
+        for pseudo in (False, True) if len(f) == len(W) else (False,):
+            seen = MeasuredLaws(measurement, world.laws, pseudo)
+            for some in (np.arange(3), np.arange(30)):  # by triangular solves, and by the inverse roots
+                np.testing.assert_allclose(seen.log_likelihood(reduced[some])[:, k], by_hand[some], rtol=1e-9)
+            np.testing.assert_allclose(seen.solve(k, a), np.linalg.solve(T, a.T).T, atol=1e-9)
+
+
+def test_a_direction_that_is_hardly_measured_has_no_pseudo_observation(world):
+    """Where f^2 is next to nothing, C is lost in C + M: the control is another likelihood."""
+    d = len(world.pixel_model.encoder.components)
+    V, scale = world.pixel_model.encoder.components, world.pixel_model.scale
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(d, d)))[0]
+    A = np.geomspace(1, 1e-8, d)[:, None] * (rotation @ V / scale)
+    measurement, y = Measurement.of(world.pixel_model, A, 0.1), world.images[:3] @ A.T
+    seen, reduced = MeasuredLaws.of(measurement, world.laws, 3), measurement.reduce(y)
+    assert not seen.pseudo
+    mean, covariance, *_ = world.by_hand(0, A, 0.1, y)
+    expected = multivariate_normal(mean, covariance).logpdf(y)
+    np.testing.assert_allclose(seen.log_likelihood(reduced)[:, 0], expected, rtol=1e-9)
+    wrong = MeasuredLaws(measurement, world.laws, True).log_likelihood(reduced)[:, 0]
+    assert not np.allclose(wrong, expected, rtol=1e-9, atol=0)
+
+
+def crowd(K=40, d=60, n=150):
+    """K laws in d latents that are all measured, and n measurements from them; most laws explain few."""
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(K, d, d)) / d**0.5
+    images = rng.normal(size=(300, d)) @ rng.normal(size=(d, d))
+    ld = LinearDiffusion(d).fit(["a"] * 300, images)
+    laws = LatentLaws.of(rng.normal(size=(K, d)), mix @ mix.mT + 0.01 * np.eye(d), 1e-6)
+    measurement = Measurement.of(PixelModel.of(ld.fitted_.encoder, ld.pixel_range_), 0.2 * np.eye(d), 0.5)
+    latents = laws.mean[rng.integers(K, size=n)] + 0.6 * rng.normal(size=(n, d))
+    return MeasuredLaws.of(measurement, laws, n), measurement.reduce(0.2 * ld.decode(latents))
+
+
+def test_screened_shares_are_those_of_all_laws(monkeypatch):
+    """The control takes the likeliest law of the screen: without the certificate that is often another one."""
+    seen, reduced = crowd()
+    prior = np.log(np.linspace(1, 2, 40) / 60)
+    every, screened = seen.log_likelihood(reduced) + prior, seen.log_joint(reduced, prior)
+    kept = np.isfinite(screened)
+    assert kept.mean() < 0.5
+    np.testing.assert_allclose(screened[kept], every[kept], rtol=1e-12)
+    assert (every.max(axis=1, keepdims=True) - every)[~kept].min() > posterior.NATS
+    np.testing.assert_allclose(posterior.shares(screened), posterior.shares(every), atol=1e-12)
+    monkeypatch.setattr(posterior, "NATS", -np.inf)
+    monkeypatch.setattr(posterior, "SCREENED", 4)
+    wrong = seen.log_joint(reduced, prior)
+    assert np.abs(posterior.shares(wrong) - posterior.shares(every)).max() > 0.01
+
+
+def test_single_precision_errs_less_than_its_bound():
+    """Measurements near the laws and far from them; a hundred-thousandth of the bound is too low."""
+    seen, reduced = crowd()
+    for far in (0.0, 1e6):
+        moved = ReducedMeasurement(reduced.centred, reduced.whitened, reduced.inside + far, 0 * reduced.rest)
+        double, single = (seen.log_likelihood(moved, dtype) for dtype in (np.float64, np.float32))
+        share = np.abs(single - double) / (seen.single_error * (seen.peaks - double))
+        assert 1e-5 < share.max() < 1.0
 
 
 def test_likelihood_of_repeated_rows_is_that_of_the_rows_once(world):

@@ -59,9 +59,12 @@ STEPS = np.array([100, 200, 400, 800])
 
 def errors(sampler, schedule, denoiser, steps=STEPS):
     """Distance of the composed map to the exact flow's, for each number of steps."""
-    exact = compose(denoiser, 1, D, course("exact", schedule, 1)).rows
-    maps = [compose(denoiser, 1, D, course(sampler, schedule, int(n))).rows for n in steps]
-    return np.array([np.linalg.norm(rows - exact) for rows in maps])
+    exact, *maps = (
+        compose(denoiser, 1, D, course(name, schedule, int(n)))
+        for name, n in [("exact", 1), *((sampler, n) for n in steps)]
+    )
+    rows = [np.vstack([x.matrix[0], x.offset]) for x in maps]
+    return np.array([np.linalg.norm(one - np.vstack([exact.matrix[0], exact.offset])) for one in rows])
 
 
 def order(errors, steps=STEPS):

@@ -21,6 +21,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from lineardiffusion._arrays import Array
@@ -97,8 +98,11 @@ def cholesky(matrices: Array) -> Array:
     return np.concatenate(split(np.linalg.cholesky, matrices))
 
 
-def split(function: Callable[[Array], T], matrices: Array) -> list[T]:
-    """Apply a function to parts of a stack, side by side, with one BLAS thread each; results in order."""
+def split(function: Callable[[Any], T], matrices: NDArray[Any]) -> list[T]:
+    """Apply a function to parts of a stack (or of an array of places), side by side; results in order.
+
+    Each part has one BLAS thread.
+    """
     with one_thread() as threads:
         parts = max(min(PARTS * threads, len(matrices)), 1)
         return side_by_side(function, np.array_split(matrices, parts))

@@ -618,8 +618,8 @@ class LinearDiffusion(BaseEstimator):
             Prompts. A dict of prompts and weights, ``{"3": 0.5, "8": 0.5}``, is drawn by the weighted mean of
             their denoisers; the weights are divided by their sum.
         seed : int, list of int or None, default=None
-            Seed. With an int, image i is the same in a batch of any size; with a list, image i depends on its
-            own seed alone. None stands for the model's ``random_state``; if both are None, a fresh random seed
+            Seed. With an int, image i is the same in a batch of any size, to rounding in the type of the images;
+            with a list, image i depends on its own seed alone. None stands for the model's ``random_state``; if both are None, a fresh random seed
             is used.
         sampler, num_steps, guidance_scale : default=None
             Sampler, number of steps and scale of guidance, as in the constructor (default: the model's settings).
@@ -1003,7 +1003,9 @@ class LinearDiffusion(BaseEstimator):
         Returns
         -------
         ndarray of str, shape (n,)
-            Prompts; those of integer labels are their decimal names.
+            Prompts; those of integer labels are their decimal names. Most products are in single precision. Where
+            its rounding could change a label, the image is compared again in double precision, so the labels are
+            those of :meth:`classify_proba`, which uses double precision throughout.
 
         Examples
         --------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ from lineardiffusion.inverse.posterior import LatentLaws
 from lineardiffusion.parameters import Parameters, check_guidance
 from lineardiffusion.statistics.dataset import Statistics
 
+Latents = TypeVar("Latents", bound=Images)
 TERMINAL_SNR = 0.01  # in the strongest direction; above it the start holds signal that noise alone lacks
 SIMULATED_BELOW = 1 / 8  # images for each entry of a latent, below which a numerical flow is not composed
 SIMULATED_BYTES = 2**27  # of matrices, one an embedding, at a time
@@ -247,10 +248,10 @@ class FittedDiffusion:
             else:
                 together = self.conditional.select(symbols)  # type: ignore[assignment]
             stack = compose(together, len(plain), self.d, trajectory)
-            for i, (c, symbol) in enumerate(zip(plain, symbols.tolist(), strict=True)):
+            for i, symbol in enumerate(symbols.tolist()):
                 basis = None if bases is None else bases[symbol : symbol + 1]  # the model's own, not a copy
                 # a view would keep the whole stack in memory for as long as one of its maps is kept
-                found[c] = Affine(stack.rows[i : i + 1].copy(), stack.diagonal, stack.n_noises, basis)
+                found[plain[i]] = Affine(stack.rows[i : i + 1].copy(), stack.diagonal, stack.n_noises, basis)
         for c in missing:
             if found[c] is None:
                 found[c] = compose(self.denoiser(c), 1, self.d, trajectory)
@@ -277,8 +278,9 @@ class FittedDiffusion:
             if all(x.basis is not None for x in maps):
                 variance = np.concatenate([x.variance for x in maps])
                 if self.undrawn is not None:
-                    variance += self.undrawn[styles]
-                laws = LatentLaws.of_spectra(mean, variance, [x.basis[0] for x in maps], floor)
+                    variance += self.undrawn[np.array(styles)]
+                bases = [x.basis[0] for x in maps if x.basis is not None]
+                laws = LatentLaws.of_spectra(mean, variance, bases, floor)
             else:
                 covariance = np.concatenate([x.covariance for x in maps])
                 for C, style in zip(covariance, styles, strict=True):
@@ -300,7 +302,10 @@ class FittedDiffusion:
     # ------------------------------------------------------------------ drawing
 
     def draw(self, drawing: Drawing, device: Any = None) -> Any:
-        """Return latents (n, d); on a `device` of PyTorch as a tensor, from products there."""
+        """Return latents (n, d), in single precision if the images are and the start is standard normal noise.
+
+        On a `device` of PyTorch they are a tensor, from products there.
+        """
         request, trajectory, start, seeds, standard = drawing
         if request.embeddings is not None:
             gathered = request.gathered()

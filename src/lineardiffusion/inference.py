@@ -53,6 +53,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -305,18 +306,17 @@ def invert(fitted: FittedDiffusion, latents: Array, resolved: Resolved) -> Array
     """Return the starting noise (n, d) that the sampler maps to these latents (n, d)."""
     request, trajectory, _ = resolved
     start = np.empty_like(latents)
-    for i, x in enumerate(fitted.compose(request.conditions, trajectory)):
+    for members, x in zip(request.groups(), fitted.compose(request.conditions, trajectory), strict=True):
         if x.n_noises:
             what = f"the sampler {trajectory.sampler} adds noise and has no inverse"
             raise ValueError(f"{what}; use sampler='exact', or 'ddim'")
-        members = np.flatnonzero(request.place == i)
-        spread = np.linalg.svd(x.matrix[0], compute_uv=False)
-        if spread[-1] <= 1e-10 * spread[0]:
-            kept = int(np.sum(spread > 1e-10 * spread[0]))
+        U, spread, Vt = x.singular()
+        if spread.min() <= 1e-10 * spread.max():
+            kept = int(np.sum(spread > 1e-10 * spread.max()))
             what = f"the sampler's map has no inverse: it keeps {kept} of {len(spread)} directions"
             instead = "use fewer components, or more images; the maps of styles rarely have an inverse"
             raise ValueError(f"{what}; {instead}")
-        start[members] = np.linalg.solve(x.matrix[0].T, (latents[members] - x.offset[0]).T).T
+        start[members] = ((latents[members] - x.offset[0]) @ Vt.T / spread) @ U.T
     return start
 
 
@@ -352,6 +352,14 @@ def _each_block(
 
     Blocks of images run side by side.
     """
+
+    def of_blocks(
+        own: Indices, to: Measurement, candidates: Candidates, seen: MeasuredLaws, starts: Indices
+    ) -> None:
+        for start in starts:
+            members = own[start : start + BLOCK]
+            work(members, candidates, seen, _reduce(to, rows[members], missing[members[0]]))
+
     every = list(_candidates(fitted, len(rows), resolved))
     owner = _owners(every, len(rows))
     for group, measurement in _measurements(fitted.require_pixel_model(), missing):
@@ -360,14 +368,7 @@ def _each_block(
             seen = MeasuredLaws.of(measurement, candidates.laws, len(own))
             if len(own) > BLOCK:
                 seen.peaks  # before the threads ask for it  # noqa: B018
-
-            def some(starts: Any, own=own, measurement=measurement, candidates=candidates, seen=seen) -> None:
-                for start in starts:
-                    members = own[start : start + BLOCK]
-                    reduced = _reduce(measurement, rows[members], missing[members[0]])
-                    work(members, candidates, seen, reduced)
-
-            split(some, np.arange(0, len(own), BLOCK))
+            split(partial(of_blocks, own, measurement, candidates, seen), np.arange(0, len(own), BLOCK))
 
 
 def _owners(every: list[Candidates], n: int) -> Indices:

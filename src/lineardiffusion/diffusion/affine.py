@@ -161,6 +161,13 @@ class Affine:
         """b, shape (p, d)."""
         return self.rows[:, -1] if self.basis is None else (self.rows[:, -1:] @ self.basis.mT)[:, 0]
 
+    def singular(self) -> tuple[Array, Array, Array]:
+        """Return U, s and V^T of M = U diag(s) V^T, of the map of one prompt."""
+        if self.basis is None:
+            return np.linalg.svd(self.matrix[0])
+        gain = self.rows[0, 0]
+        return self.basis[0] * np.where(gain < 0, -1.0, 1.0), np.abs(gain), self.basis[0].T
+
     @property
     def variance(self) -> Array:
         """Variances (p, d) of u = x Q, of a diagonal map: the sum of the squares in M and R."""

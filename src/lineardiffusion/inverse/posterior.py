@@ -13,26 +13,27 @@ and the posterior of the image is Gaussian, with the mean (in the latents' unit)
 
     S = f W^T,      A = C + M,      M = W (f^-2 - v) W^T,      det T = det f^2 det(C + M)
 
-In the second form S^-1 b = W f^-1 b = z is a pseudo-observation: a latent that was observed with noise of covariance
-M, whatever the law. So a law costs one Cholesky decomposition of C + M and no product with W, which is 4 d^3 in the
-first form. M grows as f falls, and next to M the least variances of C are rounded, by eps f^-2. So f^2 is bounded
-from below: the second form is taken where f^-2 - v is at most 1e8 times the least variance of the laws (NOISE), and
-the first one for measurements that see less of a direction. In both forms, with A = R^-T R^-1 and R upper triangular,
+In the second form S^-1 b = W f^-1 b = z is a pseudo-observation: a latent that was observed with noise of
+covariance M, whatever the law. So a law costs one Cholesky decomposition of C + M and no product with W, which is 4
+d^3 in the first form. M grows as f falls, and next to M the least variances of C are rounded, by eps f^-2. So f^2
+is bounded from below: the second form is taken where f^-2 - v is at most 1e8 times the least variance of the laws
+(NOISE), and the first one for measurements that see less of a direction. In both forms, with A = R^-T R^-1 and R
+upper triangular,
 
     a^T t = |h|^2,     h = R^T S^-1 a,      t = S^-T R R^T S^-1 a,      log det T = log det S S^T - 2 sum log diag R
 
-**Screen.** The first q entries of h need the first q rows and columns of R alone, and the sum of their squares is at
-most |h|^2. So it bounds log p(y) from above. A law whose bound of log p(k) + log p(y) lies more than 28 nats (NATS)
-under the largest exact one of the same measurement has a posterior probability below e^-28 < 1e-12, and is left out:
-shares below 1e-12 count as 0 anyway.
+**Screen.** The first q entries of h need the first q rows and columns of R alone, and the sum of their squares is
+at most |h|^2. So it bounds log p(y) from above. A law whose bound of log p(k) + log p(y) lies more than 28 nats
+(NATS) under the largest exact one of the same measurement has a posterior probability below e^-28 < 1e-12, and is
+left out: shares below 1e-12 count as 0 anyway.
 
-**Single precision.** With u = 2^-24, the computed h differs from R^T c, c = S^-1 a, by about u |R|_F |c|, and |c| is
-at most |R^-1|_F |h|. So |h|^2 has a relative error of about 2 u (tr A tr A^-1)^(1/2), which is used as its bound: actual
-errors are hundreds of times smaller. c is subtracted in double precision, or the digits of images far from 0 would be
-lost.
+**Single precision.** With u = 2^-24, the computed h differs from R^T c, c = S^-1 a, by about u |R|_F |c|, and |c|
+is at most |R^-1|_F |h|. So |h|^2 has a relative error of about 2 u (tr A tr A^-1)^(1/2), which is used as its
+bound: actual errors are hundreds of times smaller. c is subtracted in double precision, or the digits of images far
+from 0 would be lost.
 
-**Draws.** A posterior draw needs no root of the posterior covariance: draw an image xi' from the law and its measurement
-y', and correct the image by the difference of y and y',
+**Draws.** A posterior draw needs no root of the posterior covariance: draw an image xi' from the law and its
+measurement y', and correct the image by the difference of y and y',
 
     xi = xi' + V^T (C - v I) W f T^-1 b' + v A'^T L^-T (y~' - U b' + U T^-1 b'),    y~', b' of y - y'
 
@@ -69,7 +70,7 @@ from scipy.special import softmax
 from lineardiffusion._arrays import Array, Indices, freeze
 from lineardiffusion._cache import computed_once
 from lineardiffusion._linalg import eigh, one_thread, split
-from lineardiffusion.inverse.measurement import Measurement, PixelModel, ReducedMeasurement
+from lineardiffusion.inverse.measurement import Measurement, ReducedMeasurement
 
 ALIGNED = 1e-8  # 1 - v f^2, the squared sine of an angle between y and the latents, below which it is rounding
 NOISE = 1e8  # largest variance of a pseudo-observation, in units of the least variance of the laws
@@ -110,7 +111,7 @@ class LatentLaws:
             for k in part:
                 np.matmul(bases[k] * variance[k], bases[k].T, out=covariance[k])
 
-        split(fill, np.arange(len(mean)))  # type: ignore[arg-type]
+        split(fill, np.arange(len(mean)))
         return cls(mean, covariance, float(variance.min()))
 
     def __len__(self) -> int:
@@ -183,7 +184,7 @@ class MeasuredLaws:
             for k in part:
                 found[k] = self.root(k).T
 
-        split(fill, np.arange(len(self.laws)))  # type: ignore[arg-type]
+        split(fill, np.arange(len(self.laws)))
         return found.mT
 
     def solve(self, k: int, a: Array) -> Array:
@@ -222,7 +223,7 @@ class MeasuredLaws:
             peaks, squares = self._directly(x)
         else:
             peaks, roots = self.peaks, self.roots
-            found = split(lambda part: [self._square(k, x, dtype) for k in part], np.arange(len(roots)))  # type: ignore[arg-type, attr-defined]
+            found = split(lambda part: [self._square(k, x, dtype) for k in part], np.arange(len(roots)))
             squares = np.stack([square for part in found for square in part], axis=1)
         return np.asarray(peaks - 0.5 * (reduced.rest[:, None] + squares))
 
@@ -231,7 +232,7 @@ class MeasuredLaws:
         centred = np.empty(x.shape, dtype)
         np.subtract(x, self.centres[k], out=centred, casting="same_kind")  # in double precision, then rounded
         h = centred @ self.roots[k].astype(dtype, copy=False)
-        return np.einsum("ij,ij->i", h, h)
+        return np.asarray(np.einsum("ij,ij->i", h, h))
 
     def _directly(self, x: Array) -> tuple[Array, Array]:
         """Return the peaks (K,) and |h|^2 (n, K) of few measurements by triangular solves, keeping no root."""
@@ -245,7 +246,7 @@ class MeasuredLaws:
                 squares.append(np.einsum("ij,ij->j", h, h))
             return peaks, squares
 
-        found = split(work, np.arange(len(self.laws)))  # type: ignore[arg-type]
+        found = split(work, np.arange(len(self.laws)))
         peaks = [one for part, _ in found for one in part]
         squares = [one for _, part in found for one in part]
         return self.log_peak(np.array(peaks)), np.stack(squares, axis=1)
@@ -271,7 +272,7 @@ class MeasuredLaws:
             bound[start : start + step] = top - 0.5 * np.einsum("nkq,nkq->nk", h, h)
         wanted = bound.argmax(axis=1)[:, None] == np.arange(len(top))
         for _ in range(2):  # the likeliest law of each measurement, then all within reach of it
-            split(partial(fill, wanted), np.flatnonzero(wanted.any(axis=0)))  # type: ignore[arg-type]
+            split(partial(fill, wanted), np.flatnonzero(wanted.any(axis=0)))
             wanted = (bound > found.max(axis=1, keepdims=True) - NATS) & np.isneginf(found)
         return found - 0.5 * reduced.rest[:, None]
 
@@ -295,7 +296,7 @@ def posterior_mean(measurement: Measurement, reduced: ReducedMeasurement, parts:
         t = w * seen.solve(k, reduced.inside[members] - f * (m @ W))
         return t, w * m + _gain(seen, k, (t * f) @ W.T)
 
-    found = split(lambda some: [of_part(*parts[i]) for i in some], np.arange(len(parts)))  # type: ignore[arg-type, attr-defined]
+    found = split(lambda some: [of_part(*parts[i]) for i in some], np.arange(len(parts)))
     for part, (t, z) in zip(parts, (one for some in found for one in some), strict=True):
         inside[part.members] += t
         latent[part.members] += z
@@ -326,7 +327,7 @@ def posterior_draw(
             root = np.linalg.cholesky(seen.laws.covariance[k])
             latent[members] = seen.laws.mean[k] + for_latent[members] @ root.T
 
-    split(draw, np.arange(len(parts)))  # type: ignore[arg-type]
+    split(draw, np.arange(len(parts)))
     xi = latent @ V
     if len(V) < V.shape[1]:
         xi += np.sqrt(pixel_model.v) * (for_discarded - (for_discarded @ V.T) @ V)
@@ -341,7 +342,7 @@ def posterior_draw(
             inside[members] = seen.solve(k, more.inside[members])
             step[members] = _gain(seen, k, (inside[members] * f) @ W.T)
 
-    split(correct, np.arange(len(parts)))  # type: ignore[arg-type]
+    split(correct, np.arange(len(parts)))
     if residual_noise:
         return xi + _image(measurement, step, more, inside)
     v = pixel_model.v
