@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install '.[torch]'
 pytest.importorskip("array_api_compat", reason="needs array-api-compat: pip install '.[torch]'")
 pytestmark = pytest.mark.torch
 
-GREY = 1e-4 * 16 / 255  # 1e-4 grey levels of 255, of digits from 0 to 16
+GREY = 2e-4 * 16 / 255  # 2e-4 grey levels of 255, for digits from 0 to 16: rounding in single precision
 
 
 class Products(torch.overrides.TorchFunctionMode):
@@ -52,7 +52,10 @@ def test_a_fit_of_tensors_is_that_of_arrays(digits, settings, dtype):
     assert there.pixel_dtype_ == ours.pixel_dtype_
     assert isinstance(there.statistics_.moments.mean, np.ndarray)
     asked = ours.prompts_.tolist() * 3
-    np.testing.assert_allclose(there.predict(asked, seed=1), ours.predict(asked, seed=1), atol=GREY)
+    # sums of bytes are exact in single precision; others differ between libraries, and components of nearly
+    # equal variance turn by a multiple of that
+    atol = GREY if dtype in ("uint8", "float64") else 20 * GREY
+    np.testing.assert_allclose(there.predict(asked, seed=1), ours.predict(asked, seed=1), atol=atol)
 
 
 def test_large_images_in_batches_under_weights(digits, monkeypatch):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lineardiffusion import LinearDiffusion
+from lineardiffusion.encoders.image import latents_of
 from lineardiffusion.statistics.moments import Moments
 
 KINDS = {
@@ -50,11 +51,12 @@ def test_styles_keep_their_centres(digits):
     ld = LinearDiffusion(20, n_styles=3).fit(prompts, images)
     styles = ld.statistics_.styles
     u = np.array([list("0123456789").index(p) for p in prompts])
-    own = styles.clusters.assign(ld.encode(images), u)
+    latents = latents_of(ld.fitted_.encoder, images)
+    own = styles.clusters.assign(latents, u)
     ld.forget(prompts[:300], images[:300])
     after = ld.statistics_.styles
     np.testing.assert_array_equal(after.clusters.centres, styles.clusters.centres)
-    expected = Moments.of(ld.encode(images[300:]), own[300:], 30)
+    expected = Moments.of(latents[300:].astype(float), own[300:], 30)
     np.testing.assert_array_equal(after.moments.weight, expected.weight)
     np.testing.assert_allclose(after.moments.mean, expected.mean, atol=1e-6)  # latents of bytes are float32
     np.testing.assert_allclose(after.moments.covariance, expected.covariance, atol=1e-6)

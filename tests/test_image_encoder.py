@@ -378,3 +378,28 @@ def test_an_object_with_encode_and_decode_is_an_encoder():
     with pytest.raises(AttributeError, match="linear"):
         _ = ld.components_
     assert ld.n_components_ == 4
+
+
+# ---------------------------------------------------------------------- single precision
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_latents_in_single_precision(dtype):
+    """The same latents but for rounding, far from zero too, where that of the mean would be 100 times as much."""
+    images = smooth(300, (6, 8))
+    images = (128 + 20 * images if dtype == np.uint8 else 10_000 + images).astype(dtype)
+    encoder = encoder_of(images, 12)
+    exact, single = encoder.encode(images), encoder.encode(images, np.float32)
+    assert single.dtype == np.float32
+    assert np.abs(single - exact).max() < 1e-5
+    if dtype == np.float32:
+        rounded = (images.reshape(300, -1) - encoder.mean.astype(np.float32)) @ encoder.analysis  # control
+        assert np.abs(rounded - exact).max() > 1e-4
+
+
+def test_a_latent_in_single_precision_does_not_depend_on_its_neighbours():
+    images = np.random.default_rng(0).integers(0, 256, (2100, 28, 28)).astype(np.uint8)
+    encoder = encoder_of(images, 40)
+    whole = encoder.encode(images, np.float32)
+    for part in (slice(5, 6), slice(1020, 1031), slice(3, 2099)):
+        np.testing.assert_array_equal(encoder.encode(images[part], np.float32), whole[part])

@@ -239,7 +239,7 @@ def test_the_calls_that_the_errors_name(ld):
     with pytest.raises(TypeError):
         LinearDiffusion(10).fit(batches)  # takes nothing away from the batches
     with pytest.raises(ValueError, match="same"):
-        LinearDiffusion(10).fit_batches(lambda: batches)  # once only
+        LinearDiffusion(10, n_styles=2).fit_batches(lambda: batches)  # which can be read once
     assert same(LinearDiffusion(10).fit_batches(loader), ld)
     assert same(LinearDiffusion(10).fit_batches(lambda: ((y, x) for y, x in loader)), ld)
     assert same(LinearDiffusion(10).fit_batches(list(loader)), ld)

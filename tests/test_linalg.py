@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -43,6 +44,21 @@ def test_the_same_bits_on_any_number_of_threads():
             control.append(np.linalg.cholesky(A).tobytes())
     assert found[0] == found[1]
     assert control[0] != control[1]
+
+
+def test_items_side_by_side_keep_their_order_and_have_one_blas_thread_each():
+    def work(k):
+        time.sleep(0.002 * (5 - k))  # the first ends last
+        return k, threading.get_ident(), max(blas_threads())
+
+    with threadpool_limits(2, "blas"):
+        found, threads, blas = zip(*_linalg.side_by_side(work, range(5)), strict=True)
+        assert found == tuple(range(5))
+        assert len(set(threads)) == 2
+        assert set(blas) == {1}
+        assert _linalg.side_by_side(work, []) == []
+    with threadpool_limits(1, "blas"):  # control
+        assert {one[1] for one in _linalg.side_by_side(work, range(3))} == {threading.get_ident()}
 
 
 def test_blas_is_left_as_it_was():

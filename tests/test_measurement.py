@@ -7,7 +7,7 @@ from scipy.stats import multivariate_normal
 
 from lineardiffusion import LinearDiffusion
 from lineardiffusion.inverse.measurement import Measurement, PixelModel
-from lineardiffusion.inverse.posterior import LatentLaws, log_likelihood, posterior_draw, posterior_mean
+from lineardiffusion.inverse.posterior import LatentLaws, MeasuredLaws, Share, posterior_draw, posterior_mean
 
 D = 9
 
@@ -65,6 +65,11 @@ def operator(name):
     }[name]
 
 
+def whole(seen, k, n, weight=1.0):
+    """The law k for all of n measurements."""
+    return Share(np.arange(n), seen, k, np.full(n, weight))
+
+
 NAMES = ["all pixels", "some pixels", "noisy pixels", "dense", "sparse", "noisy", "more rows than pixels"]
 SINGULAR = ["rows that repeat", "a row of nothing"]
 
@@ -75,13 +80,13 @@ def measured(world, name):
     rng = np.random.default_rng(2)
     y = world.images[:6] @ dense.T + noise_std * rng.normal(size=(6, len(dense)))
     measurement = Measurement.of(world.pixel_model, A, noise_std)
-    return measurement, measurement.reduce(y), world.laws.roots(measurement), dense, noise_std, y
+    return measurement, measurement.reduce(y), MeasuredLaws.of(measurement, world.laws, 6), dense, noise_std, y
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_likelihood_is_scipys_density(world, name):
-    measurement, reduced, roots, A, noise_std, y = measured(world, name)
-    found = log_likelihood(measurement, reduced, world.laws, roots)
+    _, reduced, seen, A, noise_std, y = measured(world, name)
+    found = seen.log_likelihood(reduced)
     for k in range(2):
         mean, covariance, *_ = world.by_hand(k, A, noise_std, y)
         np.testing.assert_allclose(found[:, k], multivariate_normal(mean, covariance).logpdf(y), rtol=1e-9)
@@ -90,38 +95,36 @@ def test_likelihood_is_scipys_density(world, name):
 def test_likelihood_of_all_pixels_needs_no_singular_values(world):
     """The short cut for whole images against the general way."""
     whole = Measurement.of_pixels(world.pixel_model, np.ones(D, bool))
-    general, reduced, roots, *_ = measured(world, "all pixels")
-    found = log_likelihood(whole, whole.reduce(world.images[:6]), world.laws, world.laws.roots(whole))
-    np.testing.assert_allclose(found, log_likelihood(general, reduced, world.laws, roots), rtol=1e-10)
+    _, reduced, general, *_ = measured(world, "all pixels")
+    found = MeasuredLaws.of(whole, world.laws, 6).log_likelihood(whole.reduce(world.images[:6]))
+    np.testing.assert_allclose(found, general.log_likelihood(reduced), rtol=1e-10)
 
 
 def test_likelihood_of_repeated_rows_is_that_of_the_rows_once(world):
     """Differences between laws and images: the unit of the directions that are left may differ."""
     once, again = (measured(world, name) for name in ("dense", "rows that repeat"))
-    a, b = (log_likelihood(m, reduced, world.laws, roots) for m, reduced, roots, *_ in (once, again))
+    a, b = (seen.log_likelihood(reduced) for _, reduced, seen, *_ in (once, again))
     np.testing.assert_allclose(a - a[0, 0], b - b[0, 0], atol=1e-8)
 
 
 @pytest.mark.parametrize("name", [*NAMES, *SINGULAR, "nothing"])
 def test_posterior_mean_is_the_textbooks(world, name):
-    measurement, reduced, roots, A, noise_std, y = measured(world, name)
+    measurement, reduced, seen, A, noise_std, y = measured(world, name)
     means = []
     for k in range(2):
-        share = np.zeros((6, 2))
-        share[:, k] = 1.0
-        found = world.pixels(posterior_mean(measurement, reduced, world.laws, roots, share))
+        found = world.pixels(posterior_mean(measurement, reduced, [whole(seen, k, 6)]))
         means.append(world.by_hand(k, A, noise_std, y)[2])
         np.testing.assert_allclose(found, means[k], atol=1e-8)
         if not noise_std:
             np.testing.assert_allclose(found @ A.T, y, atol=1e-8)
-    half = world.pixels(posterior_mean(measurement, reduced, world.laws, roots, np.full((6, 2), 0.5)))
+    half = world.pixels(posterior_mean(measurement, reduced, [whole(seen, k, 6, 0.5) for k in range(2)]))
     np.testing.assert_allclose(half, (means[0] + means[1]) / 2, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", ["some pixels", "noisy", "rows that repeat", "nothing"])
 def test_draws_have_the_textbooks_law(world, name):
     """Every direction's mean within 5 standard errors and variance within 6 %; the other law's are not."""
-    measurement, reduced, roots, A, noise_std, y = measured(world, name)
+    measurement, reduced, seen, A, noise_std, y = measured(world, name)
     n, rng = 20_000, np.random.default_rng(3)
     mean, covariance = world.by_hand(1, A, noise_std, y[:1])[2:]
     variance, basis = np.linalg.eigh(covariance)
@@ -130,10 +133,8 @@ def test_draws_have_the_textbooks_law(world, name):
     def misses(k):
         d = len(world.pixel_model.encoder.components)
         noise = rng.normal(size=(n, d)), rng.normal(size=(n, D)), rng.normal(size=(n, len(A)))
-        chosen = np.full(n, k)
-        drawn = world.pixels(
-            posterior_draw(measurement, reduced[np.zeros(n, np.intp)], world.laws, roots, chosen, *noise, True)
-        )
+        some = reduced[np.zeros(n, np.intp)]
+        drawn = world.pixels(posterior_draw(measurement, some, [whole(seen, k, n)], *noise, True))
         z = (drawn - mean) @ basis
         assert np.abs(z[:, ~left]).max(initial=0.0) < 1e-4 * variance[-1] ** 0.5
         error = np.abs(z[:, left].mean(axis=0)) / np.sqrt(variance[left] / n)
@@ -146,7 +147,7 @@ def test_draws_have_the_textbooks_law(world, name):
 @pytest.mark.parametrize("name", [*NAMES, *SINGULAR, "nothing"])
 def test_draws_without_residual_noise_have_the_latents_posterior(world, name):
     """Mean and root of the draws, from unit vectors of noise, against dense matrices of z and q."""
-    measurement, reduced, roots, A, noise_std, y = measured(world, name)
+    measurement, reduced, seen, A, noise_std, y = measured(world, name)
     V, scale, v = world.pixel_model.encoder.components, world.pixel_model.scale, world.pixel_model.v
     d = len(V)
     units = np.vstack([np.zeros(d + D + len(A)), np.eye(d + D + len(A))])
@@ -154,8 +155,7 @@ def test_draws_without_residual_noise_have_the_latents_posterior(world, name):
 
     def moments(residual_noise):
         noise = units[:, :d], units[:, d : d + D], units[:, d + D :]
-        chosen = np.zeros(len(units), np.intp)
-        drawn = posterior_draw(measurement, some, world.laws, roots, chosen, *noise, residual_noise)
+        drawn = posterior_draw(measurement, some, [whole(seen, 0, len(units))], *noise, residual_noise)
         return world.pixels(drawn[0]), (drawn[1:] - drawn[0]) * scale
 
     mean, root = moments(False)
@@ -170,8 +170,8 @@ def test_draws_without_residual_noise_have_the_latents_posterior(world, name):
     to_image = scale[:, None] * (V.T - gain @ scaled @ V.T)  # z and what its discarded part follows of it
     by_hand = to_image @ of_z @ to_image.T
     np.testing.assert_allclose(root.T @ root, by_hand, atol=1e-8)
-    whole = moments(True)[1]
-    np.testing.assert_allclose(whole.T @ whole, covariance, atol=1e-8)
+    noisy = moments(True)[1]
+    np.testing.assert_allclose(noisy.T @ noisy, covariance, atol=1e-8)
     if d < D and name in ("some pixels", "noisy pixels", "noisy", "nothing"):
         assert np.abs(covariance - by_hand).max() > 0.01  # control: there is noise to leave out
     if not noise_std:

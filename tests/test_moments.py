@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from lineardiffusion.statistics.joint import JointMoments
 from lineardiffusion.statistics.moments import BLOCK, Moments
@@ -71,6 +72,31 @@ def test_many_blocks_with_weights():
     n = 2 * BLOCK + 77
     rows, groups, weight = rng.normal(3.0, 1.0, (n, 5)), rng.integers(0, 2, n), rng.exponential(size=n)
     assert_same(Moments.of(rows, groups, 2, weight), by_numpy(rows, groups, 2, weight), 1e-13)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_same_bits_on_any_number_of_threads(weighted):
+    """Groups of any size, side by side; the same rows in another order have other bits: the control."""
+    rng = np.random.default_rng(0)
+    rows, groups = rng.normal(size=(3000, 150)).astype(np.float32), rng.choice(4, 3000, p=[0.6, 0.2, 0.15, 0.05])
+    weight, found = rng.random(3000) if weighted else None, []
+    for threads in (1, 2):
+        with threadpool_limits(threads, "blas"):
+            moments = Moments.of(rows, groups, 5, weight)
+            found.append([moments.mean, moments.scatter, moments.project(rows[0], rows[:150, :9]).scatter])
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, two)
+    order = np.argsort(groups)[::-1]
+    other = Moments.of(rows[order], groups[order], 5, None if weight is None else weight[order])
+    assert not np.array_equal(found[0][1], other.scatter)
+
+
+def test_products_of_another_type():
+    rng = np.random.default_rng(0)
+    rows, groups = (100 + rng.normal(size=(900, 6))).astype(np.float32), rng.integers(0, 3, 900)
+    exact = Moments.of(rows.astype(float), groups, 3)
+    np.testing.assert_allclose(Moments.of(rows, groups, 3, None, np.float64).scatter, exact.scatter, rtol=1e-13)
+    assert np.abs(Moments.of(rows, groups, 3).scatter - exact.scatter).max() > 1e-6  # control: float32
 
 
 def integer_sums(rows):

@@ -5,11 +5,12 @@ import warnings
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 from scipy.stats import ks_2samp, multivariate_normal
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.feature_extraction.text import CountVectorizer
+from threadpoolctl import threadpool_limits
 
 from lineardiffusion import Gaussian, LinearDiffusion, Mixture
 from lineardiffusion.contrast import censored
@@ -378,6 +379,35 @@ def test_contrast_gives_the_pixels_of_the_data(digits, n_styles, scale):
     assert abs(plain.clip(0, 16).std() / images.std() - 1) > 0.01
 
 
+@pytest.mark.parametrize("params", [{}, {"n_styles": 8}, {"text_encoder": "words"}])
+@pytest.mark.parametrize("unit", [1, 1e-20])
+def test_contrast_is_that_of_every_pixel_s_normal(digits, params, unit):
+    """To 1e-3 of 256 grey levels, from covariances in double precision, without factors and condensing."""
+    prompts, images = digits[0], digits[1] * unit
+    ld = LinearDiffusion(20, contrast="affine", **params).fit(prompts, images)
+    synthesis = (ld.decode(np.eye(20)) - ld.decode(np.zeros((1, 20)))).reshape(20, 64)
+    share, laws = [], []
+    for prompt, weight in zip(ld.prompts_, ld.statistics_.moments.weight, strict=True):
+        counts = ld.styles_[prompt][0] if "n_styles" in params else [weight]
+        share += list(counts)
+        laws += [ld.law(f"{prompt}~{k}" if len(counts) > 1 else prompt) for k in range(len(counts))]
+    mean = ld.decode(np.array([law.mean for law in laws])).reshape(len(laws), 64)
+    variance = [np.einsum("ij,ik,kj->j", synthesis, law.covariance, synthesis) for law in laws]
+    deviation = np.sqrt(np.maximum(variance, 1e-18 * unit**2))
+
+    def error(x):
+        gain, offset = x[0], 16 * unit * x[1]
+        first, second = censored(gain * mean + offset, gain * deviation, 0.0, 16.0 * unit)
+        first, second = (np.average(moment.mean(axis=1), weights=share) for moment in (first, second))
+        return (np.array([first, np.sqrt(second - first**2)]) - [images.mean(), images.std()]) / unit
+
+    gain, offset = optimize.root(error, [1.0, 0.0], tol=1e-12).x
+    ends = (np.array([0, 1]) - offset) / gain  # pixels that become black and white
+    level = ends * ld.contrast_.gain + ld.contrast_.offset / (16 * unit)
+    np.testing.assert_allclose(level, [0, 1], atol=1e-3 / 256)
+    assert np.abs(ends - [0, 1]).max() > 0.01  # control: without contrast
+
+
 def test_contrast_touches_pictures_only(digits):
     prompts, images = digits
     plain, ld = (LinearDiffusion(contrast=c).fit(prompts, images) for c in (None, "affine"))
@@ -420,6 +450,70 @@ def test_a_rare_prompt_has_its_style():
     with pytest.warns(UserWarning, match="fewer"):
         twice = LinearDiffusion(n_styles=5).fit(["a"] * 40, np.repeat(rng.normal(size=(2, 3)), 20, axis=0))
     assert twice.styles_["a"][0].tolist() == [20.0, 20.0]
+
+
+def test_inertia_is_scikit_learns():
+    """Within 1 %, with weights and without; every second of the centres alone is far worse: the control."""
+    rng = np.random.default_rng(0)
+    z = (rng.normal(size=(60, 8))[rng.integers(0, 60, 3000)] * 2 + rng.normal(size=(3000, 8))).astype(np.float32)
+    u, weight = np.repeat([0, 1], [1000, 2000]), rng.exponential(size=3000)
+
+    def inertia(centres, z, w):
+        return float(w @ ((z[:, None] - centres) ** 2).sum(axis=2).min(axis=1))
+
+    for w in (None, weight):
+        clusters = StyleClusters.find(z, u, w, "auto", np.array([20, 30]), 3, None)
+        for k, n in ((0, 20), (1, 30)):
+            own, mine = z[u == k], clusters.centres[clusters.prompt == k]
+            each = np.ones(len(own)) if w is None else w[u == k]
+            theirs = KMeans(n, n_init=1, random_state=3).fit(own, sample_weight=each).cluster_centers_
+            assert len(mine) == n
+            assert inertia(mine, own, each) < 1.01 * inertia(theirs, own, each)
+            assert inertia(mine[::2], own, each) > 1.1 * inertia(theirs, own, each)
+            nearest = ((own[:, None] - mine) ** 2).sum(axis=2).argmin(axis=1)
+            frequency = np.bincount(nearest, each)
+            assert (np.diff(frequency) < 0.02 * frequency[0]).all()  # falling, but for images on borders
+
+
+@pytest.mark.parametrize("seed", [7, np.random.RandomState(7)])
+def test_centres_do_not_depend_on_threads(seed):
+    rng = np.random.default_rng(0)
+    z, u, found = rng.normal(size=(4000, 150)).astype(np.float32), rng.integers(0, 4, 4000), []
+    for threads in (1, 2):
+        with threadpool_limits(threads, "blas"):
+            found.append(StyleClusters.find(z, u, None, 9, np.full(4, 9), copy.deepcopy(seed), None).centres)
+    np.testing.assert_array_equal(*found)
+    other = StyleClusters.find(z, u, None, 9, np.full(4, 9), 8, None).centres
+    assert not np.array_equal(found[0], other)  # control
+
+
+@pytest.mark.parametrize("n", [3, 40, 4000])
+def test_as_many_styles_as_distinct_images(n):
+    """However many copies there are of each: three of them, of different frequency, and -0 is 0."""
+    three = np.array([[0.0, 1e-3], [1e4, 0.0], [1e4, 1e-2]])
+    place = np.minimum(np.arange(n) % 6, 2) if n > 3 else np.arange(3)
+    z = three[place] * np.where(np.arange(n) % 2, 1.0, -1.0)[:, None] ** (three[place] == 0)
+    clusters = StyleClusters.find(z, np.zeros(n, int), None, 10, np.array([10]), 0, None)
+    assert len(clusters) == 3
+    for centre in three.astype(np.float32):
+        assert (clusters.centres == centre).all(axis=1).sum() == 1
+    if n > 3:
+        np.testing.assert_array_equal(clusters.centres[0], three[2].astype(np.float32))
+
+
+def test_moments_of_styles_do_not_depend_on_how_a_stream_is_cut():
+    """Of latents in single precision: to 1e-12, where products in single precision differ by 1e-7."""
+    rng = np.random.default_rng(0)
+    z, u = (3 + rng.normal(size=(3000, 6))).astype(np.float32), rng.integers(0, 2, 3000)
+    clusters = StyleClusters.find(z, u, None, 4, np.array([4, 4]), 0, None)
+    empty = StyleStatistics.empty(clusters, None)
+    whole, stream, order = empty.count(z, u).moments, empty, rng.permutation(3000)
+    for part in np.split(order, [1, 20, 1500, 1503]):
+        stream = stream.count(z[part], u[part])
+    for name in ("weight", "mean", "scatter"):
+        np.testing.assert_allclose(getattr(stream.moments, name), getattr(whole, name), rtol=1e-12, atol=1e-11)
+    single = Moments.of(z, clusters.assign(z, u), 8)
+    assert np.abs(single.scatter - whole.scatter).max() > 1e-6  # control
 
 
 def test_parameters_set_after_styles_wait_for_fit(blobs):

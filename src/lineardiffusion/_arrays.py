@@ -33,6 +33,12 @@ def groups_of_equal(masks: NDArray[np.bool_]) -> list[Indices]:
     return np.split(order, np.flatnonzero(np.diff(place[order])) + 1)
 
 
+def members_of(groups: Indices, n_groups: int) -> list[Indices]:
+    """Return for each group the rows whose entry of `groups` (n,) is its number, in rising order."""
+    ends = np.cumsum(np.bincount(groups, minlength=n_groups))
+    return np.split(np.argsort(groups, kind="stable"), ends[:-1])
+
+
 def freeze(value: Any) -> None:
     """Make the arrays of a frozen dataclass read-only, so that the value is immutable."""
     for field in fields(value):

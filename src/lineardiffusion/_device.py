@@ -48,6 +48,16 @@ def beside(array: Any, other: Any, dtype: DTypeLike) -> Any:
     return namespace(other).asarray(np.array(array), device=other.device)  # a copy: tensors are writable
 
 
+def to_device(array: NDArray[Any], device: Any) -> Any:
+    """Return an array as a tensor on a device of PyTorch."""
+    try:
+        import array_api_compat  # noqa: F401
+        import torch
+    except ImportError as error:
+        raise ImportError('tensors need PyTorch: pip install "linear-diffusion[torch]"') from error
+    return torch.from_numpy(np.array(array)).to(device)
+
+
 def cast(array: Any, dtype: DTypeLike) -> Any:
     """Return a copy of an array in another type, where it is."""
     xp = namespace(array)

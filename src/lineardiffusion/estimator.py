@@ -25,6 +25,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, validate_dat
 
 from lineardiffusion import _noise, inference, training
 from lineardiffusion._arrays import Array, Images
+from lineardiffusion._device import is_tensor, to_device
 from lineardiffusion._noise import Seed
 from lineardiffusion._pictures import to_pil
 from lineardiffusion._validation import (
@@ -606,6 +607,7 @@ class LinearDiffusion(BaseEstimator):
         start: Any = None,
         strength: float = 0.8,
         output_type: str = "np",
+        device: Any = None,
         return_trajectory: bool = False,
     ) -> Any:
         """Draw one image per prompt.
@@ -631,15 +633,18 @@ class LinearDiffusion(BaseEstimator):
             prompts (SDEdit, Meng et al. 2022). None starts from noise alone.
         strength : float, default=0.8
             Share of the steps that is taken after `start`, above 0 and at most 1.
-        output_type : {"np", "pil"}, default="np"
-            An array in the units of the training images, or a list of PIL images.
+        output_type : {"np", "pil", "pt"}, default="np"
+            An array in the units of the training images, a list of PIL images, or a PyTorch tensor.
+        device : str or torch.device, default=None
+            With ``output_type="pt"``, where the images are drawn; None for the CPU. The noise is that of the seed on
+            every device.
         return_trajectory : bool, default=False
             Whether to return the latents at every step too. A stochastic sampler is then simulated step by
             step, and draws another image from the same law.
 
         Returns
         -------
-        images : ndarray of shape (n, \\*image_shape_) or list of PIL.Image.Image
+        images : ndarray or Tensor of shape (n, \\*image_shape_), or list of PIL.Image.Image
             float32, or float64 if the training images were float64 or int32 and wider.
         trajectory : ndarray of shape (num_steps + 1, n, n_components_)
             Only with ``return_trajectory``: from the starting noise to the latents of `images`;
@@ -663,8 +668,10 @@ class LinearDiffusion(BaseEstimator):
         >>> trajectory.shape
         (11, 1, 61)
         """
-        if output_type not in ("np", "pil"):
-            raise ValueError(f'output_type must be "np" or "pil", got {output_type!r}')
+        if output_type not in ("np", "pil", "pt"):
+            raise ValueError(f'output_type must be "np", "pil" or "pt", got {output_type!r}')
+        if output_type != "pt" and device is not None:
+            raise ValueError(f'device={device!r} is for output_type="pt", got {output_type!r}')
         fitted = self.fitted_
         sampling: SamplerSettings = {
             "sampler": sampler,
@@ -674,7 +681,13 @@ class LinearDiffusion(BaseEstimator):
         }
         drawing = self._drawing(fitted, prompts, seed, latents, start, strength, return_trajectory, sampling)
         trajectory = np.stack(list(fitted.simulate(drawing))) if return_trajectory else None
-        images: Any = fitted.encoder.decode(fitted.draw(drawing) if trajectory is None else trajectory[-1])
+        if output_type == "pt":
+            device = "cpu" if device is None else device
+        if trajectory is None:
+            latents = fitted.draw(drawing, device)
+        else:
+            latents = trajectory[-1] if device is None else to_device(trajectory[-1], device)
+        images: Any = fitted.encoder.decode(latents)
         if fitted.contrast is not None:
             images = fitted.contrast(images)
         if output_type == "pil":
@@ -799,12 +812,13 @@ class LinearDiffusion(BaseEstimator):
     def encode(self, images: Any) -> Array:
         """Return latents of shape (n, n_components_) of images of shape (n, \\*image_shape_)."""
         n = len(images) if np.ndim(images) else 0
-        return np.asarray(self._encoder().encode(check_images(images, n, self.image_shape_)))
+        return self._encoder().encode(check_images(images, n, self.image_shape_))  # type: ignore[no-any-return]
 
     def decode(self, latents: Any) -> Images:
         """Return images of shape (..., \\*image_shape_), in pixel units, of latents (..., n_components_)."""
         refuse_masked(latents, "latents", "leave those rows out")
-        array, d = to_array(latents).astype(np.float64), self.n_components_
+        array: Any = latents.detach() if is_tensor(latents) else to_array(latents).astype(np.float64)
+        d = self.n_components_
         if array.ndim == 0 or array.shape[-1] != d:
             raise ValueError(f"latents must have the shape (..., {d}), got {array.shape}")
         return self._encoder().decode(array)  # type: ignore[no-any-return]
@@ -1000,8 +1014,10 @@ class LinearDiffusion(BaseEstimator):
         >>> float((ld.classify(images[1000:]) == prompts[1000:]).mean()) > 0.9
         True
         """
-        best = self.classify_proba(images, **sampling).argmax(axis=1)
-        return np.asarray(self.prompts_[best])
+        fitted = self.fitted_
+        rows, missing = self._check_rows(images)
+        resolved = self._resolve_images(fitted, len(rows), None, sampling)
+        return np.asarray(self.prompts_[inference.labels(fitted, rows, missing, resolved)])
 
     def calibrate(self, prompts: Prompts, images: Any, mask: Any = None) -> Self:
         """Fit the temperature of the likelihood that prompts are inferred by, on held-out images.

@@ -8,7 +8,7 @@ images a numerical flow costs less to simulate than to compose; both are simulat
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from lineardiffusion import _noise
 from lineardiffusion._arrays import Array, Images, Indices, freeze
-from lineardiffusion._cache import Cache
+from lineardiffusion._cache import Cache, computed_once
+from lineardiffusion._device import cast, dtype_of, namespace, to_device
+from lineardiffusion._linalg import side_by_side
 from lineardiffusion._validation import warn
 from lineardiffusion.contrast import Contrast
 from lineardiffusion.diffusion.affine import Affine
@@ -37,6 +39,7 @@ from lineardiffusion.statistics.dataset import Statistics
 TERMINAL_SNR = 0.01  # in the strongest direction; above it the start holds signal that noise alone lacks
 SIMULATED_BELOW = 1 / 8  # images for each entry of a latent, below which a numerical flow is not composed
 SIMULATED_BYTES = 2**27  # of matrices, one an embedding, at a time
+ENTRY_BYTES = 2000  # of a map in the cache, beside its rows: its key and its objects
 FARTHEST = 1e30  # pixels beyond which single precision ends; also latents, of pixels in double precision
 GUIDED_VARIANCE = 4.0  # times the data's, beyond which a guided law is warned of
 GUIDANCE_STEPS = 16  # of the approximation by which that is found out
@@ -66,6 +69,7 @@ class Drawing(NamedTuple):
     trajectory: Trajectory
     start: Array  # starting noise, (n, d)
     seeds: int | list[int]  # of further noise
+    standard: bool = False  # whether the start is standard normal noise, which single precision holds
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -167,7 +171,7 @@ class FittedDiffusion:
             start = start + (alpha / sigma) * self.encoder.encode(images)
         request = self.conditioner.choose_styles(request, seeds)
         self._warn_of_guidance(request, trajectory)
-        return Drawing(request, trajectory, start, seeds)
+        return Drawing(request, trajectory, start, seeds, latents is None and images is None)
 
     def _warn_of_guidance(self, request: Request, trajectory: Trajectory) -> None:
         """Warn once if a guided law has many times the variance of the data.
@@ -187,7 +191,7 @@ class FittedDiffusion:
                 part, data = condition[0][0], self.unconditional.variance
                 if isinstance(part, int) and isinstance(self.conditional, GaussianDenoiser):
                     data = self.conditional.variance[part]
-                times = float((x.rows[:, :-1] ** 2).sum() / (data.sum() or 1.0))
+                times = float((x.rows[:, :-1] ** 2).sum() / (data.sum() or 1.0))  # in any basis
                 if trajectory.key is not None and not _is_timed(condition):
                     self.cache.put(key, times, 64)
             if times > GUIDED_VARIANCE:
@@ -237,18 +241,30 @@ class FittedDiffusion:
         found: dict[Condition, Any] = {c: None if _is_timed(c) else self.cache.get((c, key)) for c in conditions}
         missing = [c for c, x in found.items() if x is None]
         if plain := [c for c in missing if len(c) == 1 and isinstance(c[0][0], int)]:
-            together = self.conditional.select(np.array([c[0][0] for c in plain]))
+            symbols, bases = np.array([c[0][0] for c in plain]), None
+            if trajectory.sampler.isotropic and isinstance(self.conditional, GaussianDenoiser):
+                bases, together = self.conditional.basis, self._diagonal.select(symbols)
+            else:
+                together = self.conditional.select(symbols)  # type: ignore[assignment]
             stack = compose(together, len(plain), self.d, trajectory)
-            # copies: a view would keep the whole stack in memory for as long as one of its maps is kept
-            found.update((c, replace(stack[i], rows=stack.rows[i : i + 1].copy())) for i, c in enumerate(plain))
+            for i, (c, symbol) in enumerate(zip(plain, symbols.tolist(), strict=True)):
+                basis = None if bases is None else bases[symbol : symbol + 1]  # the model's own, not a copy
+                # a view would keep the whole stack in memory for as long as one of its maps is kept
+                found[c] = Affine(stack.rows[i : i + 1].copy(), stack.diagonal, stack.n_noises, basis)
         for c in missing:
             if found[c] is None:
                 found[c] = compose(self.denoiser(c), 1, self.d, trajectory)
             freeze(found[c])
             self._check_range(found[c].rows)
             if keep and key is not None and not _is_timed(c):
-                self.cache.put((c, key), found[c], found[c].rows.nbytes)
+                self.cache.put((c, key), found[c], found[c].rows.nbytes + ENTRY_BYTES)
         return [found[c] for c in conditions]
+
+    @computed_once
+    def _diagonal(self) -> GaussianDenoiser:
+        """The denoiser of the symbols, each in its own eigenbasis."""
+        assert isinstance(self.conditional, GaussianDenoiser)
+        return self.conditional.diagonal()
 
     def latent_laws(self, conditions: Sequence[Condition], trajectory: Trajectory) -> LatentLaws:
         """Return the law of each condition's latents, with the variance that a style leaves undrawn."""
@@ -256,13 +272,20 @@ class FittedDiffusion:
         laws: LatentLaws | None = self.cache.get(key)
         if laws is None:
             maps = self.compose(conditions, trajectory, keep=False)
-            covariance = np.concatenate([x.covariance for x in maps])
-            for C, ((style, _), *_) in zip(covariance, conditions, strict=True):
-                if self.undrawn is not None and isinstance(style, int):
-                    basis = self.conditional.basis[style]  # type: ignore[union-attr, index]
-                    C += (basis * self.undrawn[style]) @ basis.T
-            mean = np.concatenate([x.offset for x in maps])
-            laws = LatentLaws.of(mean, covariance, self.require_pixel_model().floor)
+            floor, mean = self.require_pixel_model().floor, np.concatenate([x.offset for x in maps])
+            styles = [part for ((part, _), *_) in conditions]
+            if all(x.basis is not None for x in maps):
+                variance = np.concatenate([x.variance for x in maps])
+                if self.undrawn is not None:
+                    variance += self.undrawn[styles]
+                laws = LatentLaws.of_spectra(mean, variance, [x.basis[0] for x in maps], floor)
+            else:
+                covariance = np.concatenate([x.covariance for x in maps])
+                for C, style in zip(covariance, styles, strict=True):
+                    if self.undrawn is not None and isinstance(style, int):
+                        basis = self.conditional.basis[style]  # type: ignore[union-attr, index]
+                        C += (basis * self.undrawn[style]) @ basis.T
+                laws = LatentLaws.of(mean, covariance, floor)
             if trajectory.key is not None and kept:
                 self.cache.put(key, laws, laws.nbytes)
         return laws
@@ -276,18 +299,19 @@ class FittedDiffusion:
 
     # ------------------------------------------------------------------ drawing
 
-    def draw(self, drawing: Drawing) -> Array:
-        """Return latents (n, d)."""
-        request, trajectory, start, seeds = drawing
+    def draw(self, drawing: Drawing, device: Any = None) -> Any:
+        """Return latents (n, d); on a `device` of PyTorch as a tensor, from products there."""
+        request, trajectory, start, seeds, standard = drawing
         if request.embeddings is not None:
             gathered = request.gathered()
             if not trajectory.sampler.stochastic and len(gathered.conditions) * (self.d + 1) > len(request):
-                *_, latents = self.simulate(drawing)
-                return latents
+                *_, simulated = self.simulate(drawing)
+                return simulated if device is None else to_device(simulated, device)
             request = gathered
-        latents, composed = np.empty_like(start), []
-        for i, condition in enumerate(request.conditions):
-            members = np.flatnonzero(request.place == i)
+        single = self.encoder.dtype if standard and isinstance(self.encoder, ImageEncoder) else np.float64
+        latents: Any = np.empty(start.shape, single)
+        composed = []
+        for members, condition in zip(request.groups(), request.conditions, strict=True):
             closed = len(condition) == 1 and isinstance(self.conditional, GaussianDenoiser)
             numerical = trajectory.sampler.solves_flow and not closed  # a map takes d such flows
             few = len(members) < SIMULATED_BELOW * self.d
@@ -299,13 +323,28 @@ class FittedDiffusion:
         maps = self.compose([condition for _, condition in composed], trajectory)
         noisy = any(x.n_noises for x in maps)
         added = _noise.draw(seeds, len(start), self.d, _noise.SAMPLER) if noisy else None
-        for (members, _), x in zip(composed, maps, strict=True):
-            latents[members] = x(start[members][None], None if added is None else added[members][None])[0]
+        noises = [noise for noise in (start, added) if noise is not None]
+        if device is not None:
+            noises = [to_device(noise.astype(latents.dtype), device) for noise in noises]
+            latents = to_device(latents, device)
+
+        def fill(i: int) -> None:
+            members, _ = composed[i]
+            # the conversion of a matrix to single precision costs as much as some products with it
+            dtype = np.float64 if device is None and len(members) <= self.d else dtype_of(latents)
+            z, *n = (cast(noise[members][None], dtype) for noise in noises)
+            latents[members] = maps[i](z, *n)[0]
+
+        if device is None:
+            side_by_side(fill, range(len(composed)))
+        else:
+            for i in range(len(composed)):
+                fill(i)
         return self._check_range(latents)
 
     def simulate(self, drawing: Drawing) -> Iterator[Array]:
         """Yield latents (n, d) at every step."""
-        request, trajectory, start, seeds = drawing
+        request, trajectory, start, seeds, _ = drawing
         fresh = _noise.generators(seeds, len(start))
         groups = list(self._groups(request))
         runs = [
@@ -321,8 +360,7 @@ class FittedDiffusion:
     def _groups(self, request: Request, mixed: bool = False) -> Iterator[tuple[Indices, tuple[int, int, int], Any]]:
         """Yield the images that share a denoiser, the shape (p, m, d) of their latents, and the denoiser."""
         if request.embeddings is None:
-            for i, condition in enumerate(request.conditions):
-                members = np.flatnonzero(request.place == i)
+            for members, condition in zip(request.groups(), request.conditions, strict=True):
                 yield members, (1, len(members), self.d), self.denoiser(condition, mixed)
             return
         (_, *away), weights = zip(*request.conditions[0], strict=True)
@@ -335,13 +373,13 @@ class FittedDiffusion:
                 denoiser = Combination([denoiser, *map(self._part, away)], weights)
             yield members, (len(members), 1, self.d), denoiser
 
-    def _check_range(self, latents: Array) -> Array:
+    def _check_range(self, latents: Any) -> Any:
         """Return latents, or rows of maps to them; a ValueError if their images exceed single precision."""
         farthest = FARTHEST
         if isinstance(self.encoder, ImageEncoder):
             unit = self.encoder.scaling_factor * max(float(self.encoder.pixel_scale.max()), 1.0)
             farthest /= unit if self.encoder.dtype == np.float32 else min(unit, 1.0)
-        if not (np.abs(latents) < farthest).all():
+        if not (namespace(latents).abs(latents) < farthest).all():
             how = "a guidance_scale nearer 1, positive weights of prompts, and latents of standard deviation 1"
             raise ValueError(f"these images are beyond the range of numbers; {how} keep them within")
         return latents

@@ -51,7 +51,7 @@ Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,20 +61,22 @@ from scipy.optimize import minimize_scalar
 from scipy.special import gammainc, gammaincc, gammaln, logsumexp, softmax
 
 from lineardiffusion import _noise
-from lineardiffusion._arrays import ROWS, Array, Images, Indices, groups_of_equal
+from lineardiffusion._arrays import BLOCK, Array, Images, Indices, groups_of_equal
+from lineardiffusion._linalg import split
 from lineardiffusion.encoders.conditioning import alternatives
 from lineardiffusion.fitted import FittedDiffusion, Resolved, SamplerSettings
 from lineardiffusion.inverse.measurement import Measurement, PixelModel, ReducedMeasurement
 from lineardiffusion.inverse.posterior import (
     LatentLaws,
-    log_likelihood,
-    log_peak,
+    MeasuredLaws,
+    Share,
     posterior_draw,
     posterior_mean,
     shares,
 )
 from lineardiffusion.statistics.moments import Moments
 
+SINGLE_FROM = 64  # images, from which products in single precision are worth the conversion of the laws
 LEAST = float(np.log(1e-300))  # logarithm of a typicality, below which only the order is told
 Mask = NDArray[np.bool_]
 Reduced = tuple[Indices, Measurement, ReducedMeasurement]  # images, and their reduced measurements
@@ -119,20 +121,27 @@ def resolve(fitted: FittedDiffusion, n: int, prompts: Any, sampling: SamplerSett
 def score(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved) -> Array:
     """Return the log-density (n,) of images (n, D) in pixel units, without their missing pixels."""
     found = np.empty(len(rows))
-    for members, _, log_prob, _ in _log_joint(fitted, rows, missing, resolved):
-        found[members] = logsumexp(log_prob, axis=1)
+
+    def work(members: Indices, candidates: Candidates, seen: MeasuredLaws, reduced: ReducedMeasurement) -> None:
+        found[members] = logsumexp(seen.log_likelihood(reduced) + candidates.log_prior, axis=1)
+
+    _each_block(fitted, rows, missing, resolved, work)
     return found
 
 
 def typicality(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved) -> Array:
     """Return the typicality (n,) of images (n, D), without their missing pixels; that of no pixel is 1."""
     found = np.zeros(len(rows))
-    for members, candidates, log_prob, peaks in _log_joint(fitted, rows, missing, resolved):
-        if seen := int(np.count_nonzero(~missing[members[0]])):
+
+    def work(members: Indices, candidates: Candidates, seen: MeasuredLaws, reduced: ReducedMeasurement) -> None:
+        if n_seen := seen.measurement.size:
+            log_prob = seen.log_likelihood(reduced) + candidates.log_prior
             log_weight = candidates.log_prior - logsumexp(candidates.log_prior)
-            half = candidates.log_prior + peaks - logsumexp(log_prob, axis=1, keepdims=True)
-            tails = _log_gamma_tails(seen / 2, np.maximum(half, 0.0))
+            half = candidates.log_prior + seen.peaks - logsumexp(log_prob, axis=1, keepdims=True)
+            tails = _log_gamma_tails(n_seen / 2, np.maximum(half, 0.0))
             found[members] = np.log(2) + np.minimum(*(logsumexp(tail + log_weight, axis=1) for tail in tails))
+
+    _each_block(fitted, rows, missing, resolved, work)
     return np.where(found > LEAST, np.exp(np.minimum(found, 0.0)), np.exp(LEAST) * LEAST / np.minimum(found, LEAST))
 
 
@@ -152,17 +161,56 @@ def _log_gamma_tails(a: float, x: Array) -> tuple[Array, Array]:
 def classify(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved) -> Array:
     """Return the probability (n, p) of each known prompt."""
     found = np.empty((len(rows), len(fitted.statistics.prompts)))
-    for members, candidates, log_prob, _ in _log_joint(fitted, rows, missing, resolved, with_rest=False):
-        tempered = candidates.temper(log_prob, fitted.temperature)
-        found[members] = softmax(np.logaddexp.reduceat(tempered, candidates.first, axis=1), axis=1)
+
+    def work(members: Indices, candidates: Candidates, seen: MeasuredLaws, reduced: ReducedMeasurement) -> None:
+        log_prob = seen.log_likelihood(reduced.without_rest()) + candidates.log_prior
+        found[members] = softmax(_by_prompt(fitted, candidates, log_prob), axis=1)
+
+    _each_block(fitted, rows, missing, resolved, work)
     return found
+
+
+def labels(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved) -> Indices:
+    """Return the place (n,) of the most probable prompt of each image.
+
+    The products with the laws are in single precision. An image is compared again in double precision if the bounds
+    of rounding (inverse/posterior.py) leave two prompts possible, so the labels are those of double precision.
+    """
+    found = np.zeros(len(rows), np.intp)
+
+    def work(members: Indices, candidates: Candidates, seen: MeasuredLaws, reduced: ReducedMeasurement) -> None:
+        reduced, near = reduced.without_rest(), np.arange(len(members))
+        if len(members) >= SINGLE_FROM:
+            with np.errstate(over="ignore", invalid="ignore"):  # what is no number is compared again
+                log_prob = seen.log_likelihood(reduced, np.float32) + candidates.log_prior
+                error = seen.single_error * (seen.peaks + candidates.log_prior - log_prob)
+                least, most = (_by_prompt(fitted, candidates, log_prob + sign * error) for sign in (-1, 1))
+            best = found[members] = least.argmax(axis=1)
+            rest = np.where(np.arange(least.shape[1]) == best[:, None], -np.inf, most).max(axis=1)
+            near = np.flatnonzero(~(least.max(axis=1) > rest))
+        log_prob = seen.log_likelihood(reduced[near]) + candidates.log_prior
+        found[members[near]] = _by_prompt(fitted, candidates, log_prob).argmax(axis=1)
+
+    _each_block(fitted, rows, missing, resolved, work)
+    return found
+
+
+def _by_prompt(fitted: FittedDiffusion, candidates: Candidates, log_prob: Array) -> Array:
+    """Return the tempered joint log-densities (n, p) of images and prompts from those of the laws (n, K)."""
+    tempered = candidates.temper(log_prob, fitted.temperature)
+    return np.asarray(np.logaddexp.reduceat(tempered, candidates.first, axis=1))
 
 
 def temperature(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved, right: Indices) -> float:
     """Return the temperature of the least Brier score, for the `right` prompts (n,), places of known ones."""
-    likelihood, prior = np.empty((len(rows), len(fitted.statistics.prompts))), np.zeros(0)
-    for members, candidates, log_prob, _ in _log_joint(fitted, rows, missing, resolved, with_rest=False):
-        prior, likelihood[members] = candidates.by_prompt(log_prob)
+    n, p = len(rows), len(fitted.statistics.prompts)
+    likelihood, prior = np.empty((n, p)), np.empty(p)
+
+    def work(members: Indices, candidates: Candidates, seen: MeasuredLaws, reduced: ReducedMeasurement) -> None:
+        log_prob = seen.log_likelihood(reduced.without_rest()) + candidates.log_prior
+        prior[:], likelihood[members] = candidates.by_prompt(log_prob)
+
+    _each_block(fitted, rows, missing, resolved, work)
     of_right = likelihood[np.arange(len(rows)), right]
 
     def score(T: float) -> float:
@@ -215,30 +263,41 @@ def posterior(
     every = list(_candidates(fitted, n, resolved))
     found = np.empty((n, max(m, 1), len(pixel_model.scale)), encoder.dtype)
     read = np.zeros((n, max(m, 1)), np.intp)
+    owner = _owners(every, n)
     for group, measurement, of_group in reduced:
-        for candidates in every:
-            members, place, _ = np.intersect1d(group, candidates.members, True, return_indices=True)
-            if not len(members):
-                continue
-            own, laws, roots = of_group[place], candidates.laws, candidates.laws.roots(measurement)
-            log_prob = log_likelihood(measurement, own.without_rest(), laws, roots) + candidates.log_prior
-            log_prob = candidates.temper(log_prob, fitted.temperature)
+        parts: list[list[Share]] = [[] for _ in range(max(m, 1))]
+        for candidates, place in _owned(every, owner, group):
+            members, own = group[place], of_group[place].without_rest()
+            seen = MeasuredLaws.of(measurement, candidates.laws, len(members))
+            if fitted.temperature == 1.0 or len(candidates.first) == 1:
+                log_prob = seen.log_joint(own, candidates.log_prior)
+            else:  # negligible shares may not be so at another temperature
+                log_prob = seen.log_likelihood(own) + candidates.log_prior
+                log_prob = candidates.temper(log_prob, fitted.temperature)
             share = shares(log_prob)
             if not m:
-                xi = posterior_mean(measurement, own, laws, roots, share)
-                found[members, 0] = encoder.mean + pixel_model.scale * xi
+                for k in np.flatnonzero(share.any(axis=0)).tolist():
+                    weighed = np.flatnonzero(share[:, k])
+                    parts[0].append(Share(place[weighed], seen, k, share[weighed, k]))
                 read[members, 0] = np.logaddexp.reduceat(log_prob, candidates.first, axis=1).argmax(axis=1)
             edges = np.cumsum(share, axis=1)[:, :-1]
             for j in range(m):
                 chosen = (edges <= uniform[j][members, None]).sum(axis=1)
-                noise = latent[j][members], discarded[j][members]
-                for_y = None
-                if measurement.noise_std:
-                    for_y = _noise.draw(seeds, n, own.centred.shape[1], (*_noise.MEASURED, j))[members]
-                xi = posterior_draw(measurement, own, laws, roots, chosen, *noise, for_y, residual_noise)
-                pixels = (encoder.mean + pixel_model.scale * xi).astype(encoder.dtype)
-                found[members, j] = pixels if fitted.contrast is None else fitted.contrast(pixels)
+                for k in np.unique(chosen).tolist():
+                    drawn = np.flatnonzero(chosen == k)
+                    parts[j].append(Share(place[drawn], seen, k, np.ones(len(drawn))))
                 read[members, j] = np.searchsorted(candidates.first, chosen, side="right") - 1
+        if not m:
+            xi = posterior_mean(measurement, of_group, parts[0])
+            found[group, 0] = encoder.mean + pixel_model.scale * xi
+        for j in range(m):
+            for_y = None
+            if measurement.noise_std:
+                for_y = _noise.draw(seeds, n, of_group.centred.shape[1], (*_noise.MEASURED, j))[group]
+            noise = latent[j][group], discarded[j][group], for_y
+            xi = posterior_draw(measurement, of_group, parts[j], *noise, residual_noise)
+            pixels = (encoder.mean + pixel_model.scale * xi).astype(encoder.dtype)
+            found[group, j] = pixels if fitted.contrast is None else fitted.contrast(pixels)
     return found, read
 
 
@@ -268,10 +327,9 @@ def _candidates(fitted: FittedDiffusion, n: int, resolved: Resolved) -> Iterator
     """Yield the laws of each prompt with the images that show it, or the laws of all prompts for all images."""
     request, trajectory, per_image = resolved
     if per_image:
-        for i, condition in enumerate(request.conditions):
+        for members, condition in zip(request.groups(), request.conditions, strict=True):
             found, probabilities = zip(*alternatives(condition), strict=True)
             laws = fitted.latent_laws(found, trajectory)
-            members = np.flatnonzero(request.place == i)
             yield Candidates(members, laws, np.log(probabilities), np.zeros(1, np.intp))
         return
     weight = fitted.statistics.moments.weight  # type: ignore[union-attr]
@@ -283,27 +341,48 @@ def _candidates(fitted: FittedDiffusion, n: int, resolved: Resolved) -> Iterator
     yield Candidates(np.arange(n), laws, np.log(prior), np.cumsum([0, *sizes[:-1]]))
 
 
-def _log_joint(
-    fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved, with_rest: bool = True
-) -> Iterator[tuple[Indices, Candidates, Array, Array]]:
-    """Yield images, the laws that they may come from, log-densities (n, K) of both, and of each law's mean (K,).
+def _each_block(
+    fitted: FittedDiffusion,
+    rows: Any,
+    missing: Mask,
+    resolved: Resolved,
+    work: Callable[[Indices, Candidates, MeasuredLaws, ReducedMeasurement], None],
+) -> None:
+    """Call `work` with images that miss the same pixels, the laws that they may come from, and what is measured.
 
-    Without the rest, all log-densities of an image lack the same number.
+    Blocks of images run side by side.
     """
     every = list(_candidates(fitted, len(rows), resolved))
+    owner = _owners(every, len(rows))
     for group, measurement in _measurements(fitted.require_pixel_model(), missing):
-        for candidates in every:
-            own = np.intersect1d(candidates.members, group, assume_unique=True)
-            if not len(own):
-                continue
-            roots = candidates.laws.roots(measurement)
-            peaks = log_peak(measurement, roots)
-            for start in range(0, len(own), ROWS):
-                members = own[start : start + ROWS]
-                reduced = _reduce(measurement, rows[members], missing[members[0]])
-                reduced = reduced if with_rest else reduced.without_rest()
-                log_prob = log_likelihood(measurement, reduced, candidates.laws, roots)
-                yield members, candidates, log_prob + candidates.log_prior, peaks
+        for candidates, place in _owned(every, owner, group):
+            own = group[place]
+            seen = MeasuredLaws.of(measurement, candidates.laws, len(own))
+            if len(own) > BLOCK:
+                seen.peaks  # before the threads ask for it  # noqa: B018
+
+            def some(starts: Any, own=own, measurement=measurement, candidates=candidates, seen=seen) -> None:
+                for start in starts:
+                    members = own[start : start + BLOCK]
+                    reduced = _reduce(measurement, rows[members], missing[members[0]])
+                    work(members, candidates, seen, reduced)
+
+            split(some, np.arange(0, len(own), BLOCK))
+
+
+def _owners(every: list[Candidates], n: int) -> Indices:
+    """Return the place (n,) of each image's candidates in the list."""
+    owner = np.empty(n, np.intp)
+    for i, candidates in enumerate(every):
+        owner[candidates.members] = i
+    return owner
+
+
+def _owned(every: list[Candidates], owner: Indices, group: Indices) -> Iterator[tuple[Candidates, Indices]]:
+    """Yield the candidates of some images, and the places of those images in the group."""
+    order = np.argsort(owner[group], kind="stable")
+    known, first = np.unique(owner[group][order], return_index=True)
+    yield from zip((every[i] for i in known), np.split(order, first[1:]), strict=False)  # none of no images
 
 
 def _measurements(pixel_model: PixelModel, missing: Mask) -> Iterator[tuple[Indices, Measurement]]:

@@ -19,9 +19,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lineardiffusion._arrays import Array, Indices, working_dtype
+from lineardiffusion._arrays import Array, Indices
 from lineardiffusion._cache import Cache, computed_once
 from lineardiffusion._device import home
 from lineardiffusion._noise import for_kmeans
@@ -32,7 +31,7 @@ from lineardiffusion.diffusion.regression import RegressionDenoiser
 from lineardiffusion.encoders import basis
 from lineardiffusion.encoders.clusters import CENTRED_ON, IMAGES_A_STYLE, StyleClusters
 from lineardiffusion.encoders.conditioning import Conditioner, StyleFrequencies
-from lineardiffusion.encoders.image import LARGE, Encoder, ImageEncoder
+from lineardiffusion.encoders.image import LARGE, Encoder, ImageEncoder, latents_of
 from lineardiffusion.encoders.text import fit_text_encoder, vocabulary
 from lineardiffusion.fitted import FittedDiffusion
 from lineardiffusion.inverse.measurement import PixelModel, rounding_variance
@@ -360,18 +359,14 @@ def add_styles(statistics: Statistics, source: Source, parameters: Parameters) -
     return replace(statistics, styles=counted)
 
 
-def _latents(encoder: Encoder, batch: Batch) -> NDArray[Any]:
-    """Return latents in the precision of the pixels."""
-    return home(encoder.encode(batch.images)).astype(working_dtype(batch.dtype))
-
-
 def _sample(encoder: Encoder, known: tuple[str, ...], most: int, batch: Batch) -> Sample:
-    latents = _latents(encoder, batch)
+    latents = home(latents_of(encoder, batch.images))
     return Sample.of(batch.rows, latents, batch.places(known), batch.sample_weight, most)
 
 
 def _count_styles(batch: Batch, empty: StyleStatistics, known: tuple[str, ...]) -> StyleStatistics:
-    return empty.count(_latents(empty.encoder, batch), batch.places(known), batch.sample_weight)
+    latents = home(latents_of(empty.encoder, batch.images))
+    return empty.count(latents, batch.places(known), batch.sample_weight)
 
 
 def _count_style_moments(empty: StyleStatistics, known: tuple[str, ...], batch: Batch) -> Moments:
@@ -478,15 +473,14 @@ def solve(statistics: Statistics, parameters: Parameters, encoder: Encoder) -> F
             embeddings = np.hstack([embeddings[styles.clusters.prompt], styles.clusters.words()])
         conditional = RegressionDenoiser.from_moments(JointMoments.of_prompts(embeddings, law))
     elif styles is not None:
-        shrunk, amount = styles.shrink(parameters.shrinkage)
-        law, undrawn = shrunk.moments(styles.moments), shrunk.undrawn
-        conditional = GaussianDenoiser(law.mean, shrunk.drawn, shrunk.basis)
+        law, (shrunk, amount) = styles.moments, styles.shrink(parameters.shrinkage)
+        conditional, undrawn = GaussianDenoiser(law.mean, shrunk.drawn, shrunk.basis), shrunk.undrawn
     else:
         law, amount = shrink(moments, parameters.shrinkage)
         conditional = GaussianDenoiser.from_moments(law)
     conditioner, cache = Conditioner(known, text, table, size), Cache(parameters.cache_memory)
     pixels = PixelModel.of(encoder, statistics.pixel_range) if isinstance(encoder, ImageEncoder) else None
-    contrast = _contrast(statistics, parameters, encoder, law)
+    contrast = _contrast(statistics, parameters, encoder, law, conditional)
     return FittedDiffusion(
         parameters,
         statistics,
@@ -502,14 +496,19 @@ def solve(statistics: Statistics, parameters: Parameters, encoder: Encoder) -> F
     )
 
 
-def _contrast(statistics: Statistics, parameters: Parameters, encoder: Encoder, law: Moments) -> Contrast | None:
+def _contrast(
+    statistics: Statistics, parameters: Parameters, encoder: Encoder, law: Moments, conditional: Any
+) -> Contrast | None:
     """Solve for the contrast of the exact sampler without guidance."""
     if parameters.contrast is None:
         return None
     check_histogram(statistics, parameters)
     if not isinstance(encoder, ImageEncoder):
         raise ValueError("a contrast needs a linear image encoder, whose pixels have a known law")
+    drawn = conditional if isinstance(conditional, GaussianDenoiser) else GaussianDenoiser.from_moments(law)
     if parameters.contrast == "affine":
-        return AffineContrast.solve(law, encoder, statistics.pixel_range)
+        residual, fixed = statistics.residual, statistics.encoder
+        told = residual.brightness(fixed) if residual and isinstance(fixed, ImageEncoder) else None
+        return AffineContrast.solve(law.weight, drawn, encoder, statistics.pixel_range, told)
     assert statistics.histogram is not None
-    return HistogramContrast.solve(law, encoder, statistics.histogram)
+    return HistogramContrast.solve(law.weight, drawn, encoder, statistics.histogram)

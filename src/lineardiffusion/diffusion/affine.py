@@ -11,7 +11,13 @@ other. A linear operation on x is the same operation on every row; a constant ch
 
 A sampler that is plain arithmetic on x (``c * x``, ``x + y``, ``x @ A``, ``x + b``) therefore runs on a
 batch of latents and on an affine map alike. When every step is diagonal, in the eigenbasis of the prompt's
-covariance, M and R are diagonal too, one row each, and ``x * gain`` takes the place of ``x @ A``.
+covariance, M and R are diagonal too, one row each, and ``x * gain`` takes the place of ``x @ A``. The map of
+x = u Q^T is kept as it is, with the basis Q beside it, and has two forms of equal value,
+
+    x = (z Q M + b + n Q R) Q^T  =  z (Q M Q^T) + b Q^T + n (Q R Q^T)
+
+The first costs 2 d^2 an image and nothing before; the second costs d^2 an image, and d^3 for the product of the
+matrices. So the first is taken for at most d images.
 
 Fresh noise, x + tau n', adds tau^2 I to R^T R. The new root is one of the sum only, so a map from before the
 noise cannot be added to a map from after it; each map counts its noises and refuses. (Two maps with different
@@ -21,11 +27,12 @@ noises of equal number are not told apart; a sampler has one state, and never ad
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from lineardiffusion._arrays import Array
+from lineardiffusion._device import beside, dtype_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +53,7 @@ class Affine:
     rows: Array  # M, then R once there is noise, then b, (p, r, d)
     diagonal: bool = False  # whether M and R are diagonal, each kept as one row
     n_noises: int = 0  # number of times that noise was added
+    basis: Array | None = None  # Q, (p, d, d), where the rows of a diagonal map are those of u = x Q
 
     __array_ufunc__: ClassVar[None] = None  # so that ndarray * Affine calls Affine.__rmul__
     __iter__: ClassVar[None] = None  # a map is no sequence, although it has items
@@ -60,7 +68,7 @@ class Affine:
         """Scale by a number; by a gain (p, 1, d) entry by entry when the map is diagonal."""
         if isinstance(gain, Affine):
             raise TypeError("a product of two states is not affine; a sampler may scale and add states only")
-        if isinstance(gain, np.ndarray) and gain.ndim and not self.diagonal:
+        if isinstance(gain, np.ndarray) and gain.ndim and (not self.diagonal or self.basis is not None):
             raise TypeError("a full affine map takes a matrix, x @ A, not a gain an entry")
         return replace(self, rows=self.rows * gain)
 
@@ -80,6 +88,8 @@ class Affine:
 
     def __add__(self, other: Affine | Array) -> Affine:
         """Add a map of the same noises, or a constant of shape (p, 1, d)."""
+        if self.basis is not None:
+            raise TypeError("a rotated affine map is complete: add first, then rotate")
         if isinstance(other, Affine):
             if self.n_noises != other.n_noises:
                 raise ValueError("affine maps from before and after noise do not add up; add noise last in a step")
@@ -105,26 +115,35 @@ class Affine:
         return replace(self, rows=rows, n_noises=self.n_noises + 1)
 
     def rotate(self, basis: Array) -> Affine:
-        """Return the full map of x of a diagonal map in coordinates ``u = x Q``, Q = `basis` (p, d, d).
+        """Return the map of x of a diagonal map in coordinates ``u = x Q``, Q = `basis` (p, d, d).
 
-        M = Q diag(gain) Q^T, and R alike: the noise n is isotropic, so its law is the same in both.
+        The noises z and n are isotropic, so their laws are the same in both coordinates.
         """
         if not self.diagonal:
             raise TypeError("only a diagonal affine map rotates; use x @ A on a full one")
-        gains, offset = self.rows[:, :-1], self.rows[:, -1:]
-        blocks = [(basis * gain[:, None]) @ basis.mT for gain in np.moveaxis(gains, 1, 0)]
-        return Affine(np.concatenate([*blocks, offset @ basis.mT], axis=1), False, self.n_noises)
+        return replace(self, basis=basis)
 
-    def __call__(self, z: Array, n: Array | None = None) -> Array:
-        """Return values (p, m, d) at starting noise `z` (p, m, d) and sampler noise `n` (p, m, d), or none."""
-        x: Array = z @ self.matrix + self.offset[:, None]
-        return x if n is None else x + n @ self.root
+    def __call__(self, z: Any, n: Any = None) -> Any:
+        """Return values (p, m, d) at starting noise `z` (p, m, d) and sampler noise `n` (p, m, d), or none.
+
+        The products have the precision of z and n, and run on their device if they are tensors.
+        """
+        dtype = dtype_of(z)
+        if self.basis is not None and z.shape[1] <= z.shape[2]:
+            Q = beside(self.basis, z, dtype)
+            M, *R, b = (beside(row, z, dtype) for row in np.moveaxis(self.rows[:, :, None], 1, 0))
+            u = (z @ Q) * M + b
+            return (u if n is None else u + (n @ Q) * R[0]) @ Q.mT
+        x = z @ beside(self.matrix, z, dtype) + beside(self.offset[:, None], z, dtype)
+        return x if n is None else x + n @ beside(self.root, z, dtype)
 
     @property
     def _size(self) -> int:
         return 1 if self.diagonal else self.rows.shape[-1]
 
     def _full(self, block: Array) -> Array:
+        if self.basis is not None:
+            return (self.basis * block) @ self.basis.mT
         return block.mT * np.eye(block.shape[-1]) if self.diagonal else block
 
     @property
@@ -140,14 +159,22 @@ class Affine:
     @property
     def offset(self) -> Array:
         """b, shape (p, d)."""
-        return self.rows[:, -1]
+        return self.rows[:, -1] if self.basis is None else (self.rows[:, -1:] @ self.basis.mT)[:, 0]
+
+    @property
+    def variance(self) -> Array:
+        """Variances (p, d) of u = x Q, of a diagonal map: the sum of the squares in M and R."""
+        return np.asarray((self.rows[:, :-1] ** 2).sum(axis=1))
 
     @property
     def covariance(self) -> Array:
         """Covariance of x over z and n, M^T M + R^T R, shape (p, d, d)."""
+        if self.diagonal:
+            return self._full(self.variance[:, None])
         covariance: Array = self.matrix.mT @ self.matrix
         return covariance + self.root.mT @ self.root if self.n_noises else covariance
 
     def __getitem__(self, p: int) -> Affine:
         """Return the map of one prompt, as a stack of one."""
-        return replace(self, rows=self.rows[p : p + 1])
+        basis = None if self.basis is None else self.basis[p : p + 1]
+        return replace(self, rows=self.rows[p : p + 1], basis=basis)

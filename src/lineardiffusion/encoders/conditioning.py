@@ -74,6 +74,11 @@ class Request:
     def __len__(self) -> int:
         return len(self.place)
 
+    def groups(self) -> list[Indices]:
+        """Return the images of each condition."""
+        order = np.argsort(self.place, kind="stable")
+        return np.split(order, np.searchsorted(self.place[order], np.arange(1, len(self.conditions))))
+
     def gathered(self) -> Request:
         """Return the same request with each distinct embedding as a condition."""
         if self.embeddings is None:
@@ -186,8 +191,7 @@ class Conditioner:
         uniform = [_noise.uniform(seeds, len(request), (*_noise.STYLES, j)) for j in range(m)]
         place = np.empty_like(request.place)
         chosen: dict[Condition, int] = {}
-        for i, condition in enumerate(request.conditions):
-            members = np.flatnonzero(request.place == i)
+        for members, condition in zip(request.groups(), request.conditions, strict=True):
             columns, streams = [], iter(uniform)
             for part, _ in condition:
                 edges = np.cumsum([w for _, w in styles_of(part)])[:-1]

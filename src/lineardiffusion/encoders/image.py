@@ -32,11 +32,13 @@ import numpy as np
 import scipy.sparse.linalg
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from lineardiffusion._arrays import BLOCK, Array, Images, freeze, working_dtype
+from lineardiffusion._arrays import BLOCK, ROWS, Array, Images, freeze, working_dtype
 from lineardiffusion._cache import computed_once
+from lineardiffusion._device import beside, cast, dtype_of, home, is_tensor, namespace
 from lineardiffusion._linalg import side_by_side
 
-FEW = 16  # rows below which BLAS sums products in another order
+PIXELS = 2**21  # of a block, unless EQUAL rows have more
+EQUAL = 256  # rows of every product in single precision, the last one filled up, for BLAS sums few in another order
 LARGE = 1500  # pixels from which a few eigenvectors are found without a full decomposition
 
 
@@ -46,7 +48,7 @@ class Encoder(Protocol):
     def encode(self, images: NDArray[Any]) -> Array:
         """Return latents (n, d) of images (n, \\*image_shape)."""
 
-    def decode(self, latents: Array) -> Images:
+    def decode(self, latents: Images) -> Images:
         """Return images (..., \\*image_shape) of latents (..., d)."""
 
 
@@ -176,6 +178,11 @@ class ImageEncoder:
         """Matrix (d, D) from latents to centred pixels."""
         return self.components * (self.pixel_scale * self.scaling_factor)
 
+    @computed_once
+    def decoder(self) -> tuple[Images, Images]:
+        """The synthesis matrix (d, D) and the mean (D,), in the type of the decoded images."""
+        return self.synthesis.astype(self.dtype), self.mean.astype(self.dtype)
+
     @property
     def explained_variance_ratio(self) -> Array:
         """Share of the (standardised) pixels' variance along each component, (d,)."""
@@ -185,29 +192,61 @@ class ImageEncoder:
     def encode(self, images: NDArray[np.generic], dtype: DTypeLike = np.float64) -> NDArray[Any]:
         """Return latents of shape (n, d) of images of shape (n, \\*image_shape), by products of this type.
 
-        In single precision an image has the same latent, to the last bit, among any others.
+        In single precision an image has the same latent, to the last bit, among any others. Latents of a tensor are
+        one, on its device.
         """
         rows = images.reshape(len(images), -1)
         single = np.dtype(dtype) == np.float32
-        analysis, least = (self._single_analysis, FEW) if single else (self.analysis, 1)
-        origin = self.mean.astype(working_dtype(rows.dtype) if single else np.float64)
+        analysis, step, least = (self._single_analysis, EQUAL, EQUAL) if single else (self.analysis, BLOCK, 0)
+        origin = self.mean.astype(working_dtype(dtype_of(rows)) if single else np.float64)
         shift = ((origin - self.mean) @ self.analysis).astype(dtype)  # what single precision loses of the mean
+        step = min(step, max(EQUAL, PIXELS // len(origin)))
+        starts = range(0, len(rows), step)
+        if is_tensor(rows):
+            o, V, more = (beside(array, rows, array.dtype) for array in (origin, analysis, shift))
+            blocks = (rows[start : start + step] for start in starts)
+            found: NDArray[Any] = namespace(rows).concat(
+                [cast(cast(x, origin.dtype) - o, dtype) @ V + more for x in blocks]
+            )
+            return found
         latents = np.empty((len(rows), len(self.components)), dtype)
 
         def fill(start: int) -> None:
-            block = rows[start : start + BLOCK]
+            block = rows[start : start + step]
             x = np.zeros((max(len(block), least), len(origin)), dtype)
             np.subtract(block, origin, out=x[: len(block)], dtype=origin.dtype, casting="same_kind")
-            latents[start : start + BLOCK] = (x @ analysis)[: len(block)] + shift
+            latents[start : start + step] = (x @ analysis)[: len(block)] + shift
 
-        side_by_side(fill, range(0, len(rows), BLOCK))
+        side_by_side(fill, starts)
         return latents
 
-    def decode(self, latents: Array) -> NDArray[np.floating]:
+    def decode(self, latents: Images) -> Images:
         """Return images of shape (..., \\*image_shape), in pixel units, of latents of shape (..., d)."""
-        pixels = latents.astype(self.dtype) @ self.synthesis.astype(self.dtype)
-        pixels += self.mean.astype(self.dtype)
+        synthesis, mean = self.decoder
+        rows = cast(latents.reshape(-1, len(synthesis)), self.dtype)
+        if is_tensor(latents):
+            pixels = rows @ beside(synthesis, rows, self.dtype) + beside(mean, rows, self.dtype)
+        else:
+            pixels = np.empty((len(rows), len(mean)), self.dtype)
+
+            def fill(start: int) -> None:  # the mean is added while a block is in the processor's cache
+                block = slice(start, start + BLOCK)
+                np.matmul(rows[block], synthesis, out=pixels[block])
+                pixels[block] += mean
+
+            side_by_side(fill, range(0, len(rows), BLOCK))
         return pixels.reshape(*latents.shape[:-1], *self.image_shape)
+
+
+def latents_of(encoder: Encoder, images: NDArray[Any]) -> NDArray[np.floating]:
+    """Return latents (n, d) as exact as the pixels: in single precision where pixels have at most that.
+
+    An encoder that is not linear gives them in its own precision, block by block.
+    """
+    if isinstance(encoder, ImageEncoder):
+        return encoder.encode(images, working_dtype(dtype_of(images)))
+    blocks = [encoder.encode(images[start : start + ROWS]) for start in range(0, len(images), ROWS)]
+    return np.concatenate([home(block) for block in blocks])
 
 
 def scale_of_pixels(deviation: Array, mean: Array, dtype: Any, scale: bool) -> tuple[Array, NDArray[np.bool_]]:

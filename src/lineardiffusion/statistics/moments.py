@@ -36,7 +36,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from lineardiffusion._arrays import BLOCK, Array, Images, Indices, freeze, working_dtype
+from lineardiffusion._arrays import BLOCK, Array, Images, Indices, freeze, members_of, working_dtype
+from lineardiffusion._device import beside, cast, dtype_of, home, is_tensor, namespace
 from lineardiffusion._linalg import one_thread, side_by_side
 from lineardiffusion._triangles import condensed, whole
 
@@ -88,7 +89,7 @@ class Moments:
         groups: ArrayLike,
         n_groups: int,
         sample_weight: Array | None = None,
-        dtype: DTypeLike = None,
+        dtype: DTypeLike | None = None,
     ) -> Moments:
         """Compute the moments of rows (n, d) of any real dtype in one pass; zeros for a group without rows.
 
@@ -100,19 +101,17 @@ class Moments:
         weight, mean, scatter = np.zeros(n_groups), np.zeros((n_groups, d)), np.zeros((n_groups, d, d))
         each = np.ones(len(groups)) if sample_weight is None else sample_weight
         squares = np.bincount(groups, each**2, n_groups).astype(np.float64)  # of no rows they are integers
-        order = np.argsort(groups, kind="stable")
-        edges = np.searchsorted(groups[order], np.arange(n_groups + 1))
-        working = working_dtype(rows.dtype if sample_weight is None else np.float64) if dtype is None else dtype
+        members = members_of(groups, n_groups)
+        working = working_dtype(dtype_of(rows) if sample_weight is None else np.float64) if dtype is None else dtype
 
         def fill(g: int) -> None:
-            members = order[edges[g] : edges[g + 1]]
-            w = None if sample_weight is None else sample_weight[members]
+            w = None if sample_weight is None else sample_weight[members[g]]
             if w is None or w.any():
-                weight[g], mean[g] = _accumulate(rows, members, w, scatter[g], np.dtype(working))
+                weight[g], mean[g] = _accumulate(rows, members[g], w, scatter[g], np.dtype(working))
 
-        sizes = np.diff(edges)
+        sizes = np.array([len(own) for own in members])
         largest_first = np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)].tolist()
-        if sizes.max(initial=0) <= ALONE * len(groups):
+        if sizes.max(initial=0) <= ALONE * len(groups) and not is_tensor(rows):
             side_by_side(fill, largest_first)
         else:
             for g in largest_first:
@@ -140,10 +139,11 @@ class Moments:
             squares += term.squares
             share = np.divide(term.weight, weight, out=np.zeros_like(weight), where=weight > 0)
             step = term.mean - mean
-            scatter += term.scatter
-            for g, coefficient in enumerate(before * share):
-                if coefficient:
-                    scatter[g] += coefficient * np.outer(step[g], step[g])  # symmetric to the last bit
+            coefficient = before * share
+            for g in np.flatnonzero(term.weight):  # most styles have no image in a small batch
+                scatter[g] += term.scatter[g]
+                if coefficient[g]:
+                    scatter[g] += coefficient[g] * np.outer(step[g], step[g])  # symmetric to the last bit
             mean += share[:, None] * step
         return cls(weight, squares, mean, scatter)
 
@@ -247,44 +247,45 @@ def _accumulate(
 
     Entries that do not vary within the group, such as an image's frame, take no part in the products.
     """
-    mean = rows[members[0]].astype(np.float64)
+    mean = home(rows[members[0]]).astype(np.float64)
     varying = _varying(rows, members)
-    whole = len(varying) == rows.shape[1]
+    whole, k = len(varying) == rows.shape[1], len(varying)
     origin = _origin(rows, members, dtype)[varying]
-    weight, total = 0.0, np.zeros(len(varying))
-    within = scatter if whole else np.zeros((len(varying), len(varying)))
+    o, columns = beside(origin, rows, dtype), beside(varying, rows, np.intp)
+    weight, total = 0.0, beside(np.zeros(k), rows, np.float64)  # sums are float64 wherever they are
+    summed: Any = scatter if whole and not is_tensor(rows) else beside(np.zeros((k, k)), rows, np.float64)
     for start in range(0, len(members), BLOCK):
         block = rows[members[start : start + BLOCK]]
-        x = (block if whole else block.take(varying, axis=1)).astype(dtype)
-        x -= origin
+        x = cast(block if whole else namespace(block).take(block, columns, axis=1), dtype)
+        x -= o
         if weights is None:
             weight += len(x)
-            total += x.sum(axis=0)
+            total += x.sum(0)
         else:
-            w = weights[start : start + BLOCK]
+            w = beside(weights[start : start + BLOCK], x, np.float64)
             weight += float(w.sum())
             total += w @ x
-            x *= np.sqrt(w)[:, None]
-        within += x.T @ x
-    offset = total / weight
+            x *= w[:, None] ** 0.5
+        summed += x.T @ x
+    offset, within = home(total) / weight, home(summed)
     for start in range(0, len(offset), BLOCK):  # by blocks of rows: no second matrix in memory
         part = slice(start, start + BLOCK)
         product = np.outer(offset[part], offset)
         product *= weight  # last, so that the scatter is symmetric to the last bit
         within[part] -= product
     mean[varying] = origin + offset
-    if not whole:
+    if within is not scatter:
         scatter[np.ix_(varying, varying)] = within
     return weight, mean
 
 
 def _varying(rows: NDArray[Any], members: Indices) -> Indices:
     """The entries in which the members differ."""
-    first = rows[members[0]]
+    first, xp = rows[members[0]], namespace(rows)
     differs = np.zeros(rows.shape[1], bool)
     for start in range(0, len(members), BLOCK):
         block = rows[members[start : start + BLOCK]]
-        differs |= (block.min(axis=0) != first) | (block.max(axis=0) != first)
+        differs |= home((xp.min(block, axis=0) != first) | (xp.max(block, axis=0) != first))
         if differs.all():
             break
     return np.flatnonzero(differs)
@@ -292,7 +293,7 @@ def _varying(rows: NDArray[Any], members: Indices) -> Indices:
 
 def _origin(rows: NDArray[Any], members: Indices, dtype: np.dtype[np.floating]) -> Images:
     """A vector near the mean that the working type holds exactly: 128 for bytes."""
-    if rows.dtype.kind in "bui" and rows.dtype.itemsize == 1:
-        return np.full(rows.shape[1], 128 if rows.dtype.kind == "u" else 0, dtype)
-    near: Array = rows[members[:BLOCK]].astype(np.float64).mean(axis=0)
-    return near.astype(dtype)
+    kind = dtype_of(rows)
+    if kind.kind in "bui" and kind.itemsize == 1:
+        return np.full(rows.shape[1], 128 if kind.kind == "u" else 0, dtype)
+    return home(cast(rows[members[:BLOCK]], np.float64).mean(0)).astype(dtype)

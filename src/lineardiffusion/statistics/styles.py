@@ -27,9 +27,10 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lineardiffusion._arrays import Array, Indices, freeze
-from lineardiffusion._linalg import eigh, one_thread
+from lineardiffusion._linalg import side_by_side
 from lineardiffusion.encoders.clusters import StyleClusters
 from lineardiffusion.encoders.image import Encoder
 from lineardiffusion.statistics.moments import Moments
@@ -49,12 +50,6 @@ class ShrunkCovariances(NamedTuple):
     undrawn: Array
     basis: Array
 
-    def moments(self, styles: Moments) -> Moments:
-        """Return the moments of what is drawn, with the weights and means of `styles`."""
-        with one_thread():
-            scatter = (self.basis * (styles.weight[:, None] * self.drawn)[:, None]) @ self.basis.mT
-        return Moments(styles.weight, styles.squares, styles.mean, scatter)
-
 
 @dataclass(frozen=True, eq=False)
 class StyleStatistics:
@@ -73,10 +68,16 @@ class StyleStatistics:
         g, d = clusters.centres.shape
         return cls(clusters, Moments.zeros(g, d), encoder)
 
-    def count(self, latents: Array, prompts: Indices, sample_weight: Array | None = None) -> StyleStatistics:
-        """Add images by their latents (n, d), each to the style of the nearest centre of its prompt."""
-        more = Moments.of(latents, self.clusters.assign(latents, prompts), len(self.clusters), sample_weight)
-        return replace(self, moments=self.moments + more)
+    def count(
+        self, latents: NDArray[np.floating], prompts: Indices, sample_weight: Array | None = None
+    ) -> StyleStatistics:
+        """Add images by their latents (n, d), each to the style of the nearest centre of its prompt.
+
+        Products are float64 whatever the latents, so that the order of the images makes no difference.
+        """
+        styles = self.clusters.assign(latents, prompts)
+        more = Moments.of(latents, styles, len(self.clusters), sample_weight, np.float64)
+        return replace(self, moments=self.moments + more if self.moments.weight.any() else more)
 
     def __add__(self, other: StyleStatistics) -> StyleStatistics:
         """Return the statistics of both data sets, whose styles have the same centres."""
@@ -105,11 +106,11 @@ class StyleStatistics:
 
     def within(self) -> Moments:
         """Return moments whose covariances are those within the styles of each prompt, W, and whose means are 0."""
-        n, covariance, prompt = self.moments.effective, self.moments.covariance, self.clusters.prompt
-        p, d = int(prompt.max()) + 1, covariance.shape[1]
+        n, moments, prompt = self.moments.effective, self.moments, self.clusters.prompt
+        p, d = int(prompt.max()) + 1, moments.mean.shape[1]
         total, scatter = np.bincount(prompt, n, p).astype(np.float64), np.zeros((p, d, d))
-        for g, u in enumerate(prompt):
-            scatter[u] += n[g] * covariance[g]
+        for g in np.flatnonzero(moments.weight):
+            scatter[prompt[g]] += (n[g] / moments.weight[g]) * moments.scatter[g]
         return Moments(total, total, np.zeros((p, d)), scatter)
 
     def shrink(self, shrinkage: float | str) -> tuple[ShrunkCovariances, Array]:
@@ -117,14 +118,20 @@ class StyleStatistics:
 
         Return the covariances, and the amounts (p,) by which those within prompts are shrunk.
         """
-        n, prompt = self.moments.effective, self.clusters.prompt
+        n, moments, prompt = self.moments.effective, self.moments, self.clusters.prompt
         images = 1.0 + np.bincount(prompt, np.maximum(n - 1, 0.0))
-        within, amount = shrink(self.within(), shrinkage, np.asarray(images, dtype=np.float64))
-        k = (PRIOR_IMAGES / (n + PRIOR_IMAGES))[:, None, None]
-        S = (1 - k) * self.moments.covariance + k * within.covariance[prompt]
-        variance, basis = eigh(S)
-        variance = np.maximum(variance, 0.0)
-        d = variance.shape[1]
+        shrunk, amount = shrink(self.within(), shrinkage, np.asarray(images, dtype=np.float64))
+        k, within = PRIOR_IMAGES / (n + PRIOR_IMAGES), shrunk.covariance
+        own = (1 - k) / np.where(moments.weight > 0, moments.weight, 1.0)
+        variance, basis = np.empty_like(moments.mean), np.empty_like(moments.scatter)
+
+        def fill(g: int) -> None:  # one style at a time in memory
+            S = own[g] * moments.scatter[g] + k[g] * within[prompt[g]]
+            variance[g], basis[g] = np.linalg.eigh(S)
+
+        side_by_side(fill, range(len(n)))
+        np.maximum(variance, 0.0, out=variance)
+        d = moments.mean.shape[1]
         rank = np.maximum(n / IMAGES_A_DIRECTION, 1.0).astype(int)
         kept = np.arange(d) >= d - rank[:, None]
         return ShrunkCovariances(np.where(kept, variance, 0.0), np.where(kept, 0.0, variance), basis), amount
