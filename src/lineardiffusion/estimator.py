@@ -25,7 +25,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, validate_dat
 
 from lineardiffusion import _noise, inference, training
 from lineardiffusion._arrays import Array, Images
-from lineardiffusion._device import is_tensor, to_device
+from lineardiffusion._device import home, is_tensor, to_device
 from lineardiffusion._noise import Seed
 from lineardiffusion._pictures import to_pil
 from lineardiffusion._validation import (
@@ -619,8 +619,8 @@ class LinearDiffusion(BaseEstimator):
             their denoisers; the weights are divided by their sum.
         seed : int, list of int or None, default=None
             Seed. With an int, image i is the same in a batch of any size, to rounding in the type of the images;
-            with a list, image i depends on its own seed alone. None stands for the model's ``random_state``; if both are None, a fresh random seed
-            is used.
+            with a list, image i depends on its own seed alone. None stands for the model's ``random_state``; if
+            both are None, a fresh random seed is used.
         sampler, num_steps, guidance_scale : default=None
             Sampler, number of steps and scale of guidance, as in the constructor (default: the model's settings).
             A `num_steps` that is given here replaces that of a sampler object, too.
@@ -636,8 +636,8 @@ class LinearDiffusion(BaseEstimator):
         output_type : {"np", "pil", "pt"}, default="np"
             An array in the units of the training images, a list of PIL images, or a PyTorch tensor.
         device : str or torch.device, default=None
-            With ``output_type="pt"``, where the images are drawn; None for the CPU. The noise is that of the seed on
-            every device.
+            With ``output_type="pt"``, where the images are drawn; None for the CPU. The noise is that of the seed
+            on every device.
         return_trajectory : bool, default=False
             Whether to return the latents at every step too. A stochastic sampler is then simulated step by
             step, and draws another image from the same law.
@@ -1249,7 +1249,7 @@ class LinearDiffusion(BaseEstimator):
             to one point. The maps of styles have one only where a style is drawn in every direction.
         """
         fitted = self.fitted_
-        latents = fitted.encoder.encode(check_images(images, _num_samples(prompts), self.image_shape_))
+        latents = home(fitted.encoder.encode(check_images(images, _num_samples(prompts), self.image_shape_)))
         resolved = self._resolve_images(fitted, len(latents), prompts, sampling)
         return inference.invert(fitted, latents, resolved)
 
@@ -1593,7 +1593,8 @@ class LinearDiffusion(BaseEstimator):
             raise ValueError(f"no images: expected an array of shape (n, {shape}), got {np.shape(images)}")
         array = check_images(images, n, self.image_shape_, missing=True)
         rows = array.reshape(len(array), -1)
-        return rows, np.isnan(rows) if rows.dtype.kind == "f" else np.zeros(rows.shape, bool)
+        may_miss = not is_tensor(rows) and rows.dtype.kind == "f"  # a tensor with NaN has come as an array
+        return rows, np.isnan(rows) if may_miss else np.zeros(tuple(rows.shape), bool)
 
     @staticmethod
     def _check_n_samples(n_samples: int | None) -> int:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lineardiffusion import _noise
 from lineardiffusion._arrays import Array, Images, Indices, freeze
 from lineardiffusion._cache import Cache, computed_once
-from lineardiffusion._device import cast, dtype_of, namespace, to_device
+from lineardiffusion._device import cast, dtype_of, home, namespace, to_device
 from lineardiffusion._linalg import side_by_side
 from lineardiffusion._validation import warn
 from lineardiffusion.contrast import Contrast
@@ -169,7 +169,7 @@ class FittedDiffusion:
         start = _noise.draw(seeds, n, d) if latents is None else latents
         if images is not None:  # alpha z + sigma n = sigma (n + alpha z / sigma)
             alpha, sigma = trajectory.start
-            start = start + (alpha / sigma) * self.encoder.encode(images)
+            start = start + (alpha / sigma) * home(self.encoder.encode(images))
         request = self.conditioner.choose_styles(request, seeds)
         self._warn_of_guidance(request, trajectory)
         return Drawing(request, trajectory, start, seeds, latents is None and images is None)
@@ -216,7 +216,7 @@ class FittedDiffusion:
 
     def denoise(self, request: Request, images: NDArray[Any], sigma: float) -> Images:
         """Return the expected clean images of noisy ones; `sigma` in pixel units."""
-        x = self.encoder.encode(images)
+        x = home(self.encoder.encode(images))
         level = sigma / getattr(self.encoder, "scaling_factor", 1.0)
         level = min(max(level, 1e-100), 1e100)  # the squares of others are no numbers
         clean = np.empty_like(x)

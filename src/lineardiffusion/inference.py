@@ -63,6 +63,7 @@ from scipy.special import gammainc, gammaincc, gammaln, logsumexp, softmax
 
 from lineardiffusion import _noise
 from lineardiffusion._arrays import BLOCK, Array, Images, Indices, groups_of_equal
+from lineardiffusion._device import cast, is_tensor
 from lineardiffusion._linalg import split
 from lineardiffusion.encoders.conditioning import alternatives
 from lineardiffusion.fitted import FittedDiffusion, Resolved, SamplerSettings
@@ -368,7 +369,11 @@ def _each_block(
             seen = MeasuredLaws.of(measurement, candidates.laws, len(own))
             if len(own) > BLOCK:
                 seen.peaks  # before the threads ask for it  # noqa: B018
-            split(partial(of_blocks, own, measurement, candidates, seen), np.arange(0, len(own), BLOCK))
+            work_on, starts = partial(of_blocks, own, measurement, candidates, seen), np.arange(0, len(own), BLOCK)
+            if is_tensor(rows):
+                work_on(starts)
+            else:
+                split(work_on, starts)
 
 
 def _owners(every: list[Candidates], n: int) -> Indices:
@@ -397,4 +402,4 @@ def _measurements(pixel_model: PixelModel, missing: Mask) -> Iterator[tuple[Indi
 
 def _reduce(measurement: Measurement, rows: Any, missing: Mask) -> ReducedMeasurement:
     """Reduce images (n, D) without their missing pixels (D,)."""
-    return measurement.reduce((rows if not missing.any() else rows[:, ~missing]).astype(np.float64))
+    return measurement.reduce(cast(rows if not missing.any() else rows[:, ~missing], np.float64))

@@ -235,7 +235,8 @@ class ImageEncoder:
                 pixels[block] += mean
 
             side_by_side(fill, range(0, len(rows), BLOCK))
-        return pixels.reshape(*latents.shape[:-1], *self.image_shape)
+        images: Images = pixels.reshape(*latents.shape[:-1], *self.image_shape)
+        return images
 
 
 def latents_of(encoder: Encoder, images: NDArray[Any]) -> NDArray[np.floating]:

@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 
 from lineardiffusion._arrays import Array
+from lineardiffusion._device import beside, home, namespace
 from lineardiffusion._linalg import one_thread
 from lineardiffusion._validation import refuse_masked
 from lineardiffusion.encoders.image import ImageEncoder
@@ -177,12 +178,14 @@ class Measurement:
 
     def reduce(self, y: Array) -> ReducedMeasurement:
         """Reduce measurements (n, m); a ValueError for one too far away, or without noise and contradictory."""
-        centred = y - self.offset
-        if (far := np.flatnonzero((np.abs(centred) / self.unit > FARTHEST).any(axis=1))).size:
+        centred = y - beside(self.offset, y, np.float64)
+        distance = namespace(y).abs(centred) / beside(self.unit, y, np.float64)
+        if (far := np.flatnonzero(home((distance > FARTHEST).any(1)))).size:
             limit = f"{FARTHEST:g} standard deviations from the mean of the training data"
             raise ValueError(f"image {far[0]}, or its measurement, is more than {limit}; is it in the same unit?")
         reduced = self.reduce_difference(centred)
         if len(self.null):
+            y, centred = home(y), reduced.centred
             out = np.abs((centred / self.unit) @ self.null.T).max(axis=1)
             scale = np.abs(y / self.unit).max(axis=1) + np.abs(self.offset / self.unit).max()
             lost = 10 * self.dropped * np.linalg.norm(reduced.whitened, axis=1)
@@ -194,9 +197,11 @@ class Measurement:
         return reduced
 
     def reduce_difference(self, centred: Array) -> ReducedMeasurement:
-        """Reduce differences y - A mean, (n, m)."""
-        whitened = centred * self.whitener if self.whitener.ndim == 1 else centred @ self.whitener.T
-        inside = whitened @ self.U
+        """Reduce differences y - A mean, (n, m); the products run on the device of a tensor."""
+        whitener = beside(self.whitener, centred, np.float64)
+        whitened = centred * whitener if self.whitener.ndim == 1 else centred @ whitener.T
+        inside = whitened @ beside(self.U, centred, np.float64)
+        centred, whitened, inside = map(home, (centred, whitened, inside))
         rest = np.einsum("ij,ij->i", whitened, whitened) - np.einsum("ij,ij->i", inside, inside)
         return ReducedMeasurement(centred, whitened, inside, np.maximum(rest, 0.0))
 
