@@ -40,6 +40,7 @@ from lineardiffusion._arrays import BLOCK, Array, Images, Indices, freeze, membe
 from lineardiffusion._linalg import one_thread, side_by_side
 
 NEGATIVE = 1e-7  # share of the whole scatter that differences of scatters may miss by rounding
+STRIP = 64  # rows of a matrix worked on at a time
 ALONE = 0.75  # share of the rows above which BLAS splits the products of a group among its threads
 ROUNDING = 1e-9  # share of an entry's variance below which what a subtraction leaves of it is rounding
 
@@ -243,9 +244,12 @@ def _accumulate(
     origin = _origin(rows, members, dtype)[varying]
     weight, total = 0.0, np.zeros(len(varying))
     within = scatter if whole else np.zeros((len(varying), len(varying)))
+    buffer = np.empty((min(BLOCK, len(members)), len(varying)), dtype)
+    product = np.empty(within.shape, dtype)
     for start in range(0, len(members), BLOCK):
-        block = rows[members[start : start + BLOCK]]
-        x = (block if whole else block.take(varying, axis=1)).astype(dtype)
+        part = members[start : start + BLOCK]
+        x = buffer[: len(part)]
+        x[...] = rows[part] if whole else rows[part].take(varying, axis=1)
         x -= origin
         if weights is None:
             weight += len(x)
@@ -255,13 +259,11 @@ def _accumulate(
             weight += float(w.sum())
             total += w @ x
             x *= np.sqrt(w)[:, None]
-        within += x.T @ x
+        within += np.matmul(x.T, x, out=product)
     offset = total / weight
-    for start in range(0, len(offset), BLOCK):  # by blocks of rows: no second matrix in memory
-        part = slice(start, start + BLOCK)
-        product = np.outer(offset[part], offset)
-        product *= weight  # last, so that the scatter is symmetric to the last bit
-        within[part] -= product
+    for start in range(0, len(offset), STRIP):  # by strips of rows: no second matrix in memory
+        strip = slice(start, start + STRIP)
+        within[strip] -= weight * np.outer(offset[strip], offset)  # the weight last: symmetric to the last bit
     mean[varying] = origin + offset
     if not whole:
         scatter[np.ix_(varying, varying)] = within
