@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextvars
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -111,14 +112,26 @@ def split(function: Callable[[Any], T], matrices: NDArray[Any]) -> list[T]:
 def side_by_side(function: Callable[[S], T], items: Sequence[S]) -> list[T]:
     """Apply a function to each item, in as many threads as BLAS may use, with one BLAS thread each.
 
-    The results are in order. The bits of none depend on the number of threads.
+    The results are in order. The bits of none depend on the number of threads. This thread works, too: what it
+    allocates and frees is used again by what it does next.
     """
-    with one_thread() as threads:
-        if len(items) <= 1 or threads == 1:
-            return [function(one) for one in items]
-        contexts = [contextvars.copy_context() for _ in items]  # the caller's, for numpy.errstate
-        with ThreadPoolExecutor(threads) as pool:  # an error or an interrupt cancels what has not begun
-            return list(pool.map(lambda context, one: context.run(function, one), contexts, items))
+    found: dict[int, T] = {}
+    places = iter(range(len(items)))  # shared: each thread takes the next one
+
+    def work() -> None:
+        try:
+            for i in places:
+                found[i] = function(items[i])
+        finally:
+            deque(places, maxlen=0)  # after an error or an interrupt no thread begins another item
+
+    with one_thread() as threads, ThreadPoolExecutor(threads) as pool:
+        others = range(min(threads, len(items)) - 1)
+        waiting = [pool.submit(contextvars.copy_context().run, work) for _ in others]  # for numpy.errstate
+        work()
+        for one in waiting:
+            one.result()
+    return [found[i] for i in range(len(items))]
 
 
 @cache

@@ -42,6 +42,7 @@ from lineardiffusion._linalg import one_thread, side_by_side
 from lineardiffusion._triangles import condensed, whole
 
 NEGATIVE = 1e-7  # share of the whole scatter that differences of scatters may miss by rounding
+STRIP = 64  # rows of a matrix worked on at a time
 ALONE = 0.75  # share of the rows above which BLAS splits the products of a group among its threads
 ROUNDING = 1e-9  # share of an entry's variance below which what a subtraction leaves of it is rounding
 
@@ -251,12 +252,15 @@ def _accumulate(
     varying = _varying(rows, members)
     whole, k = len(varying) == rows.shape[1], len(varying)
     origin = _origin(rows, members, dtype)[varying]
+    xp, weight = namespace(rows), 0.0
     o, columns = beside(origin, rows, dtype), beside(varying, rows, np.intp)
-    weight, total = 0.0, beside(np.zeros(k), rows, np.float64)  # sums are float64 wherever they are
+    total = beside(np.zeros(k), rows, np.float64)  # sums are float64 wherever they are
     summed: Any = scatter if whole and not is_tensor(rows) else beside(np.zeros((k, k)), rows, np.float64)
+    buffer, product = (beside(np.empty((m, k)), rows, dtype) for m in (min(BLOCK, len(members)), k))
     for start in range(0, len(members), BLOCK):
-        block = rows[members[start : start + BLOCK]]
-        x = cast(block if whole else namespace(block).take(block, columns, axis=1), dtype)
+        part = members[start : start + BLOCK]
+        x = buffer[: len(part)]
+        x[...] = rows[part] if whole else xp.take(rows[part], columns, axis=1)
         x -= o
         if weights is None:
             weight += len(x)
@@ -266,13 +270,11 @@ def _accumulate(
             weight += float(w.sum())
             total += w @ x
             x *= w[:, None] ** 0.5
-        summed += x.T @ x
+        summed += xp.matmul(x.T, x, out=product)
     offset, within = home(total) / weight, home(summed)
-    for start in range(0, len(offset), BLOCK):  # by blocks of rows: no second matrix in memory
-        part = slice(start, start + BLOCK)
-        product = np.outer(offset[part], offset)
-        product *= weight  # last, so that the scatter is symmetric to the last bit
-        within[part] -= product
+    for start in range(0, k, STRIP):  # by strips of rows: no second matrix in memory
+        strip = slice(start, start + STRIP)
+        within[strip] -= weight * np.outer(offset[strip], offset)  # the weight last: symmetric to the last bit
     mean[varying] = origin + offset
     if within is not scatter:
         scatter[np.ix_(varying, varying)] = within
