@@ -485,8 +485,8 @@ class LinearDiffusion(BaseEstimator):
             their denoisers; the weights are divided by their sum.
         seed : int, list of int or None, default=None
             Seed. With an int, image i is the same in a batch of any size, to rounding in the type of the images;
-            with a list, image i depends on its own seed alone. None stands for the model's ``random_state``; if both are None, a fresh random seed
-            is used.
+            with a list, image i depends on its own seed alone. None stands for the model's ``random_state``; if
+            both are None, a fresh random seed is used.
         sampler, num_steps, guidance_scale : default=None
             Sampler, number of steps and scale of guidance, as in the constructor (default: the model's settings).
             A `num_steps` that is given here replaces that of a sampler object, too.
