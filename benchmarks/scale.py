@@ -298,6 +298,8 @@ def slopes() -> None:
               f"slopes {np.round(steps, 2).tolist()}", flush=True)  # fmt: skip
         axis.loglog(sizes, times, "o-", color="black")
         axis.loglog(sizes, times[-1] * np.array(sizes) / sizes[-1], "--", color="grey", label="slope 1")
+        axis.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=45)
+        axis.minorticks_off()
         axis.set_xlabel(what)
         axis.legend(frameon=False)
     axes[0].set_ylabel("CPU seconds of fit")
