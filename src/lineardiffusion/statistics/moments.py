@@ -256,7 +256,7 @@ def _accumulate(
     o, columns = beside(origin, rows, dtype), beside(varying, rows, np.intp)
     total = beside(np.zeros(k), rows, np.float64)  # sums are float64 wherever they are
     summed: Any = scatter if whole and not is_tensor(rows) else beside(np.zeros((k, k)), rows, np.float64)
-    buffer, product = (beside(np.empty((m, k)), rows, dtype) for m in (min(BLOCK, len(members)), k))
+    buffer, product = (beside(np.empty((m, k), dtype), rows, dtype) for m in (min(BLOCK, len(members)), k))
     for start in range(0, len(members), BLOCK):
         part = members[start : start + BLOCK]
         x = buffer[: len(part)]
