@@ -45,7 +45,7 @@ lint: .venv/ready-to-test  ## ruff and mypy --strict
 
 .venv-extras/ready: pyproject.toml
 	$(PYTHON) -m venv .venv-extras
-	$(EXTRAS)/python -m pip install --quiet --disable-pip-version-check --editable ".[test,dask]"
+	$(EXTRAS)/python -m pip install --quiet --disable-pip-version-check --editable ".[test,dask,torch]"
 	touch $@
 
 clean:
