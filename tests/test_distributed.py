@@ -170,13 +170,13 @@ def test_only_sums_travel(client):
         return psutil.net_io_counters(pernic=True)["lo"].bytes_sent
 
     def make(seed):
-        return ["a", "b"] * 300, np.random.default_rng(seed).normal(size=(600, 20, 20))
+        return ["a", "b"] * 1000, np.random.default_rng(seed).normal(size=(2000, 20, 20))
 
     before = sent()
     distributed.fit(client, [functools.partial(make, i) for i in range(8)], LinearDiffusion(10))
     travelled = sent() - before
-    images, scatter = 8 * 600 * 400 * 8, 2 * 400**2 * 8
-    assert 0.5 * scatter < travelled < 8 * 0.55 * scatter < images  # seven sums, and the one that comes home
+    images, scatters = 8 * 2000 * 400 * 8, 8 * 2 * 400**2 * 8  # of seven sums, and the one that comes home
+    assert 0.05 * scatters < travelled < 0.8 * scatters < images  # other programs may use this counter too
 
 
 def slow(folder, block):
