@@ -29,8 +29,8 @@ left out: shares below 1e-12 count as 0 anyway.
 
 **Single precision.** With u = 2^-24, the computed h differs from R^T c, c = S^-1 a, by about u |R|_F |c|, and |c|
 is at most |R^-1|_F |h|. So |h|^2 has a relative error of about 2 u (tr A tr A^-1)^(1/2), which is used as its
-bound: actual errors are hundreds of times smaller. c is subtracted in double precision, or the digits of images far
-from 0 would be lost.
+bound. It is an estimate: the bound of the worst case has a factor d, and measured errors are hundreds of times
+smaller. c is subtracted in double precision, or the digits of images far from 0 would be lost.
 
 **Draws.** A posterior draw needs no root of the posterior covariance: draw an image xi' from the law and its
 measurement y', and correct the image by the difference of y and y',
@@ -208,7 +208,7 @@ class MeasuredLaws:
 
     @computed_once
     def single_error(self) -> Array:
-        """Bound of the relative error of |h|^2 in single precision, (K,)."""
+        """Estimated bound of the relative error of |h|^2 in single precision, (K,)."""
         Wf, roots = self.measurement.W * self.measurement.f, self.roots
         seen = np.eye(len(Wf)) if self.pseudo else Wf @ Wf.T
         trace = np.trace(self._noise) + np.einsum("kij,ij->k", self.laws.covariance, seen)
