@@ -6,7 +6,7 @@ from sklearn.decomposition import PCA
 
 from lineardiffusion import LinearDiffusion, training
 from lineardiffusion.encoders import basis
-from lineardiffusion.encoders.basis import Products, fit_basis
+from lineardiffusion.encoders.basis import Products, fit_all, fit_basis
 from lineardiffusion.encoders.image import ImageEncoder
 from lineardiffusion.statistics import source
 from lineardiffusion.statistics.moments import Moments
@@ -23,7 +23,7 @@ def photographs(n, seed=0, decay=1.0):
     return np.clip(rows + 128, 0, 255).astype(np.uint8)
 
 
-def fitted(rows, n_components, tolerance, w=None, scale=False, sample=60):
+def fitted(rows, n_components, tolerance, w=None, scale=False, sample=60, max_memory=np.inf):
     """The encoder, and the number of passes."""
     passes = []
 
@@ -34,8 +34,7 @@ def fitted(rows, n_components, tolerance, w=None, scale=False, sample=60):
         return sum(others, start=first)
 
     some = slice(None, None, len(rows) // sample)
-    weight = None if w is None else w[some]
-    return fit_basis(one_pass, rows[some], weight, n_components, tolerance, SHAPE, scale), len(passes)
+    return fit_basis(one_pass, rows[some], n_components, tolerance, SHAPE, scale, max_memory), len(passes)
 
 
 def full(rows, n_components, w=None, scale=False):
@@ -93,10 +92,14 @@ def test_a_share_of_the_variance(share):
 
 
 @pytest.mark.parametrize("n", [1, 5, 59, 90])
-def test_fewer_images_than_components(n):
-    """All of them, in as many directions as there are, whether or not the sample is the whole data set."""
+@pytest.mark.parametrize("by", ["passes", "all"])
+def test_fewer_images_than_components(n, by):
+    """All of them, in as many directions as there are."""
     rows = photographs(n, seed=5).astype(np.float64)
-    encoder = fitted(rows, 144, 1e-3, sample=min(n, 60))[0]
+    if by == "all":
+        encoder = fit_all(rows, None, 144, SHAPE, False)
+    else:
+        encoder = fitted(rows, 144, 1e-3, sample=min(n, 60))[0]
     assert len(encoder.components) == max(n - 1, 1)
     assert encoder.residual_variance < 1e-9
     np.testing.assert_allclose(encoder.decode(encoder.encode(rows)).reshape(n, -1), rows, atol=1e-3)
@@ -122,5 +125,39 @@ def test_fit_of_large_images_is_that_of_their_pixels_moments(monkeypatch):
     np.testing.assert_allclose(large.score_samples(images[:9]), whole.score_samples(images[:9]), rtol=1e-4)
     with pytest.raises(ValueError, match="max_memory"):
         LinearDiffusion(12, max_memory=basis.nbytes(200, 12) - 1).fit(prompts, images)
-    with pytest.raises(ValueError, match="basis_tolerance"):
-        LinearDiffusion(12, basis_tolerance=0.0).fit(prompts, images)
+    for odd in (0.0, 1.0, 7.0, float("nan")):
+        with pytest.raises(ValueError, match="basis_tolerance"):
+            LinearDiffusion(12, basis_tolerance=odd).fit(prompts, images)
+    needed = basis.nbytes(200, 12)
+    with pytest.warns(UserWarning, match="max_memory"):
+        short, n = fitted(rows, 12, 1e-14, max_memory=8 * 200 * 22 * 6)
+    assert n < fitted(rows, 12, 1e-14)[1]
+    np.testing.assert_allclose(short.variance, full(rows, 12).variance, rtol=1e-3)
+    few = LinearDiffusion(12, max_memory=needed).fit(prompts[:50], images[:50])  # which are the whole sample
+    exact = full(rows[:50], 12)
+    np.testing.assert_allclose(few.components_, exact.components, atol=1e-9)
+    np.testing.assert_allclose(few.explained_variance_ratio_, exact.explained_variance_ratio, rtol=1e-9)
+
+
+@pytest.mark.parametrize("unit", [1e-46, 1e-30, 1e36])
+def test_the_unit_of_the_weights_does_not_matter(monkeypatch, unit):
+    monkeypatch.setattr(training, "LARGE", 100)
+    monkeypatch.setattr(source, "SAMPLE", 50)
+    rows, w = photographs(300, seed=8), np.random.default_rng(9).uniform(0.5, 2.0, 300)
+    one, other = (LinearDiffusion(5).fit(["a"] * 300, rows, x) for x in (w, w * unit))
+    np.testing.assert_allclose(other.predict(["a"] * 3, 0), one.predict(["a"] * 3, 0), atol=1e-3)
+
+
+def test_the_type_of_all_batches_decides_what_is_rounding(monkeypatch):
+    """Bytes first, then single precision of low rank: directions of rounding are no components."""
+    rng = np.random.default_rng(11)
+    rows = rng.normal(size=(600, 3)) @ rng.normal(size=(3, 64)) * 20 + 100
+    batches = [(["a"] * 8, np.full((8, 64), 100, np.uint8)), (["a"] * 600, rows.astype(np.float32))]
+    whole = LinearDiffusion(max_memory=8.0 * 64**2).fit(["a"] * 608, np.concatenate([b[1] for b in batches]))
+    two = LinearDiffusion(max_memory=8.0 * 64**2).fit_batches(batches)
+    assert two.n_components_ == whole.n_components_ == 3
+    many = [(["b"] * 8, batches[0][1]), batches[1]]  # two prompts, whose moments of pixels exceed the memory
+    assert LinearDiffusion(max_memory=8.0 * 64**2).fit_batches(many).n_components_ == 3
+    monkeypatch.setattr(training, "LARGE", 10)
+    monkeypatch.setattr(source, "SAMPLE", 20)
+    assert LinearDiffusion(20).fit_batches(many).n_components_ == 3

@@ -145,3 +145,30 @@ def test_other_types_and_what_is_refused(digits, tensors):
             fit(prompts, odd)
     with pytest.raises(ValueError, match="shape"):
         fit(prompts, images).partial_fit(prompts, images[:, :4])
+
+
+def test_tensors_in_every_method(digits, tensors):
+    """Where nothing runs on their device, they are read as arrays; batches may mix both."""
+    prompts, images = digits
+    ld, x = LinearDiffusion(20).fit(prompts, images), tensors[1][:6].float()
+    mask = np.arange(64).reshape(8, 8) > 30
+    for given in (x, x.to(torch.bfloat16), list(x)):
+        np.testing.assert_allclose(ld.inpaint(given, mask, seed=0), ld.inpaint(x.numpy(), mask, seed=0), atol=1e-5)
+    np.testing.assert_allclose(ld.invert(prompts[:6], x), ld.invert(prompts[:6], x.numpy()), atol=1e-4)
+    np.testing.assert_allclose(ld.denoise(prompts[:6], x, 2.0), ld.denoise(prompts[:6], x.numpy(), 2.0), atol=1e-5)
+    started = ld.predict(prompts[:6], 0, start=x)
+    np.testing.assert_allclose(started, ld.predict(prompts[:6], 0, start=x.numpy()), atol=1e-5)
+    z = torch.zeros((2, 20), dtype=torch.bfloat16, requires_grad=True)
+    np.testing.assert_array_equal(
+        ld.predict(["7", "3"], latents=z), ld.predict(["7", "3"], latents=np.zeros((2, 20)))
+    )
+    embeddings = np.eye(10)[np.array(prompts, int)]
+    there = LinearDiffusion(10).fit(torch.from_numpy(embeddings), tensors[1])
+    here = LinearDiffusion(10).fit(embeddings, images)
+    np.testing.assert_allclose(there.predict(embeddings[:3], 0), here.predict(embeddings[:3], 0), atol=1e-4)
+    wide = LinearDiffusion(20).fit(prompts, tensors[1].to(torch.uint16))
+    np.testing.assert_allclose(wide.predict(["7"], 0), ld.predict(["7"], 0), atol=1e-3)
+    halves = [(prompts[:900], tensors[1][:900]), (prompts[900:], images[900:])]
+    for batches in (halves, halves[::-1]):
+        mixed = LinearDiffusion(20).fit_batches(batches)
+        np.testing.assert_allclose(mixed.predict(["7"], 0), ld.predict(["7"], 0), atol=1e-4)

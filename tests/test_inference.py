@@ -232,3 +232,12 @@ def test_bad_input(blobs, call, error, message):
     ld = LinearDiffusion().fit(prompts, images)
     with pytest.raises(error, match=message):
         call(ld, images[:3])
+
+
+def test_an_image_without_a_pixel_prints_nothing(digits, capfd):
+    """LAPACK would complain of matrices of order 0, on the terminal."""
+    ld = LinearDiffusion(10).fit(*digits)
+    empty = np.full((3, 8, 8), np.nan)
+    np.testing.assert_allclose(ld.classify_proba(empty), np.tile(ld.prompt_prior_, (3, 1)), rtol=1e-9)
+    assert ld.inpaint(empty, seed=0).shape == (3, 8, 8)
+    assert capfd.readouterr().err == ""

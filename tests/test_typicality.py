@@ -25,7 +25,7 @@ def draws(ld, prompts, seed=0, residual_noise=True):
 
 
 def test_one_gaussian_is_scipys_chi_square():
-    """Whole images, and images with missing pixels, whose marginal law has fewer degrees of freedom."""
+    """InMemory images, and images with missing pixels, whose marginal law has fewer degrees of freedom."""
     rng = np.random.default_rng(0)
     images = rng.normal(size=(400, 6)) @ rng.normal(size=(6, 6)) + 3
     ld = LinearDiffusion().fit(["a"] * 400, images)

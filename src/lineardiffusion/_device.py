@@ -1,7 +1,7 @@
 """Arrays of other libraries: the images of a user may be PyTorch tensors, on any device.
 
 The products over many images run where the images are, through the array API standard, so that one code serves
-NumPy and PyTorch. What comes of them, of the size of a matrix, comes home to NumPy, where it is factored in double
+NumPy and PyTorch. Their results, of the size of a matrix, are copied to NumPy and factored there in double
 precision. NumPy needs nothing for it; tensors need the package array-api-compat (the extra ``[torch]``).
 """
 
@@ -35,12 +35,12 @@ def dtype_of(array: Any) -> np.dtype[Any]:
     return np.dtype(str(array.dtype).removeprefix("torch.")) if is_tensor(array) else array.dtype
 
 
-def home(array: Any) -> NDArray[Any]:
+def to_numpy(array: Any) -> NDArray[Any]:
     """Return an array as a NumPy array."""
     return array.detach().cpu().numpy() if is_tensor(array) else np.asarray(array)
 
 
-def beside(array: Any, other: Any, dtype: DTypeLike) -> Any:
+def as_like(array: Any, other: Any, dtype: DTypeLike) -> Any:
     """Return a NumPy array in this type, in the library and on the device of another array."""
     array = np.asarray(array, dtype=dtype)
     if not is_tensor(other):

@@ -28,6 +28,7 @@ from threadpoolctl import ThreadpoolController
 from lineardiffusion._arrays import Array
 
 PARTS = 4  # parts of a stack for each thread, so that no thread waits long for the last
+_inside: contextvars.ContextVar[bool] = contextvars.ContextVar("inside", default=False)  # of side_by_side
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -94,11 +95,6 @@ def eigh(matrices: Array) -> tuple[Array, Array]:
     return np.concatenate([w for w, _ in found]), np.concatenate([Q for _, Q in found])
 
 
-def cholesky(matrices: Array) -> Array:
-    """Return lower triangular Cholesky factors of positive definite matrices (g, d, d)."""
-    return np.concatenate(split(np.linalg.cholesky, matrices))
-
-
 def split(function: Callable[[Any], T], matrices: NDArray[Any]) -> list[T]:
     """Apply a function to parts of a stack (or of an array of places), side by side; results in order.
 
@@ -119,12 +115,16 @@ def side_by_side(function: Callable[[S], T], items: Sequence[S]) -> list[T]:
     places = iter(range(len(items)))  # shared: each thread takes the next one
 
     def work() -> None:
+        token = _inside.set(True)
         try:
             for i in places:
                 found[i] = function(items[i])
         finally:
             deque(places, maxlen=0)  # after an error or an interrupt no thread begins another item
+            _inside.reset(token)
 
+    if _inside.get():  # a thread of another such call, whose pool has all threads that there are
+        return [function(one) for one in items]
     with one_thread() as threads, ThreadPoolExecutor(threads) as pool:
         others = range(min(threads, len(items)) - 1)
         waiting = [pool.submit(contextvars.copy_context().run, work) for _ in others]  # for numpy.errstate

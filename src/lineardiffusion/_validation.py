@@ -15,13 +15,15 @@ from sklearn.utils import check_scalar
 from sklearn.utils.validation import _check_sample_weight
 
 from lineardiffusion._arrays import ROWS, Array, working_dtype
-from lineardiffusion._device import cast, dtype_of, home, is_tensor, namespace
+from lineardiffusion._device import cast, dtype_of, is_tensor, namespace, to_numpy
 
 SMALLEST, LARGEST = 1e-60, 1e60  # of the largest pixel: squared variances and their sums are float64 numbers
 LIGHTEST, HEAVIEST = 1e-50, 1e50  # of the largest sample weight; others are divided by it
 NEGLIGIBLE = 1e-100  # of the largest sample weight, below which the square of a weight may not be a number
 
 HALF_TYPES = ("torch.bfloat16", "torch.float8_e4m3fn", "torch.float8_e5m2")  # which NumPy has not
+
+UNSIGNED_TYPES = ("torch.uint16", "torch.uint32", "torch.uint64")  # with which PyTorch computes little
 
 _PACKAGE = str(Path(__file__).parent)
 _EXPECTED = "prompts must be a list of strings or of integers"
@@ -50,6 +52,9 @@ def refuse_dask(value: Any, what: str) -> None:
 def to_array(value: Any) -> NDArray[Any]:
     """Return anything that converts to an array, in the machine's byte order and at most in double precision."""
     refuse_dask(value, "arrays")
+    if is_tensor(value):
+        value = value.detach()
+        value = to_numpy(value.float() if str(value.dtype) in HALF_TYPES else value)
     if hasattr(value, "numpy") and not hasattr(value, "__array__"):
         value = value.numpy()
     array = np.asarray(value)
@@ -195,7 +200,11 @@ def check_images(
     if missing and any(map(np.ma.is_masked, images if isinstance(images, list | tuple) else [images])):
         masked: Any = np.ma.array(images)
         images = masked.astype(working_dtype(masked.dtype)).filled(np.nan)
-    if is_tensor(images):
+    if isinstance(images, list | tuple) and images and all(map(is_tensor, images)):
+        if len({one.shape for one in images}) > 1:
+            raise ValueError("images must all have the same shape (n, h, w) or (n, h, w, c)")
+        images = namespace(images[0]).stack(images)
+    if is_tensor(images) and str(images.dtype) not in UNSIGNED_TYPES:
         return _check_tensor(images, n, image_shape, missing)  # type: ignore[no-any-return]
     filled = "fill the masked pixels, as in images.filled(0), or leave those images out"
     refuse_masked(images, "images", f'{filled} (fit takes them with missing="em")')
@@ -223,7 +232,7 @@ def check_images(
         raise ValueError(f"images have no pixels: got the shape {array.shape}")
     if image_shape is not None and array.shape[1:] != image_shape:
         swapped, other = "is the order of arguments right?", "resize them, or fit a model of their own"
-        what = f"images have the shape {array.shape[1:]}, but this model was fitted on images of {image_shape}"
+        what = f"images have the shape {array.shape[1:]}, but those of this model have {image_shape}"
         raise ValueError(f"{what}; {swapped if array.ndim == 1 else other}")
     checked: NDArray[np.generic] = _check_pixels(array, image_shape, missing)
     return checked
@@ -239,7 +248,7 @@ def _check_tensor(images: Any, n: int, image_shape: tuple[int, ...] | None, miss
     kind = np.dtype(np.complex64 if images.is_complex() else np.uint8)
     check_images(np.broadcast_to(np.zeros((), kind), tuple(images.shape)), n, image_shape)  # the shape alone
     if missing and images.is_floating_point() and bool(images.isnan().any()):
-        return check_images(home(images), n, image_shape, missing)
+        return check_images(to_numpy(images), n, image_shape, missing)
     return _check_pixels(images, image_shape, missing)
 
 
@@ -254,14 +263,14 @@ def _check_pixels(array: Any, image_shape: tuple[int, ...] | None, missing: bool
             magnitude = xp.abs(xp.where(xp.isnan(block), 0.0, block) if missing else block)
             peak = max(peak, float(xp.max(magnitude)))
             if not bool(xp.all(fine)):
-                first = start + int(np.argmin(home(fine).reshape(len(fine), -1).all(axis=1)))
+                first = start + int(np.argmin(to_numpy(fine).reshape(len(fine), -1).all(axis=1)))
                 what = f"images must have finite pixels, but image {first} holds NaN or infinity"
                 instead = 'remove or repair it (fit takes NaN for missing pixels with missing="em")'
                 raise ValueError(f"{what}; {instead}")
         if peak > LARGEST or (image_shape is None and 0 < peak < SMALLEST):
             limits = f"0 or from {SMALLEST:g} to {LARGEST:g}"
             raise ValueError(f"the size of the largest pixel must be {limits}, got {peak:.3g}; rescale the images")
-        if dtype_of(array).itemsize < 8 and not 1e-15 < peak < 1e15:
+        if dtype_of(array).itemsize < 8 and peak and not 1e-15 < peak < 1e15:
             array = cast(array, np.float64)  # whose squares float32 would not hold
     return array
 

@@ -45,7 +45,7 @@ from scipy.optimize import least_squares
 from scipy.special import ndtr, ndtri
 
 from lineardiffusion._arrays import Array, freeze
-from lineardiffusion._device import beside, cast, dtype_of, namespace
+from lineardiffusion._device import as_like, cast, dtype_of, namespace
 from lineardiffusion._linalg import side_by_side, split
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
 from lineardiffusion.encoders.image import ImageEncoder
@@ -138,7 +138,7 @@ class HistogramContrast:
 
     def __call__(self, images: Any) -> Any:
         """Return the pictures of images, in pixel units and of the same type."""
-        thresholds, values = (beside(array, images, dtype_of(images)) for array in (self.thresholds, self.values))
+        thresholds, values = (as_like(array, images, dtype_of(images)) for array in (self.thresholds, self.values))
         return values[namespace(images).searchsorted(thresholds, images)]
 
 

@@ -7,7 +7,7 @@ lie on the workers of a cluster. In every pass
               each worker fetches once
     part      the sum over one block, or over neighbouring small ones
     tree      neighbouring parts are added in pairs, so the order of the blocks is kept
-    result    the only value that comes home
+    result    the only value that this machine receives
 
 No image travels unless it was given as an array of this machine, and scatters travel as triangles (_triangles.py).
 All of it is a graph of tasks without state: if a worker dies, the scheduler has another one compute again what was
@@ -25,13 +25,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from lineardiffusion._batches import unpack
 from lineardiffusion._cache import computed_once
 from lineardiffusion._validation import is_dask
 from lineardiffusion.estimator import LinearDiffusion
 from lineardiffusion.parameters import Parameters
 from lineardiffusion.statistics.batch import Batch
 from lineardiffusion.statistics.source import BYTES, SAMPLE
-from lineardiffusion.streaming import Check, gathered, unpack
+from lineardiffusion.streaming import Check, gathered
 
 try:
     import dask
@@ -139,16 +140,25 @@ class Cluster:
         self.prompts = self.first.prompts
         self._check = self._kept([_constant(functools.partial(_checked, check, self.first))])[0]
 
+    @property
+    def sample(self) -> Batch:
+        """Return images at equal distances, the same that are taken of a data set in memory."""
+        return self._sample[0]  # type: ignore[no-any-return]
+
+    @property
+    def sample_is_all(self) -> bool:
+        """Return whether the sample holds all images."""
+        return self._sample[1]  # type: ignore[no-any-return]
+
     @computed_once
-    def sample(self) -> Any:
-        """Images at equal distances, the same that are taken of a data set in memory."""
+    def _sample(self) -> Any:
         sizes = self._run([delayed(_size)(self._check, block) for block in self._blocks])
         step, start, chosen = -(-sum(sizes) // SAMPLE), 0, []
         for block, size in zip(self._blocks, sizes, strict=True):
             if start < size:
                 chosen.append(delayed(_every)(self._check, block, start, step))
             start = (start - size) % step
-        return Batch.joined(self._run(chosen))
+        return Batch.joined(self._run(chosen)), sum(sizes) <= SAMPLE
 
     def total(self, measure: Callable[[Batch], T], add: Callable[[T, T], T] = operator.add) -> T:
         """Return the sum of what `measure` computes of each block, in the order of the blocks."""

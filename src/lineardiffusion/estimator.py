@@ -25,7 +25,8 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, validate_dat
 
 from lineardiffusion import _noise, inference, training
 from lineardiffusion._arrays import Array, Images
-from lineardiffusion._device import home, is_tensor, to_device
+from lineardiffusion._batches import check_batches
+from lineardiffusion._device import is_tensor, to_device, to_numpy
 from lineardiffusion._noise import Seed
 from lineardiffusion._pictures import to_pil
 from lineardiffusion._validation import (
@@ -52,8 +53,8 @@ from lineardiffusion.parameters import Parameters
 from lineardiffusion.statistics.batch import Batch
 from lineardiffusion.statistics.dataset import Statistics
 from lineardiffusion.statistics.moments import Moments
-from lineardiffusion.statistics.source import Whole
-from lineardiffusion.streaming import Check, Replayed, Stream, check_batches
+from lineardiffusion.statistics.source import InMemory
+from lineardiffusion.streaming import Check, Replayed, Stream
 from lineardiffusion.training import Learned
 
 __all__ = ["LinearDiffusion"]
@@ -77,7 +78,8 @@ class LinearDiffusion(BaseEstimator):
         pixels on, and where ``max_memory`` asks for it, ``fit`` finds the components in a few passes over the
         images, and more of them for a smaller tolerance. Those of smaller images are exact.
     image_encoder : ImageEncoder or object with encode and decode, default=None
-        Encoder of the images, in place of the PCA (``n_components`` and ``scale`` are then unused). See
+        Encoder of the images, in place of the PCA (``n_components`` and ``scale`` are then unused). The variances
+        that a linear one tells are replaced by those of the data (:attr:`image_encoder_`). See
         :meth:`ImageEncoder.from_basis`. Likelihoods, posteriors and contrast need a linear one.
     text_encoder : {"onehot", "words", "positions"} or transformer, default=None
         Encoder of the prompts: a whole prompt as one symbol (``"onehot"``, also None), a bag of words, which
@@ -122,9 +124,9 @@ class LinearDiffusion(BaseEstimator):
         general not from the tilted density p(x | prompt)^w p(x)^(1 - w), but from :meth:`law`. A function w(t)
         of the schedule's time, t_max (noise) to 0, guides some steps only: ``lambda t: 3.0 if t < 0.7 else 1.0``.
     max_memory : float, default=1.5e9
-        Bytes that the moments of all prompts may take (``partial_fit`` needs several times as many for a
-        moment). If those of the pixels would take more, or images have 1,500 pixels or more, ``fit`` finds the
-        components first and keeps the moments of the latents.
+        Bytes that the moments of all prompts may take (``partial_fit``, and ``fit`` of more than 128 MB of images,
+        need three times as many for a moment). If those of the pixels would take more, or images have 1,500 pixels
+        or more, ``fit`` finds the components first and keeps the moments of the latents.
     cache_memory : float, default=256e6
         Bytes of composed maps and laws that are kept for the next call.
     random_state : int, RandomState or None, default=None
@@ -154,7 +156,7 @@ class LinearDiffusion(BaseEstimator):
     temperature_ : float
         Temperature of the likelihood that prompts are inferred by: 1.0 unless :meth:`calibrate` fitted one.
     image_encoder_ : ImageEncoder, or the image_encoder that was given
-        Encoder of the images.
+        Encoder of the images; a linear one has the variances of the data.
     n_components_, mean_, components_, scaling_factor_ : int, ndarray, ndarray, float
         Size of the latent, mean image, orthonormal components (n_components_, D), and divisor of the scores.
     explained_variance_ratio_ : ndarray of shape (n_components_,)
@@ -263,7 +265,8 @@ class LinearDiffusion(BaseEstimator):
         """
         parameters = self._parameters()
         batch = self._check_batch(X, y, sample_weight, None, parameters.missing == "em", whole=True)
-        return self._adopt(training.fit(Whole(batch), parameters), None if batch.known else X)
+        learned = training.fit(InMemory(batch), parameters, self._taken_basis(parameters))
+        return self._adopt(learned, None if batch.known else X)
 
     def fit_batches(
         self,
@@ -273,10 +276,12 @@ class LinearDiffusion(BaseEstimator):
         checkpoint: str | Path | None = None,
         checkpoint_every: int = 200,
     ) -> Self:
-        """Fit the model to images that come in batches and need not fit into memory; the result equals ``fit``.
+        """Fit the model to images that come in batches and need not fit into memory.
 
-        Batches are read several times: once for images of fewer than 1,500 pixels, some four times for larger ones,
-        and once or twice more for styles. Small batches are gathered in memory, up to 64 MB.
+        The result equals that of ``fit``, or for images of 1,500 pixels and more another one within
+        ``basis_tolerance``. Batches are read several times: once for smaller images whose moments fit into
+        ``max_memory``, otherwise some four times, and once or twice more for styles. Small batches are gathered in
+        memory, up to 64 MB. Batches without images are left out.
 
         Parameters
         ----------
@@ -288,11 +293,11 @@ class LinearDiffusion(BaseEstimator):
             Face ``Dataset`` become their names.
             See :func:`lineardiffusion.datasets.in_batches` for arrays on disk.
         progress : callable, default=None
-            Is called after each batch with the number of the pass, from 1, and the number of images that the pass
-            has read.
+            Is called for each batch with the number of the pass, from 1, and the number of images that the pass has
+            read.
         checkpoint : str or Path, default=None
             File to which the sums are written on the way, in one step each time. If it exists the fit goes on from
-            there; batches must then come in the same order. It is removed at the end.
+            there; the images must then come in the same order. It is removed at the end.
         checkpoint_every : int, default=200
             Number of batches from one checkpoint to the next.
 
@@ -305,8 +310,10 @@ class LinearDiffusion(BaseEstimator):
         TypeError
             If the batches cannot be read again, as those of a generator that is already called.
         ValueError
-            As in :meth:`fit`; also if the batches differ from pass to pass, or the checkpoint is of other
-            parameters or other data. The model stays as it was.
+            As in :meth:`fit`, with a note that names the batch; also if the batches differ from pass to pass, or
+            the checkpoint is of other parameters or other data, which checksums tell. The model stays as it was.
+        OSError
+            If the checkpoint cannot be written.
 
         Examples
         --------
@@ -325,10 +332,8 @@ class LinearDiffusion(BaseEstimator):
         path = None if checkpoint is None else Path(checkpoint)
 
         def stream(check: Check, parameters: Parameters) -> Stream:
-            if path is not None and not isinstance(parameters.image_encoder, ImageEncoder | None):
-                what = "a checkpoint cannot hold this image_encoder, which is not linear"
-                raise ValueError(f"{what}; fit without one")
-            return Stream(batches, check, progress, path, checkpoint_every, repr(parameters))
+            identity = "" if path is None else training.identity(parameters, vars(self).get("_basis"))
+            return Stream(batches, check, progress, path, checkpoint_every, identity)
 
         self._fit_source(stream).finish()
         return self
@@ -341,15 +346,16 @@ class LinearDiffusion(BaseEstimator):
             raise ValueError(f"{what}: give them to fit, or batch by batch to partial_fit")
         # the check of a model without data or encoder, which takes few bytes where it is sent to other machines
         source = make(LinearDiffusion(n_styles=self.n_styles)._check_batch, parameters)
-        self._adopt(training.fit(source, parameters), None if source.first.known else source.prompts)
+        learned = training.fit(source, parameters, self._taken_basis(parameters))
+        self._adopt(learned, None if source.first.known else source.prompts)
         return source
 
     def fit_basis(self, images: Any, sample_weight: Any = None) -> Self:
         """Fix the principal components, so that ``partial_fit`` keeps moments of latents; no image is counted.
 
         Moments of latents are small, whatever the size of the images, and models that begin with the same
-        components merge. Call it with some thousands of images of all prompts, before the first ``partial_fit``.
-        Copies of the model (``copy.deepcopy``, pickle) have the same components.
+        components merge. Call it with some thousands of images of all prompts, before the first ``partial_fit``,
+        ``fit`` or ``fit_batches``. Copies of the model (``copy.deepcopy``, pickle) have the same components.
 
         Parameters
         ----------
@@ -361,6 +367,16 @@ class LinearDiffusion(BaseEstimator):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If the model is fitted or has an ``image_encoder``, or with ``missing="em"``, which needs the moments of
+            pixels.
+
+        See Also
+        --------
+        ImageEncoder.from_basis : A basis of your own.
 
         Examples
         --------
@@ -379,11 +395,30 @@ class LinearDiffusion(BaseEstimator):
         parameters = self._parameters()
         if parameters.image_encoder is not None:
             raise ValueError("this model has an image_encoder already: fit_basis would find another one")
+        if parameters.missing == "em":
+            raise ValueError(
+                'missing="em" needs the moments of pixels, which fit_basis replaces by those of latents'
+            )
         n = len(images) if np.ndim(images) else 0
+        if not n:
+            raise ValueError(
+                f"no images: expected an array of shape (n, h, w) or (n, h, w, c), got {np.shape(images)}"
+            )
         checked = check_images(images, n)
         weight = None if sample_weight is None else check_sample_weight(sample_weight, checked)
-        self._basis = training.fit_basis(Whole(Batch.of(["" for _ in range(n)], checked, weight)), parameters)
+        source = InMemory(Batch.of([""] * n, checked, weight))
+        self._basis = training.fit_basis(source, parameters), (parameters.n_components, parameters.scale)
         return self
+
+    def _taken_basis(self, parameters: Parameters) -> ImageEncoder | None:
+        """Return the encoder that `fit_basis` found, if it is of these parameters."""
+        if "_basis" not in vars(self):
+            return None
+        encoder, settings = self._basis
+        if parameters.image_encoder is not None or settings != (parameters.n_components, parameters.scale):
+            names = "n_components, scale and image_encoder"
+            raise ValueError(f"{names} are fixed by fit_basis: call it again with other ones")
+        return encoder
 
     def partial_fit(self, X: Prompts, y: Any = None, sample_weight: Any = None) -> Self:
         """Update the model with a batch; the result equals ``fit`` on all batches, in any order.
@@ -409,7 +444,8 @@ class LinearDiffusion(BaseEstimator):
             ``"histogram"`` and was not from the first batch on. The model stays as it was.
         """
         before = self._learned if self.__sklearn_is_fitted__() else None
-        parameters, basis = self._parameters(), vars(self).get("_basis")
+        parameters = self._parameters()
+        basis = self._taken_basis(parameters)
         like = None if before is None else before.statistics
         batch = self._check_batch(X, y, sample_weight, like, parameters.missing == "em")
         return self._adopt(training.update(before, batch, parameters, basis), None if batch.known else X)
@@ -436,7 +472,7 @@ class LinearDiffusion(BaseEstimator):
         before = self._learned.statistics
         batch = self._check_batch(X, y, sample_weight, before)
         training.check_solvable(before, self._learned.parameters, parameters)
-        return self._adopt(Learned(training.add_styles(before, Whole(batch), parameters), parameters))
+        return self._adopt(Learned(training.add_styles(before, InMemory(batch), parameters), parameters))
 
     def merge(self, other: Self) -> Self:
         """Return the model of both data sets, with this one's parameters; neither is changed.
@@ -815,7 +851,7 @@ class LinearDiffusion(BaseEstimator):
         return self._encoder().encode(check_images(images, n, self.image_shape_))  # type: ignore[no-any-return]
 
     def decode(self, latents: Any) -> Images:
-        """Return images of shape (..., \\*image_shape_), in pixel units, of latents (..., n_components_)."""
+        """Return images (..., \\*image_shape_), in pixel units, of latents (..., n_components_)."""
         refuse_masked(latents, "latents", "leave those rows out")
         array: Any = latents.detach() if is_tensor(latents) else to_array(latents).astype(np.float64)
         d = self.n_components_
@@ -1148,7 +1184,7 @@ class LinearDiffusion(BaseEstimator):
         resolved = self._resolve_images(fitted, len(rows), prompts, sampling)
         reduced = inference.reduce_pixels(fitted, rows, missing)
         found, read = inference.posterior(fitted, reduced, len(rows), resolved, seed, draws, residual_noise)
-        known = np.where(missing, 0.0, rows.astype(found.dtype))
+        known = np.where(missing, 0.0, to_numpy(rows).astype(found.dtype))
         found = np.where(missing[:, None], found, known[:, None])
         return self._restored(found, read, prompts, n_samples, return_prompts)
 
@@ -1249,7 +1285,7 @@ class LinearDiffusion(BaseEstimator):
             to one point. The maps of styles have one only where a style is drawn in every direction.
         """
         fitted = self.fitted_
-        latents = home(fitted.encoder.encode(check_images(images, _num_samples(prompts), self.image_shape_)))
+        latents = to_numpy(fitted.encoder.encode(check_images(images, _num_samples(prompts), self.image_shape_)))
         resolved = self._resolve_images(fitted, len(latents), prompts, sampling)
         return inference.invert(fitted, latents, resolved)
 
@@ -1479,7 +1515,7 @@ class LinearDiffusion(BaseEstimator):
 
     def _encoder(self) -> Any:
         if "_basis" in vars(self):
-            return self._basis
+            return self._basis[0]
         check_is_fitted(self)
         return self._learned.encoder
 

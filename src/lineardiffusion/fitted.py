@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lineardiffusion import _noise
 from lineardiffusion._arrays import Array, Images, Indices, freeze
 from lineardiffusion._cache import Cache, computed_once
-from lineardiffusion._device import cast, dtype_of, home, namespace, to_device
+from lineardiffusion._device import cast, dtype_of, namespace, to_device, to_numpy
 from lineardiffusion._linalg import side_by_side
 from lineardiffusion._validation import warn
 from lineardiffusion.contrast import Contrast
@@ -39,6 +39,7 @@ from lineardiffusion.statistics.dataset import Statistics
 Latents = TypeVar("Latents", bound=Images)
 TERMINAL_SNR = 0.01  # in the strongest direction; above it the start holds signal that noise alone lacks
 SIMULATED_BELOW = 1 / 8  # images for each entry of a latent, below which a numerical flow is not composed
+THREADED = 2**22  # products of a drawing, below which threads cost more than they save
 SIMULATED_BYTES = 2**27  # of matrices, one an embedding, at a time
 ENTRY_BYTES = 2000  # of a map in the cache, beside its rows: its key and its objects
 FARTHEST = 1e30  # pixels beyond which single precision ends; also latents, of pixels in double precision
@@ -169,7 +170,7 @@ class FittedDiffusion:
         start = _noise.draw(seeds, n, d) if latents is None else latents
         if images is not None:  # alpha z + sigma n = sigma (n + alpha z / sigma)
             alpha, sigma = trajectory.start
-            start = start + (alpha / sigma) * home(self.encoder.encode(images))
+            start = start + (alpha / sigma) * to_numpy(self.encoder.encode(images))
         request = self.conditioner.choose_styles(request, seeds)
         self._warn_of_guidance(request, trajectory)
         return Drawing(request, trajectory, start, seeds, latents is None and images is None)
@@ -216,7 +217,7 @@ class FittedDiffusion:
 
     def denoise(self, request: Request, images: NDArray[Any], sigma: float) -> Images:
         """Return the expected clean images of noisy ones; `sigma` in pixel units."""
-        x = home(self.encoder.encode(images))
+        x = to_numpy(self.encoder.encode(images))
         level = sigma / getattr(self.encoder, "scaling_factor", 1.0)
         level = min(max(level, 1e-100), 1e100)  # the squares of others are no numbers
         clean = np.empty_like(x)
@@ -340,7 +341,7 @@ class FittedDiffusion:
             z, *n = (cast(noise[members][None], dtype) for noise in noises)
             latents[members] = maps[i](z, *n)[0]
 
-        if device is None:
+        if device is None and len(start) * self.d**2 > THREADED:
             side_by_side(fill, range(len(composed)))
         else:
             for i in range(len(composed)):

@@ -56,7 +56,9 @@ class Parameters:
             raise (ValueError if share else TypeError)(f"{what}; got {self.n_components!r}")
         if not share:
             check_integer(self.n_components, "n_components")
-        check_scalar(self.basis_tolerance, "basis_tolerance", numbers.Real, min_val=0, include_boundaries="neither")
+        check_scalar(self.basis_tolerance, "basis_tolerance", numbers.Real)
+        if not 0.0 < self.basis_tolerance < 1.0:
+            raise ValueError(f"basis_tolerance must be a share between 0 and 1, got {self.basis_tolerance!r}")
         if not _is(self.n_styles, "auto"):
             if isinstance(self.n_styles, str):
                 raise TypeError(f'n_styles must be "auto" or an int of 1 or more, got {self.n_styles!r}')

@@ -3,6 +3,7 @@
 A stream reads its batches anew for every pass. Small ones are gathered into buffers of ``BYTES``, so that many
 small batches cost what few large ones do. What a pass has summed up so far can be written to a checkpoint,
 together with the results of the passes before it; a stream with such a file goes on where the other was stopped.
+The file holds checksums of all that was read, so that sums are never continued over other data.
 """
 
 from __future__ import annotations
@@ -10,40 +11,53 @@ from __future__ import annotations
 import operator
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from lineardiffusion._batches import is_empty, items, unpack
 from lineardiffusion._cache import computed_once
-from lineardiffusion._device import home
-from lineardiffusion._validation import is_dask
+from lineardiffusion._device import to_numpy
 from lineardiffusion.io import checkpoint
 from lineardiffusion.statistics.batch import Batch
-from lineardiffusion.statistics.source import BYTES, Source, spread
+from lineardiffusion.statistics.source import BYTES, SAMPLE, Source, spread
 
 T = TypeVar("T")
 Check = Callable[[Any, Any, Any, Batch | None], Batch]  # of prompts, images, sample weights, and a batch before
+Checksums = tuple[int, int, int]  # of prompts, images and weights, however they are cut into batches
 
 
 class Replayed(Source, Protocol):
     """A source that reads its batches anew for every pass."""
 
-    prompts: Any  # of the first batch, as they were given
+    @property
+    def prompts(self) -> Any:
+        """Return the prompts of the first batch, as they were given."""
 
 
 @dataclass
 class Saved:
     """What a checkpoint holds: the results of finished passes, and how far the next one is."""
 
-    identity: str  # of the data and the parameters
+    identity: str  # of the parameters and of the first images
     finished: list[Any]
-    partial: Any = None  # the sum over the first batches of the next pass
-    n_batches: int = 0
+    whole: Checksums | None = None  # of a finished pass
+    partial: Any = None  # the sum over the first images of the next pass
     n_images: int = 0
+    checksums: Checksums = (0, 0, 0)  # of these images
+
+
+class Lead(NamedTuple):
+    """What the first batches tell."""
+
+    sample: Batch
+    is_all: bool
+    prompts: Any
+    identity: str
 
 
 class Stream:
@@ -78,29 +92,50 @@ class Stream:
         self._path, self._every = path, every
         self._passes, self._size = 0, 0  # passes begun, and images of a whole one
         self._like: Batch | None = None  # an image of the first batch
-        self._begun: Iterator[tuple[Batch, int]] | None = None  # the reading of the sample, which goes on in a pass
-        identity = f"{identity} {zlib.crc32(home(self.sample.rows).tobytes())}"
-        self._saved = Saved(identity, [])
+        self._begun: Iterator[Batch] | None = None  # the reading of the sample, which goes on in a pass
+        if path is not None:
+            _check_path(path)
+        self._saved = Saved(f"{identity} {self._lead.identity}", [])
         if path is not None and path.exists():
-            self._saved = checkpoint.load(path, Saved)
-            if self._saved.identity != identity:
-                what = f"the checkpoint {path} was made with other parameters, or of other batches or another order"
-                raise ValueError(f"{what}; delete it to begin anew")
+            found = checkpoint.load(path, Saved)
+            if found.identity != self._saved.identity:
+                raise ValueError(_other(path))
+            self._saved = found
 
     @property
     def first(self) -> Batch:
-        """The first image."""
-        return self.sample[:1]  # type: ignore[no-any-return]
+        """Return the first image."""
+        return self.sample[:1]
+
+    @property
+    def sample(self) -> Batch:
+        """Return images of the first batches."""
+        return self._lead.sample
+
+    @property
+    def sample_is_all(self) -> bool:
+        """Return whether the sample holds all images."""
+        return self._lead.is_all
+
+    @property
+    def prompts(self) -> Any:
+        """Return the prompts of the first batch, as they were given."""
+        return self._lead.prompts
 
     @computed_once
-    def sample(self) -> Any:
-        """Images of the first batches."""
-        begun = self._buffered(0)
-        first = next(begun, None)
-        if first is None:
+    def _lead(self) -> Lead:
+        """What the first batches tell."""
+        begun, lead, n = self._checked(), [], 0
+        for batch in begun:
+            lead.append(batch)
+            n += len(batch)
+            if n > SAMPLE:
+                break
+        if not lead:
             raise ValueError("no batches: expected at least one, of prompts and images")
-        self._begun = chain([first], begun)
-        return spread(first[0])
+        self._begun = chain(lead, begun)
+        every = Batch.joined(lead)
+        return Lead(spread(every), n <= SAMPLE, self._given, str(_checksums((0, 0, 0), every[:SAMPLE])))
 
     def total(self, measure: Callable[[Batch], T], add: Callable[[T, T], T] = operator.add) -> T:
         """Return the sum of what `measure` computes of each batch; of a pass that was saved, what was saved."""
@@ -109,23 +144,25 @@ class Stream:
         if self._passes <= len(saved.finished):
             found: T = saved.finished[self._passes - 1]
             return found
-        total, seen, images = saved.partial, saved.n_batches, saved.n_images
-        begun, self._begun = self._begun, None
-        for batch, n_batches in self._buffered(seen) if begun is None or seen else begun:
+        total, checksums, n_images, waiting = saved.partial, saved.checksums, saved.n_images, 0
+        for batch, n_batches in gathered(self._reading(), None if self._path is None else self._every):
             part = measure(batch)
             total = part if total is None else add(total, part)
-            seen, images = seen + n_batches, images + len(batch)
-            if self._progress is not None:
-                self._progress(self._passes, images)
-            if self._path is not None and seen // self._every > (seen - n_batches) // self._every:
-                self._save(Saved(saved.identity, saved.finished, total, seen, images))
-        if not images or (self._size and images != self._size):
-            what = f"pass {self._passes} over the batches read {images} images, which is not what was read before"
+            n_images, waiting = n_images + len(batch), waiting + n_batches
+            if self._path is not None:
+                checksums = _checksums(checksums, batch)
+                if waiting >= self._every:
+                    waiting = 0
+                    checkpoint.save(
+                        self._path, Saved(saved.identity, saved.finished, saved.whole, total, n_images, checksums)
+                    )
+        if not n_images or n_images != (self._size or n_images) or checksums != (saved.whole or checksums):
+            what = f"pass {self._passes} over the batches read {n_images} images, which are not those read before"
             raise ValueError(f"{what}; give batches that are the same each time they are read")
-        self._size = images
-        self._saved = Saved(saved.identity, [*saved.finished, total])
+        self._size = n_images
+        self._saved = Saved(saved.identity, [*saved.finished, total], None if self._path is None else checksums)
         if self._path is not None:
-            self._save(self._saved)
+            checkpoint.save(self._path, self._saved)
         return total  # type: ignore[no-any-return]
 
     def finish(self) -> None:
@@ -133,21 +170,38 @@ class Stream:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
-    def _save(self, saved: Saved) -> None:
-        assert self._path is not None
-        checkpoint.save(self._path, saved)
+    def _reading(self) -> Iterator[Batch]:
+        """Yield the batches of a pass, from the image on where the checkpoint was written."""
+        begun, self._begun = self._begun, None
+        skipped, checksums, read = self._saved.n_images, (0, 0, 0), 0
+        for batch in self._checked() if begun is None else begun:
+            read += len(batch)
+            if skipped:
+                known, batch = batch[:skipped], batch[skipped:]
+                checksums, skipped = _checksums(checksums, known), skipped - len(known)
+                if not skipped and checksums != self._saved.checksums:
+                    assert self._path is not None
+                    raise ValueError(_other(self._path))
+                if not len(batch):
+                    continue
+            if self._progress is not None:
+                self._progress(self._passes, read)
+            yield batch
 
-    def _buffered(self, skipped: int) -> Iterator[tuple[Batch, int]]:
-        """Yield batches gathered up to BYTES, and from how many each was gathered."""
-        checked = map(self._checked, islice(_items(self._batches), skipped, None))
-        return gathered(checked, None if self._path is None else self._every)
-
-    def _checked(self, item: Any) -> Batch:
-        X, y, sample_weight = unpack(item)
-        batch = self._check(X, y, sample_weight, self._like)
-        if self._like is None:
-            self._like, self.prompts = batch[:1], X
-        return batch
+    def _checked(self) -> Iterator[Batch]:
+        """Yield the batches, checked, without those that hold nothing."""
+        for i, item in enumerate(items(self._batches)):
+            try:
+                X, y, sample_weight = unpack(item)
+                if is_empty(X, sample_weight):
+                    continue
+                batch = self._check(X, y, sample_weight, self._like)
+            except Exception as error:
+                error.add_note(f"in batch {i} of the batches, counted from 0")
+                raise
+            if self._like is None:
+                self._like, self._given = batch[:1], X
+            yield batch
 
 
 def gathered(batches: Iterable[Batch], most: int | None = None) -> Iterator[tuple[Batch, int]]:
@@ -164,69 +218,27 @@ def gathered(batches: Iterable[Batch], most: int | None = None) -> Iterator[tupl
         yield Batch.joined(waiting), len(waiting)
 
 
-def unpack(item: Any) -> tuple[Any, Any, Any]:
-    """Return prompts, images and sample weights, or None, of a batch in any form, read into memory."""
-    item = item() if callable(item) else item
-    if isinstance(item, str | os.PathLike):
-        item = _of_file(Path(item))
-    elif isinstance(item, Mapping):
-        item = _of_mapping(item)
-    if not isinstance(item, tuple | list) or len(item) not in (2, 3):
-        what = "each batch must be prompts and images, or prompts, images and sample weights"
-        raise TypeError(f"{what}; got {type(item).__name__}")
-    X, y, sample_weight = (part.compute() if is_dask(part) else part for part in (*item, None)[:3])
-    return X, y, sample_weight
+def _checksums(before: Checksums, batch: Batch) -> Checksums:
+    """Return the checksums with those of a batch that follows."""
+    weight = np.ones(len(batch)) if batch.sample_weight is None else batch.sample_weight
+    names = (
+        "".join(f"{batch.known[u]}\0" for u in batch.prompts).encode() if batch.known else batch.prompts.tobytes()
+    )
+    prompts, images, weights = before
+    images = zlib.crc32(to_numpy(batch.rows).tobytes(), images)
+    return zlib.crc32(names, prompts), images, zlib.crc32(weight.tobytes(), weights)
 
 
-def _items(batches: Any) -> Iterator[Any]:
-    """Return an iterator over the batches."""
-    found = batches() if callable(batches) else batches
-    return iter(_of_dataset(found) if hasattr(found, "features") and hasattr(found, "iter") else found)
+def _check_path(path: Path) -> None:
+    """Raise an error unless a checkpoint can be written."""
+    if path.is_dir():
+        raise IsADirectoryError(f"the checkpoint {path} must be a file, but is a folder")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        raise FileNotFoundError(
+            f"the checkpoint {path} cannot be written: its folder is not there, or not writable"
+        )
 
 
-def check_batches(batches: Any) -> None:
-    """Raise an error unless batches can be read more than once."""
-    if isinstance(batches, str | bytes | Mapping) or not (callable(batches) or isinstance(batches, Iterable)):
-        what = "batches must be an iterable of (prompts, images), or a function that returns one"
-        raise TypeError(f"{what}; got {type(batches).__name__}")
-    if isinstance(batches, Iterator):
-        what = "batches are read several times, but an iterator or a generator is empty after the first"
-        instead = "pass the function that returns it, without calling it: fit_batches(function)"
-        raise TypeError(f"{what}; {instead}; or call partial_fit in a loop, which reads each batch once")
-
-
-def _of_mapping(batch: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return prompts and images of a batch whose parts have names."""
-    names = {"prompts": None, "images": None}
-    for name, others in (
-        ("prompts", ("prompts", "prompt", "labels", "label", "text")),
-        ("images", ("images", "image")),
-    ):
-        names[name] = next((one for one in others if one in batch), None)  # type: ignore[assignment]
-        if names[name] is None:
-            raise ValueError(f"a batch has no {name}: expected one of {', '.join(others)}, got {sorted(batch)}")
-    return batch[names["prompts"]], batch[names["images"]], batch.get("sample_weight")  # type: ignore[index]
-
-
-def _of_file(path: Path) -> tuple[Any, ...]:
-    """Return prompts and images of an .npz file."""
-    if path.suffix.lower() != ".npz":
-        raise ValueError(f"files of batches must be .npz files with the arrays prompts and images, got {path}")
-    with np.load(path, allow_pickle=False) as file:
-        return _of_mapping(dict(file))
-
-
-def _of_dataset(dataset: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield batches of a dataset of the Hugging Face library, whose labels become their names."""
-    kinds = {name: type(feature).__name__ for name, feature in dataset.features.items()}
-    images = [name for name, kind in kinds.items() if kind in ("Image", "Array2D", "Array3D")]
-    labels = [name for name, kind in kinds.items() if kind == "ClassLabel"]
-    texts = [name for name, feature in dataset.features.items() if getattr(feature, "dtype", None) == "string"]
-    prompts = labels or texts
-    if len(images) != 1 or len(prompts) != 1:
-        what = f"a dataset needs one column of images, and one of labels or of text; its columns are {kinds}"
-        raise ValueError(f"{what}; keep two with dataset.select_columns([...])")
-    names = getattr(dataset.features[prompts[0]], "names", None)
-    for batch in dataset.iter(batch_size=1000):
-        found = batch[prompts[0]]
-        yield ([names[i] for i in found] if names else found), batch[images[0]]
+def _other(path: Path) -> str:
+    what = f"the checkpoint {path} was made with other parameters, or of other data or another order of the images"
+    return f"{what}; delete it to begin anew"

@@ -15,6 +15,7 @@ components are found first (encoders/basis.py), and moments are of the latents.
 from __future__ import annotations
 
 import functools
+import zlib
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +23,7 @@ import numpy as np
 
 from lineardiffusion._arrays import Array, Indices
 from lineardiffusion._cache import Cache, computed_once
-from lineardiffusion._device import home
+from lineardiffusion._device import to_numpy
 from lineardiffusion._noise import for_kmeans
 from lineardiffusion._validation import warn
 from lineardiffusion.contrast import AffineContrast, Contrast, HistogramContrast
@@ -44,7 +45,7 @@ from lineardiffusion.statistics.missing import complete
 from lineardiffusion.statistics.moments import Moments
 from lineardiffusion.statistics.sample import Sample
 from lineardiffusion.statistics.shrinkage import shrink
-from lineardiffusion.statistics.source import Source, Whole
+from lineardiffusion.statistics.source import InMemory, Source
 from lineardiffusion.statistics.styles import StyleStatistics
 
 SOLVED_BY = ("n_components", "scale", "image_encoder", "text_encoder", "n_styles", "shrinkage", "contrast")
@@ -72,18 +73,38 @@ class Learned:
 # ---------------------------------------------------------------------- from a batch to statistics
 
 
-def fit(source: Source, parameters: Parameters) -> Learned:
-    """Fit a model to a data set, and solve it."""
-    if isinstance(source, Whole) and source.batch.has_missing:
+def fit(source: Source, parameters: Parameters, basis: ImageEncoder | None = None) -> Learned:
+    """Fit a model to a data set, and solve it; with a `basis`, moments are of its latents."""
+    if isinstance(source, InMemory) and source.batch.has_missing:
         statistics, filled = measure_missing(None, source.batch, parameters)
-        source = Whole(filled)
+        source = InMemory(filled)
     else:
-        statistics = measure(source, parameters)
+        statistics = measure(source, parameters, basis)
     if parameters.has_styles:
         statistics = add_styles(statistics, source, parameters)
     learned = Learned(statistics, parameters)
     _ = learned.fitted
     return learned
+
+
+def identity(parameters: Parameters, basis: Any = None) -> str:
+    """Return what determines the sums over a data set, as a text by which a checkpoint is known.
+
+    Raise a ValueError for parameters with which a fit cannot go on.
+    """
+    names = ("n_components", "scale", "basis_tolerance", "text_encoder", "n_styles", "max_memory", "random_state")
+    values = {name: repr(getattr(parameters, name)) for name in names}
+    if not isinstance(parameters.image_encoder, ImageEncoder | None):
+        raise ValueError("a checkpoint cannot hold this image_encoder, which is not linear; fit without one")
+    if parameters.has_styles and not isinstance(parameters.random_state, int | np.integer | None):
+        raise ValueError(
+            "a fit goes on with the same styles if random_state is an int or None; fit without checkpoint"
+        )
+    arrays = [parameters.image_encoder, basis[0] if basis else None]
+    sums = [
+        zlib.crc32(one.components.tobytes(), zlib.crc32(one.mean.tobytes())) for one in arrays if one is not None
+    ]
+    return f"{values} {parameters.contrast == 'histogram'} {sums}"
 
 
 def update(
@@ -203,9 +224,9 @@ def check_histogram(statistics: Statistics, parameters: Parameters) -> None:
         raise ValueError(f'{what}; fit again with it, or use "affine", which follows from the moments')
 
 
-def measure(source: Source, parameters: Parameters) -> Statistics:
+def measure(source: Source, parameters: Parameters, basis: ImageEncoder | None = None) -> Statistics:
     """Compute the statistics of a data set: in one pass over the pixels where memory allows, or else in several."""
-    encoder: Encoder | None = parameters.image_encoder
+    encoder: Encoder | None = basis if parameters.image_encoder is None else parameters.image_encoder
     if encoder is None and source.first.rows.shape[1] < LARGE:
         found = _total(source, parameters, None)
         if isinstance(found, Statistics):
@@ -265,29 +286,32 @@ def _joint(
 def fit_basis(source: Source, parameters: Parameters) -> ImageEncoder:
     """Find the principal components of all images: of their moments, or of large images in some passes."""
     first, n_components, scale = source.first, parameters.n_components, parameters.scale
-    D, shape, dtype = first.rows.shape[1], first.image_shape, first.dtype
+    D, shape = first.rows.shape[1], first.image_shape
     if D < LARGE and Moments.nbytes(1, D) <= parameters.max_memory:
-        return ImageEncoder.fit(source.total(_pooled), n_components, shape, dtype, scale)
+        pooled = source.total(_pooled)
+        return ImageEncoder.fit(pooled.moments, n_components, shape, pooled.pixel_dtype, scale)
     what, instead = f"the components of images of {D} pixels", "use smaller images, or fewer components"
+    sample, settings = source.sample, (shape, scale)
+    if source.sample_is_all:
+        _check_memory(16.0 * len(sample) * D, parameters, what, instead)
+        return basis.fit_all(to_numpy(sample.rows), sample.sample_weight, n_components, *settings)
     _check_memory(basis.nbytes(D, n_components), parameters, what, instead)
-    sample = source.sample
-    return basis.fit_basis(
-        lambda *columns: source.total(functools.partial(_products, columns)),
-        home(sample.rows),
-        sample.sample_weight,
-        n_components,
-        parameters.basis_tolerance,
-        shape,
-        scale,
-    )
+
+    def one_pass(*columns: Array) -> basis.Products:
+        return source.total(functools.partial(_products, columns))
+
+    rows, how = to_numpy(sample.rows), (n_components, parameters.basis_tolerance, *settings)
+    return basis.fit_basis(one_pass, rows, *how, parameters.max_memory)
 
 
-def _pooled(batch: Batch) -> Moments:
-    return Moments.of(batch.rows, np.zeros(len(batch), np.intp), 1, batch.sample_weight)
+def _pooled(batch: Batch) -> Statistics:
+    """Return the moments of all pixels, as under one prompt."""
+    return Statistics.measure(replace(batch, known=("",), prompts=np.zeros(len(batch), np.intp)))
 
 
-def _products(columns: tuple[Array, Array, Array], batch: Batch) -> basis.Products:
-    return basis.Products.of(batch.rows, batch.sample_weight, *columns)
+def _products(columns: tuple[Array, ...], batch: Batch) -> basis.Products:
+    origin, scale, Q = columns
+    return basis.Products.of(batch.rows, batch.sample_weight, origin, scale, Q)
 
 
 def measure_missing(before: Statistics | None, batch: Batch, parameters: Parameters) -> tuple[Statistics, Batch]:
@@ -327,7 +351,7 @@ def _latent_size(encoder: Encoder, batch: Batch) -> int:
     shape = getattr(encoder, "image_shape", batch.image_shape)
     if shape != batch.image_shape:
         raise ValueError(f"the image encoder is of images of shape {shape}, got images of {batch.image_shape}")
-    latents = home(encoder.encode(batch.images[:1]))
+    latents = to_numpy(encoder.encode(batch.images[:1]))
     if latents.ndim != 2 or len(latents) != 1 or not np.isfinite(latents).all():
         raise ValueError(f"encode must return finite latents (n, d) of n images, got {latents.shape} of one")
     return int(latents.shape[1])
@@ -360,12 +384,12 @@ def add_styles(statistics: Statistics, source: Source, parameters: Parameters) -
 
 
 def _sample(encoder: Encoder, known: tuple[str, ...], most: int, batch: Batch) -> Sample:
-    latents = home(latents_of(encoder, batch.images))
+    latents = to_numpy(latents_of(encoder, batch.images))
     return Sample.of(batch.rows, latents, batch.places(known), batch.sample_weight, most)
 
 
 def _count_styles(batch: Batch, empty: StyleStatistics, known: tuple[str, ...]) -> StyleStatistics:
-    latents = home(latents_of(empty.encoder, batch.images))
+    latents = to_numpy(latents_of(empty.encoder, batch.images))
     return empty.count(latents, batch.places(known), batch.sample_weight)
 
 
@@ -412,8 +436,8 @@ def _find_clusters(
     asked = n_styles if isinstance(n_styles, str) else int(n_styles), counts, seed, means
     clusters = StyleClusters.find(sample.latents, sample.prompts, sample.sample_weight, *asked)
     if (small := clusters.small()).size:
-        what = f"{known[small[0]]!r} has fewer distinct images than n_styles={n_styles}, and so fewer styles"
-        warn(f"{what} (prompts with fewer styles: {len(small)})")
+        what = f"{known[small[0]]!r} has fewer styles than n_styles={n_styles}: fewer distinct images, or clusters"
+        warn(f"{what} without images (prompts with fewer styles: {len(small)})")
     return clusters
 
 
@@ -421,11 +445,12 @@ def _find_clusters(
 
 
 def image_encoder(statistics: Statistics, parameters: Parameters) -> Encoder:
-    """Return the image encoder, with the variances of all data."""
+    """Return the image encoder with the variances of all data, and unless it was given with their mean image."""
     encoder, residual = latent_encoder(statistics, parameters), statistics.residual
     if residual is None or not isinstance(encoder, ImageEncoder):
         return encoder
-    return residual.apply(encoder, np.diag(statistics.moments.pooled().covariance[0]))
+    variance = np.diag(statistics.moments.pooled().covariance[0])
+    return residual.apply(encoder, variance, moves=parameters.image_encoder is None)
 
 
 def latent_encoder(statistics: Statistics, parameters: Parameters) -> Encoder:

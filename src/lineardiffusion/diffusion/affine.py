@@ -32,7 +32,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lineardiffusion._arrays import Array
-from lineardiffusion._device import beside, dtype_of
+from lineardiffusion._device import as_like, dtype_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +119,8 @@ class Affine:
 
         The noises z and n are isotropic, so their laws are the same in both coordinates.
         """
-        if not self.diagonal:
-            raise TypeError("only a diagonal affine map rotates; use x @ A on a full one")
+        if not self.diagonal or self.basis is not None:
+            raise TypeError("only a diagonal affine map rotates, and once; use x @ A on a full one")
         return replace(self, basis=basis)
 
     def __call__(self, z: Any, n: Any = None) -> Any:
@@ -130,12 +130,12 @@ class Affine:
         """
         dtype = dtype_of(z)
         if self.basis is not None and z.shape[1] <= z.shape[2]:
-            Q = beside(self.basis, z, dtype)
-            M, *R, b = (beside(row, z, dtype) for row in np.moveaxis(self.rows[:, :, None], 1, 0))
+            Q = as_like(self.basis, z, dtype)
+            M, *R, b = (as_like(row, z, dtype) for row in np.moveaxis(self.rows[:, :, None], 1, 0))
             u = (z @ Q) * M + b
             return (u if n is None else u + (n @ Q) * R[0]) @ Q.mT
-        x = z @ beside(self.matrix, z, dtype) + beside(self.offset[:, None], z, dtype)
-        return x if n is None else x + n @ beside(self.root, z, dtype)
+        x = z @ as_like(self.matrix, z, dtype) + as_like(self.offset[:, None], z, dtype)
+        return x if n is None else x + n @ as_like(self.root, z, dtype)
 
     @property
     def _size(self) -> int:

@@ -17,7 +17,7 @@ g_t = c_t - c_{t-1}, what is still missing is taken to be g_t q / (1 - q), q = m
 passes end when that is at most `tolerance` c_t. Products are in single precision where pixels are; sums, (2) and
 (3) are in double precision. Memory is that of V, 8 D l bytes a pass.
 
-If the sample is the whole data set, its singular value decomposition replaces all this.
+For images that are as few as the sample, a singular value decomposition replaces all this.
 
 References
 ----------
@@ -37,11 +37,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineardiffusion._arrays import BLOCK, Array, working_dtype
-from lineardiffusion._device import beside, cast, dtype_of, home
+from lineardiffusion._device import as_like, cast, dtype_of, to_numpy
 from lineardiffusion._linalg import one_thread
+from lineardiffusion._validation import warn
 from lineardiffusion.encoders.image import ImageEncoder, leading, scale_of_pixels, trim
 
 OVERSAMPLED = 10  # columns of a block more than components are asked for
+SAMPLED = 512  # images of the sample at most
 COLUMNS = 144  # of a block, where a share of the variance is asked for
 
 
@@ -49,7 +51,7 @@ COLUMNS = 144  # of a block, where a share of the variance is asked for
 class Products:
     """The sums of equation (1) over some images; they add."""
 
-    n: int
+    dtype: np.dtype[Any]  # of the images
     weight: float
     total: Array  # sum of w y, (D,)
     squares: Array  # sum of w y^2, (D,)
@@ -59,8 +61,8 @@ class Products:
     def of(cls, rows: NDArray[Any], w: Array | None, origin: Array, scale: Array, Q: Array) -> Products:
         """Compute the sums of images (n, D) with sample weights w (n,), or 1 each."""
         n, D = rows.shape
-        dtype = working_dtype(dtype_of(rows))
-        o, columns, divisor = (beside(array, rows, dtype) for array in (origin, Q, scale))
+        dtype = working_dtype(dtype_of(rows) if w is None else np.float64)
+        o, columns, divisor = (as_like(array, rows, dtype) for array in (origin, Q, scale))
         weight, total, squares, product = 0.0, np.zeros(D), np.zeros(D), np.zeros(Q.shape)
         for start in range(0, n, BLOCK):
             y = cast(rows[start : start + BLOCK], dtype)
@@ -69,20 +71,21 @@ class Products:
                 y /= divisor
             weights = np.ones(len(y)) if w is None else w[start : start + BLOCK]
             weight += float(weights.sum())
-            each = beside(weights, y, dtype)
-            total += home(each @ y)
+            each = as_like(weights, y, dtype)
+            total += to_numpy(each @ y)
             if Q.size:
                 inner = y @ columns
-                product += home(y.T @ (inner if w is None else each[:, None] * inner))
+                product += to_numpy(y.T @ (inner if w is None else each[:, None] * inner))
             y *= y
-            squares += home(each @ y)
-        return cls(n, weight, total, squares, product)
+            squares += to_numpy(each @ y)
+        return cls(dtype_of(rows), weight, total, squares, product)
 
     def __add__(self, other: Products) -> Products:
         """Return the sums over both; the origin and Q are the same."""
         total, squares = self.total + other.total, self.squares + other.squares
         product = self.product + other.product
-        return Products(self.n + other.n, self.weight + other.weight, total, squares, product)
+        dtype = np.result_type(self.dtype, other.dtype)
+        return Products(dtype, self.weight + other.weight, total, squares, product)
 
     def centred(self, Q: Array) -> Array:
         """Return A Q, (D, l)."""
@@ -91,13 +94,13 @@ class Products:
 
     @property
     def variance(self) -> Array:
-        """Variance of each pixel, (D,), in units of r^2."""
+        """Return the variance of each pixel, (D,), in units of r^2."""
         return np.maximum(self.squares / self.weight - (self.total / self.weight) ** 2, 0.0)
 
 
 def nbytes(D: int, n_components: float) -> float:
-    """Return the bytes of V after three passes over images of D pixels."""
-    return 3.0 * 8 * D * _columns(D, n_components)
+    """Return the bytes of the sample, or of V and a block after three passes, for images of D pixels."""
+    return 8.0 * D * (SAMPLED + 4 * _columns(D, n_components))
 
 
 def _columns(D: int, n_components: float) -> int:
@@ -108,11 +111,11 @@ def _columns(D: int, n_components: float) -> int:
 def fit_basis(
     one_pass: Callable[[Array, Array, Array], Products],
     sample: NDArray[Any],
-    sample_weight: Array | None,
     n_components: float,
     tolerance: float,
     image_shape: tuple[int, ...],
     scale: bool,
+    max_memory: float = np.inf,
 ) -> ImageEncoder:
     """Fit PCA in passes over the images.
 
@@ -121,9 +124,7 @@ def fit_basis(
     one_pass : callable
         Returns the :class:`Products` of all images with an origin (D,), a scale r (D,) and columns Q (D, l).
     sample : ndarray of shape (m, D)
-        Some of the images, or all.
-    sample_weight : ndarray of shape (m,) or None
-        Their weights.
+        Some of the images.
     n_components : int or float
         Number of components at most, or their share of the variance.
     tolerance : float
@@ -132,24 +133,25 @@ def fit_basis(
         Shape of one image.
     scale : bool
         Whether pixels are standardised.
+    max_memory : float
+        Bytes of V and what is computed of it, beyond which the passes end with a warning.
 
     Returns
     -------
     ImageEncoder
     """
-    D, dtype = sample.shape[1], working_dtype(sample.dtype)
-    exact = sample.astype(np.float64)
-    origin = exact.mean(axis=0).astype(dtype).astype(np.float64)
+    D = sample.shape[1]
+    mean = sample.mean(axis=0, dtype=np.float64)
+    origin = mean.astype(working_dtype(sample.dtype)).astype(np.float64)
     r = np.ones(D)
     if scale:
         every = one_pass(origin, r, np.zeros((D, 0)))
-        r = scale_of_pixels(np.sqrt(every.variance), origin + every.total / every.weight, sample.dtype, scale)[0]
-    Q = _first_block((exact - exact.mean(axis=0)) / r, n_components)
+        r = scale_of_pixels(np.sqrt(every.variance), origin + every.total / every.weight, every.dtype, scale)[0]
+    Q = _first_block(sample, mean, r, n_components)
     V, H, found = np.zeros((D, 0)), np.zeros((0, 0)), [0.0]
     while True:
         every = one_pass(origin, r, Q)
-        if every.n == len(sample):
-            return _of_whole(exact, sample_weight, n_components, image_shape, sample.dtype, scale)
+        dtype = working_dtype(every.dtype)
         Y, old = every.centred(Q), H
         V = np.hstack([V, Q])
         with one_thread():  # several threads take longer where other programs run beside
@@ -161,30 +163,38 @@ def fit_basis(
         whole = np.cumsum(theta)
         d = int(n_components) if n_components >= 1 else 1 + int(np.searchsorted(whole, n_components * total))
         found.append(float(whole[min(d, len(theta)) - 1]))
-        if d <= len(theta) and _missing(found) <= tolerance * found[-1]:
+        missing = _missing(found) / (found[-1] or 1.0)
+        if d <= len(theta) and missing <= tolerance:
+            break
+        if 8.0 * D * (V.shape[1] + 3 * Q.shape[1]) > max_memory and len(found) > 3:
+            d = min(d, len(theta))
+            what = f"max_memory ends the passes over the images: the components may lack a share of {missing:.2g}"
+            warn(f"{what} of the variance, basis_tolerance is {tolerance:.2g}; allow more, or use fewer components")
             break
         with one_thread():
             Q = _next_block(Y, V, float(theta[0]) * 10 * float(np.finfo(dtype).eps))
         if not Q.size:
             break
     most = d if n_components >= 1 else d + 1  # one more tells that others vary
-    eigenvalues, components = trim(theta[:most], (V @ U[:, :most]).T, np.dtype(dtype))
+    eigenvalues, components = trim(theta[:most], (V @ U[:, :most]).T, dtype)
     eigenvalues, components, total = leading(eigenvalues, components, n_components, total)
     deviation, weight = np.sqrt(every.variance) * r, every.weight
     pixels = {"mean": origin + r * every.total / weight, "pixel_scale": r, "image_shape": image_shape}
     return ImageEncoder.of(
-        components, eigenvalues / weight, total / weight, deviation, scale, dtype=sample.dtype, **pixels
+        components, eigenvalues / weight, total / weight, deviation, scale, dtype=every.dtype, **pixels
     )
 
 
-def _first_block(sample: Array, n_components: float) -> Array:
-    """Return Q_1 (D, l): the leading components of centred images (m, D), and if they are few random directions."""
-    D = sample.shape[1]
-    width = _columns(D, n_components)
-    variance, left = np.linalg.eigh(sample @ sample.T)
+def _first_block(sample: NDArray[Any], mean: Array, r: Array, n_components: float) -> Array:
+    """Return Q_1 (D, l): the leading components of images (m, D), and if they are few random directions."""
+    x = sample.astype(np.float64)
+    x -= mean
+    x /= r
+    width = _columns(x.shape[1], n_components)
+    variance, left = np.linalg.eigh(x @ x.T)
     kept = np.flatnonzero(variance > 1e-12 * variance[-1])[-width:]
-    some = np.random.default_rng(0).normal(size=(D, width - len(kept)))
-    return np.asarray(np.linalg.qr(np.hstack([sample.T @ left[:, kept], some])).Q)
+    some = np.random.default_rng(0).normal(size=(x.shape[1], width - len(kept)))
+    return np.asarray(np.linalg.qr(np.hstack([x.T @ left[:, kept], some])).Q)
 
 
 def _next_block(Y: Array, V: Array, smallest: float) -> Array:
@@ -205,18 +215,21 @@ def _missing(found: list[float]) -> float:
     return float(np.inf) if q >= 1 else max(last, 0.0) * q / (1 - q)
 
 
-def _of_whole(
-    x: Array, w: Array | None, n_components: float, image_shape: tuple[int, ...], dtype: Any, scale: bool
+def fit_all(
+    rows: NDArray[Any], w: Array | None, n_components: float, image_shape: tuple[int, ...], scale: bool
 ) -> ImageEncoder:
-    """Fit PCA by a singular value decomposition of all images (n, D)."""
+    """Fit PCA by a singular value decomposition of few images (n, D), which has no tolerance."""
+    x, dtype = rows.astype(np.float64), rows.dtype
     w = np.ones(len(x)) if w is None else w
     weight = float(w.sum())
     mean = (w @ x) / weight
-    x = (x - mean) * np.sqrt(w)[:, None]
+    x -= mean
+    x *= np.sqrt(w)[:, None]
     deviation = np.sqrt((x**2).sum(axis=0) / weight)
     r = scale_of_pixels(deviation, mean, dtype, scale)[0]
     with one_thread():
-        _, singular, V = np.linalg.svd(x / r, full_matrices=False)
+        x /= r
+        _, singular, V = np.linalg.svd(x, full_matrices=False)
     most = int(n_components) if n_components >= 1 else len(singular)
     found = trim(singular[:most] ** 2, V[:most], dtype)
     eigenvalues, V, total = leading(*found, n_components, float((singular**2).sum()))

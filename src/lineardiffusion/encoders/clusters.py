@@ -127,19 +127,18 @@ class StyleClusters:
 
 def _centres(latents: NDArray[np.floating], weight: Array, requested: int, seed: Any) -> Array:
     """Return the centres of k-means (k, d), k at most as many as requested, by falling frequency."""
-    z = latents.astype(np.float32) + np.float32(0.0)  # -0 is 0
+    mean = latents.mean(axis=0, dtype=np.float64)
+    z = (latents - mean).astype(np.float32) + np.float32(0.0)  # -0 is 0
     weight = np.maximum(weight / weight.max(), 1e-30)  # in float32
     if _has_more(z, requested):
-        mean = z.mean(axis=0, dtype=np.float64)
-        z -= mean.astype(np.float32)
         start, _ = kmeans_plusplus(z.astype(np.float64), requested, sample_weight=weight, random_state=seed)
         centres, place = _lloyd(z, weight.astype(np.float32), start.astype(np.float32))
-        centres = centres + mean.astype(np.float32)
     else:
-        centres, place = np.unique(z, axis=0, return_inverse=True)
+        _, one, place = np.unique(z, axis=0, return_index=True, return_inverse=True)
+        centres, mean = latents[one] + 0.0, np.zeros_like(mean)
     frequency = np.bincount(place.ravel(), weight, len(centres))
     order = np.argsort(-frequency, kind="stable")[: np.count_nonzero(frequency)]
-    return np.asarray(centres[order], dtype=np.float64)
+    return np.asarray(mean + centres[order])
 
 
 def _has_more(z: NDArray[np.float32], n: int) -> bool:

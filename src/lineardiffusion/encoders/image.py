@@ -34,7 +34,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from lineardiffusion._arrays import BLOCK, ROWS, Array, Images, freeze, working_dtype
 from lineardiffusion._cache import computed_once
-from lineardiffusion._device import beside, cast, dtype_of, home, is_tensor, namespace
+from lineardiffusion._device import as_like, cast, dtype_of, is_tensor, namespace, to_numpy
 from lineardiffusion._linalg import side_by_side
 
 PIXELS = 2**21  # of a block, unless EQUAL rows have more
@@ -203,7 +203,7 @@ class ImageEncoder:
         step = min(step, max(EQUAL, PIXELS // len(origin)))
         starts = range(0, len(rows), step)
         if is_tensor(rows):
-            o, V, more = (beside(array, rows, array.dtype) for array in (origin, analysis, shift))
+            o, V, more = (as_like(array, rows, array.dtype) for array in (origin, analysis, shift))
             blocks = (rows[start : start + step] for start in starts)
             found: NDArray[Any] = namespace(rows).concat(
                 [cast(cast(x, origin.dtype) - o, dtype) @ V + more for x in blocks]
@@ -225,7 +225,7 @@ class ImageEncoder:
         synthesis, mean = self.decoder
         rows = cast(latents.reshape(-1, len(synthesis)), self.dtype)
         if is_tensor(latents):
-            pixels = rows @ beside(synthesis, rows, self.dtype) + beside(mean, rows, self.dtype)
+            pixels = rows @ as_like(synthesis, rows, self.dtype) + as_like(mean, rows, self.dtype)
         else:
             pixels = np.empty((len(rows), len(mean)), self.dtype)
 
@@ -234,7 +234,10 @@ class ImageEncoder:
                 np.matmul(rows[block], synthesis, out=pixels[block])
                 pixels[block] += mean
 
-            side_by_side(fill, range(0, len(rows), BLOCK))
+            if len(rows) <= BLOCK:  # threads cost more than they save
+                fill(0)
+            else:
+                side_by_side(fill, range(0, len(rows), BLOCK))
         images: Images = pixels.reshape(*latents.shape[:-1], *self.image_shape)
         return images
 
@@ -247,7 +250,7 @@ def latents_of(encoder: Encoder, images: NDArray[Any]) -> NDArray[np.floating]:
     if isinstance(encoder, ImageEncoder):
         return encoder.encode(images, working_dtype(dtype_of(images)))
     blocks = [encoder.encode(images[start : start + ROWS]) for start in range(0, len(images), ROWS)]
-    return np.concatenate([home(block) for block in blocks])
+    return np.concatenate([to_numpy(block) for block in blocks])
 
 
 def scale_of_pixels(deviation: Array, mean: Array, dtype: Any, scale: bool) -> tuple[Array, NDArray[np.bool_]]:

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 
 from lineardiffusion._arrays import Array
-from lineardiffusion._device import beside, home, namespace
+from lineardiffusion._device import as_like, namespace, to_numpy
 from lineardiffusion._linalg import one_thread
 from lineardiffusion._validation import refuse_masked
 from lineardiffusion.encoders.image import ImageEncoder
@@ -178,14 +178,14 @@ class Measurement:
 
     def reduce(self, y: Array) -> ReducedMeasurement:
         """Reduce measurements (n, m); a ValueError for one too far away, or without noise and contradictory."""
-        centred = y - beside(self.offset, y, np.float64)
-        distance = namespace(y).abs(centred) / beside(self.unit, y, np.float64)
-        if (far := np.flatnonzero(home((distance > FARTHEST).any(1)))).size:
+        centred = y - as_like(self.offset, y, np.float64)
+        distance = namespace(y).abs(centred) / as_like(self.unit, y, np.float64)
+        if (far := np.flatnonzero(to_numpy((distance > FARTHEST).any(1)))).size:
             limit = f"{FARTHEST:g} standard deviations from the mean of the training data"
             raise ValueError(f"image {far[0]}, or its measurement, is more than {limit}; is it in the same unit?")
         reduced = self.reduce_difference(centred)
         if len(self.null):
-            y, centred = home(y), reduced.centred
+            y, centred = to_numpy(y), reduced.centred
             out = np.abs((centred / self.unit) @ self.null.T).max(axis=1)
             scale = np.abs(y / self.unit).max(axis=1) + np.abs(self.offset / self.unit).max()
             lost = 10 * self.dropped * np.linalg.norm(reduced.whitened, axis=1)
@@ -198,10 +198,10 @@ class Measurement:
 
     def reduce_difference(self, centred: Array) -> ReducedMeasurement:
         """Reduce differences y - A mean, (n, m); the products run on the device of a tensor."""
-        whitener = beside(self.whitener, centred, np.float64)
+        whitener = as_like(self.whitener, centred, np.float64)
         whitened = centred * whitener if self.whitener.ndim == 1 else centred @ whitener.T
-        inside = whitened @ beside(self.U, centred, np.float64)
-        centred, whitened, inside = map(home, (centred, whitened, inside))
+        inside = whitened @ as_like(self.U, centred, np.float64)
+        centred, whitened, inside = map(to_numpy, (centred, whitened, inside))
         rest = np.einsum("ij,ij->i", whitened, whitened) - np.einsum("ij,ij->i", inside, inside)
         return ReducedMeasurement(centred, whitened, inside, np.maximum(rest, 0.0))
 

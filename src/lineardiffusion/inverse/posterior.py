@@ -173,7 +173,8 @@ class MeasuredLaws:
 
     def root(self, k: int) -> Array:
         """Return R of law k."""
-        return np.asarray(dtrtri(np.linalg.cholesky(self._matrix(k)).T, lower=0)[0])
+        A = self._matrix(k)
+        return np.asarray(dtrtri(np.linalg.cholesky(A).T, lower=0)[0]) if A.size else A  # LAPACK takes no 0 x 0
 
     @computed_once
     def roots(self) -> Array:

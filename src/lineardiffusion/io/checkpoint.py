@@ -55,10 +55,10 @@ def load(path: Path, kind: type[T]) -> T:
             value = _put_together(tree, file.get_tensor, {**CLASSES, kind.__name__: kind})
     except Exception as error:
         raise ValueError(
-            f"{path} is not a checkpoint that can be read ({error}); delete it to begin anew"
+            f"{path} is not a checkpoint that can be read ({error}); choose another file, or delete it"
         ) from error
     if not isinstance(value, kind):
-        raise ValueError(f"{path} is not a checkpoint of a stream; delete it to begin anew")
+        raise ValueError(f"{path} is not a checkpoint of a stream; choose another file, or delete it")
     return value
 
 

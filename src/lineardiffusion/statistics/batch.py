@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineardiffusion._arrays import Array, Indices
-from lineardiffusion._device import dtype_of, namespace
+from lineardiffusion._device import dtype_of, is_tensor, namespace, to_numpy
 from lineardiffusion.encoders.text import symbols, vocabulary
 from lineardiffusion.statistics.joint import JointMoments
 from lineardiffusion.statistics.moments import Moments
@@ -45,7 +45,10 @@ class Batch:
         known = vocabulary(prompt for one in batches for prompt in one.known)
         weight = joined_weights([one.sample_weight for one in batches], list(map(len, batches)))
         prompts = np.concatenate([one.among(known).prompts for one in batches])
-        rows = namespace(first.rows).concat([one.rows for one in batches])
+        parts = [one.rows for one in batches]
+        if not all(map(is_tensor, parts)):
+            parts = [to_numpy(rows) for rows in parts]
+        rows = namespace(parts[0]).concat(parts)
         return cls(known, prompts, rows, first.image_shape, weight)
 
     @property

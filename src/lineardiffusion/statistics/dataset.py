@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
 from lineardiffusion._arrays import ROWS, Array
-from lineardiffusion._device import home
+from lineardiffusion._device import to_numpy
 from lineardiffusion._validation import check_images, check_prompts, check_sample_weight
 from lineardiffusion.encoders.image import Encoder, ImageEncoder
 from lineardiffusion.encoders.text import symbols, vocabulary
@@ -139,7 +139,7 @@ class Statistics:
             (float(rows.min()), float(rows.max())),
             batch.dtype,
             encoder,
-            histogram=Histogram.of(home(rows), batch.sample_weight) if histogram else None,
+            histogram=Histogram.of(to_numpy(rows), batch.sample_weight) if histogram else None,
             residual=residual,
         )
 

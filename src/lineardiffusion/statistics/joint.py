@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineardiffusion._arrays import Array, freeze
+from lineardiffusion._device import to_numpy
 from lineardiffusion._triangles import condensed, whole
 from lineardiffusion.statistics.moments import NEGATIVE, Moments, is_positive
 
@@ -44,6 +45,7 @@ class JointMoments:
     @classmethod
     def of(cls, embeddings: Array, rows: NDArray[np.generic], sample_weight: Array | None = None) -> JointMoments:
         """Compute the joint moments of `rows` (n, d) and `embeddings` (n, k), with weights (n,), in one pass."""
+        rows = to_numpy(rows)
         origin = rows[:1024].mean(axis=0, dtype=np.float64)
         k, d = embeddings.shape[1] + 1, rows.shape[1] + 1
         matrix, step = np.zeros((k * d, k * d)), max(1, BLOCK_BYTES // (8 * k * d))

@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from lineardiffusion._arrays import BLOCK, Array, Images, Indices, freeze, members_of, working_dtype
-from lineardiffusion._device import beside, cast, dtype_of, home, is_tensor, namespace
+from lineardiffusion._device import as_like, cast, dtype_of, is_tensor, namespace, to_numpy
 from lineardiffusion._linalg import one_thread, side_by_side
 from lineardiffusion._triangles import condensed, whole
 
@@ -248,15 +248,15 @@ def _accumulate(
 
     Entries that do not vary within the group, such as an image's frame, take no part in the products.
     """
-    mean = home(rows[members[0]]).astype(np.float64)
+    mean = to_numpy(rows[members[0]]).astype(np.float64)
     varying = _varying(rows, members)
     whole, k = len(varying) == rows.shape[1], len(varying)
     origin = _origin(rows, members, dtype)[varying]
     xp, weight = namespace(rows), 0.0
-    o, columns = beside(origin, rows, dtype), beside(varying, rows, np.intp)
-    total = beside(np.zeros(k), rows, np.float64)  # sums are float64 wherever they are
-    summed: Any = scatter if whole and not is_tensor(rows) else beside(np.zeros((k, k)), rows, np.float64)
-    buffer, product = (beside(np.empty((m, k), dtype), rows, dtype) for m in (min(BLOCK, len(members)), k))
+    o, columns = as_like(origin, rows, dtype), as_like(varying, rows, np.intp)
+    total = as_like(np.zeros(k), rows, np.float64)  # sums are float64 wherever they are
+    summed: Any = scatter if whole and not is_tensor(rows) else as_like(np.zeros((k, k)), rows, np.float64)
+    buffer, product = (as_like(np.empty((m, k), dtype), rows, dtype) for m in (min(BLOCK, len(members)), k))
     for start in range(0, len(members), BLOCK):
         part = members[start : start + BLOCK]
         x = buffer[: len(part)]
@@ -266,12 +266,12 @@ def _accumulate(
             weight += len(x)
             total += x.sum(0)
         else:
-            w = beside(weights[start : start + BLOCK], x, np.float64)
+            w = as_like(weights[start : start + BLOCK], x, np.float64)
             weight += float(w.sum())
             total += w @ x
             x *= w[:, None] ** 0.5
         summed += xp.matmul(x.T, x, out=product)
-    offset, within = home(total) / weight, home(summed)
+    offset, within = to_numpy(total) / weight, to_numpy(summed)
     for start in range(0, k, STRIP):  # by strips of rows: no second matrix in memory
         strip = slice(start, start + STRIP)
         within[strip] -= weight * np.outer(offset[strip], offset)  # the weight last: symmetric to the last bit
@@ -287,7 +287,7 @@ def _varying(rows: NDArray[Any], members: Indices) -> Indices:
     differs = np.zeros(rows.shape[1], bool)
     for start in range(0, len(members), BLOCK):
         block = rows[members[start : start + BLOCK]]
-        differs |= home((xp.min(block, axis=0) != first) | (xp.max(block, axis=0) != first))
+        differs |= to_numpy((xp.min(block, axis=0) != first) | (xp.max(block, axis=0) != first))
         if differs.all():
             break
     return np.flatnonzero(differs)
@@ -298,4 +298,4 @@ def _origin(rows: NDArray[Any], members: Indices, dtype: np.dtype[np.floating]) 
     kind = dtype_of(rows)
     if kind.kind in "bui" and kind.itemsize == 1:
         return np.full(rows.shape[1], 128 if kind.kind == "u" else 0, dtype)
-    return home(cast(rows[members[:BLOCK]], np.float64).mean(0)).astype(dtype)
+    return to_numpy(cast(rows[members[:BLOCK]], np.float64).mean(0)).astype(dtype)

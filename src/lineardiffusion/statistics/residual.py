@@ -10,7 +10,8 @@ x_i of D pixels with weights w_i, and about the mean o of the encoder's mean ima
 They add and subtract as moments do. With w = sum_i w_i and the mean residual p = (I - V^T V) t / r / w, the encoder
 of all these images has the mean image mean + r p, which leaves every latent as it was, and R / w - |p|^2 over D - d
 is the variance of a discarded direction (the maximum-likelihood noise of probabilistic PCA, for a basis that is
-given). S and t give mean and variance of all pixels, which the contrast needs.
+given). An encoder that a user gives keeps its mean image, and p is 0 for it. S and t give mean and variance of all
+pixels, which the contrast needs.
 
 References
 ----------
@@ -26,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineardiffusion._arrays import Array, freeze
-from lineardiffusion._device import beside, cast, home, namespace
+from lineardiffusion._device import as_like, cast, namespace, to_numpy
 from lineardiffusion._linalg import one_thread
 from lineardiffusion.encoders.image import ImageEncoder
 
@@ -51,21 +52,21 @@ class Residual:
         o, total, sums = float(encoder.mean.mean()), np.zeros(rows.shape[1]), np.zeros(3)
         step = max(1, PIXELS // rows.shape[1])
         vecdot = namespace(rows).vecdot
-        mean, scale = (beside(x, rows, np.float64) for x in (encoder.mean - o, encoder.pixel_scale))
+        mean, scale = (as_like(x, rows, np.float64) for x in (encoder.mean - o, encoder.pixel_scale))
         with one_thread():  # inner products of two images are too short for several
             for start in range(0, len(rows), step):
                 block = slice(start, start + step)
                 x = cast(rows[block], np.float64)
                 each = np.ones(len(x)) if w is None else w[block]
                 x -= o
-                second = home(vecdot(x, x))
+                second = to_numpy(vecdot(x, x))
                 x -= mean
-                total += home(beside(each, x, np.float64) @ x)
+                total += to_numpy(as_like(each, x, np.float64) @ x)
                 if (encoder.pixel_scale != 1).any():
                     x /= scale
                 inside = encoder.scaling_factor * cast(latents[block], np.float64)
                 # V has orthonormal rows, so that |q|^2 = |x|^2 - |V x|^2
-                outside = home(vecdot(x, x)) - home(vecdot(inside, inside))
+                outside = to_numpy(vecdot(x, x)) - to_numpy(vecdot(inside, inside))
                 sums += [each.sum(), each @ np.maximum(outside, 0.0), each @ second]
         return cls(float(sums[0]), total, float(sums[1]), float(sums[2]))
 
@@ -87,12 +88,13 @@ class Residual:
         beyond, second = float(self.total.mean()) / self.weight, self.second / (self.weight * len(self.total))
         return float(encoder.mean.mean()) + beyond, float(np.sqrt(max(second - beyond**2, 0.0)))
 
-    def apply(self, encoder: ImageEncoder, variance: Array) -> ImageEncoder:
-        """Return the encoder of these images, whose latents have this variance (d,)."""
+    def apply(self, encoder: ImageEncoder, variance: Array, moves: bool = True) -> ImageEncoder:
+        """Return the encoder of these images, whose latents have this variance (d,); its mean may move."""
         V, r = encoder.components, encoder.pixel_scale
         d, D = V.shape
         mean = self.total / self.weight / r
         mean -= (V @ mean) @ V  # p
+        mean *= moves
         variance = encoder.scaling_factor**2 * variance
         outside = self.outside / self.weight - float(mean @ mean)
         rounding = D * np.finfo(float).eps * (outside + float(variance.sum()))

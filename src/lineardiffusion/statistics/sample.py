@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineardiffusion._arrays import Array, Indices
-from lineardiffusion._device import home
+from lineardiffusion._device import to_numpy
 from lineardiffusion.statistics.batch import joined_weights
 
 Latents = NDArray[np.floating]
@@ -66,7 +66,7 @@ class Sample:
 
 def _keys(rows: NDArray[Any]) -> NDArray[np.uint64]:
     """Return a hash of the bytes of each row (n, D), as numbers whose order is random."""
-    hashed = (zlib.crc32(row.data) for row in np.ascontiguousarray(home(rows)).view(np.uint8))
+    hashed = (zlib.crc32(row.data) for row in np.ascontiguousarray(to_numpy(rows)).view(np.uint8))
     keys = np.fromiter(hashed, np.uint64, len(rows))
     keys *= np.uint64(0x9E3779B97F4A7C15)  # an odd number: distinct keys stay distinct
     keys ^= keys >> np.uint64(29)

@@ -11,15 +11,15 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
-from lineardiffusion._cache import computed_once
 from lineardiffusion.statistics.batch import Batch
 
 SAMPLE = 512  # images that the principal components of large images start from
-BYTES = 2**26  # of images that are summed over at a time
+BYTES = 2**26  # of images that are read and summed over at a time
+IN_MEMORY = 2**27  # of images, likewise, where they are in memory
 
 T = TypeVar("T")
 
@@ -29,35 +29,44 @@ class Source(Protocol):
 
     @property
     def first(self) -> Batch:
-        """One image."""
+        """Return one image."""
 
     @property
     def sample(self) -> Batch:
-        """Some of the images, SAMPLE at most."""
+        """Return some of the images, SAMPLE at most."""
+
+    @property
+    def sample_is_all(self) -> bool:
+        """Return whether the sample holds all images."""
 
     def total(self, measure: Callable[[Batch], T], add: Callable[[T, T], T] = operator.add) -> T:
         """Return the sum of what `measure` computes of each batch, in the order of the batches."""
 
 
 @dataclass(frozen=True, eq=False)
-class Whole:
+class InMemory:
     """A data set in memory."""
 
     batch: Batch
 
     @property
     def first(self) -> Batch:
-        """The first image."""
+        """Return the first image."""
         return self.batch[:1]
 
-    @computed_once
-    def sample(self) -> Any:
-        """Images at equal distances."""
+    @property
+    def sample(self) -> Batch:
+        """Return images at equal distances."""
         return spread(self.batch)
+
+    @property
+    def sample_is_all(self) -> bool:
+        """Return whether the sample holds all images."""
+        return len(self.batch) <= SAMPLE
 
     def total(self, measure: Callable[[Batch], T], add: Callable[[T, T], T] = operator.add) -> T:
         """Return the sum over parts of the images, which a file that is mapped into memory is read by."""
-        step = max(1, BYTES // max(self.batch.rows[:1].nbytes, 1))
+        step = max(1, IN_MEMORY // max(self.batch.rows[:1].nbytes, 1))
         starts = range(0, len(self.batch), step)
         return reduce(add, (measure(self.batch[start : start + step]) for start in starts))
 
