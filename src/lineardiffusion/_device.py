@@ -58,7 +58,7 @@ def to_device(array: NDArray[Any], device: Any) -> Any:
     return torch.from_numpy(np.array(array)).to(device)
 
 
-def cast(array: Any, dtype: DTypeLike) -> Any:
-    """Return a copy of an array in another type, where it is."""
+def cast(array: Any, dtype: DTypeLike, copy: bool = True) -> Any:
+    """Return an array in another type, where it is; without `copy` itself if it has that type."""
     xp = namespace(array)
-    return xp.astype(array, getattr(xp, np.dtype(dtype).name))
+    return xp.astype(array, getattr(xp, np.dtype(dtype).name), copy=copy)

@@ -69,6 +69,8 @@ def check_prompts(X: Any, weights: bool = False) -> list[Any] | None:
     Integers are labels, which stand for their decimal names. With `weights`, a mapping of prompts to weights may
     stand for a prompt.
     """
+    if type(X) is list and set(map(type, X)) == {str} and "\0\n" not in "\n".join((*X, "")):
+        return X.copy()  # at once, for there may be many
     if isinstance(X, str):
         raise TypeError(f"prompts must be a list of strings, got the bare string {X!r}; use [{X!r}]")
     refuse_dask(X, "prompts")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lineardiffusion import _noise
 from lineardiffusion._arrays import Array, Images, Indices, freeze
 from lineardiffusion._cache import Cache, computed_once
-from lineardiffusion._device import cast, dtype_of, namespace, to_device, to_numpy
+from lineardiffusion._device import namespace, to_device, to_numpy
 from lineardiffusion._linalg import side_by_side
 from lineardiffusion._validation import warn
 from lineardiffusion.contrast import Contrast
@@ -39,7 +39,7 @@ from lineardiffusion.statistics.dataset import Statistics
 Latents = TypeVar("Latents", bound=Images)
 TERMINAL_SNR = 0.01  # in the strongest direction; above it the start holds signal that noise alone lacks
 SIMULATED_BELOW = 1 / 8  # images for each entry of a latent, below which a numerical flow is not composed
-THREADED = 2**22  # products of a drawing, below which threads cost more than they save
+THREADED = 2**24  # products of a drawing, below which threads cost more than they save
 SIMULATED_BYTES = 2**27  # of matrices, one an embedding, at a time
 ENTRY_BYTES = 2000  # of a map in the cache, beside its rows: its key and its objects
 FARTHEST = 1e30  # pixels beyond which single precision ends; also latents, of pixels in double precision
@@ -329,19 +329,19 @@ class FittedDiffusion:
         maps = self.compose([condition for _, condition in composed], trajectory)
         noisy = any(x.n_noises for x in maps)
         added = _noise.draw(seeds, len(start), self.d, _noise.SAMPLER) if noisy else None
-        noises = [noise for noise in (start, added) if noise is not None]
+        exact = [noise for noise in (start, added) if noise is not None]
+        noises: list[Any] = [noise.astype(latents.dtype, copy=False) for noise in exact]
         if device is not None:
-            noises = [to_device(noise.astype(latents.dtype), device) for noise in noises]
-            latents = to_device(latents, device)
+            noises, latents = [to_device(noise, device) for noise in noises], to_device(latents, device)
 
         def fill(i: int) -> None:
             members, _ = composed[i]
             # the conversion of a matrix to single precision costs as much as some products with it
-            dtype = np.float64 if device is None and len(members) <= self.d else dtype_of(latents)
-            z, *n = (cast(noise[members][None], dtype) for noise in noises)
+            few = device is None and len(members) <= self.d
+            z, *n = (noise[members][None] for noise in (exact if few else noises))
             latents[members] = maps[i](z, *n)[0]
 
-        if device is None and len(start) * self.d**2 > THREADED:
+        if device is None and len(start) * self.d**2 >= THREADED:
             side_by_side(fill, range(len(composed)))
         else:
             for i in range(len(composed)):

@@ -119,7 +119,9 @@ class Conditioner:
                 return Request(np.arange(len(prompts)), [replaced], prompts)
             keys, condition = [tuple(row) for row in prompts.tolist()], self._embedded
         else:
-            keys, condition = [_weighted(prompt) for prompt in prompts], self._condition
+            keys, condition = list(prompts), self._condition
+            weighted = {one: _weighted(one) for one in set(keys)} if set(map(type, keys)) == {str} else None
+            keys = [_weighted(one) for one in keys] if weighted is None else [weighted[one] for one in keys]
         where = {key: i for i, key in enumerate(dict.fromkeys(keys))}
         conditions = [guided(condition(key), away, guidance_scale) for key in where]
         return Request(np.array([where[key] for key in keys], np.intp), conditions)

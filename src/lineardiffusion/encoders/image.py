@@ -223,21 +223,13 @@ class ImageEncoder:
     def decode(self, latents: Images) -> Images:
         """Return images of shape (..., \\*image_shape), in pixel units, of latents of shape (..., d)."""
         synthesis, mean = self.decoder
-        rows = cast(latents.reshape(-1, len(synthesis)), self.dtype)
-        if is_tensor(latents):
-            pixels = rows @ as_like(synthesis, rows, self.dtype) + as_like(mean, rows, self.dtype)
-        else:
-            pixels = np.empty((len(rows), len(mean)), self.dtype)
-
-            def fill(start: int) -> None:  # the mean is added while a block is in the processor's cache
-                block = slice(start, start + BLOCK)
-                np.matmul(rows[block], synthesis, out=pixels[block])
-                pixels[block] += mean
-
-            if len(rows) <= BLOCK:  # threads cost more than they save
-                fill(0)
-            else:
-                side_by_side(fill, range(0, len(rows), BLOCK))
+        rows = cast(latents.reshape(-1, len(synthesis)), self.dtype, copy=False)
+        synthesis, mean = as_like(synthesis, rows, self.dtype), as_like(mean, rows, self.dtype)
+        pixels = as_like(np.empty((len(rows), len(mean)), self.dtype), rows, self.dtype)
+        for start in range(0, len(rows), BLOCK):  # the mean is added while a block is in the processor's cache
+            block = slice(start, start + BLOCK)
+            namespace(rows).matmul(rows[block], synthesis, out=pixels[block])
+            pixels[block] += mean
         images: Images = pixels.reshape(*latents.shape[:-1], *self.image_shape)
         return images
 

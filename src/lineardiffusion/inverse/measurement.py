@@ -179,8 +179,10 @@ class Measurement:
     def reduce(self, y: Array) -> ReducedMeasurement:
         """Reduce measurements (n, m); a ValueError for one too far away, or without noise and contradictory."""
         centred = y - as_like(self.offset, y, np.float64)
-        distance = namespace(y).abs(centred) / as_like(self.unit, y, np.float64)
-        if (far := np.flatnonzero(to_numpy((distance > FARTHEST).any(1)))).size:
+        xp, most = namespace(y), FARTHEST * self.unit
+        extremes = [to_numpy(bound(centred, axis=0)) for bound in (xp.max, xp.min)] if len(y) else [most, -most]
+        if self.size and not ((extremes[0] <= most) & (extremes[1] >= -most)).all():
+            far = np.flatnonzero((np.abs(to_numpy(centred)) > most).any(axis=1))
             limit = f"{FARTHEST:g} standard deviations from the mean of the training data"
             raise ValueError(f"image {far[0]}, or its measurement, is more than {limit}; is it in the same unit?")
         reduced = self.reduce_difference(centred)
