@@ -307,10 +307,10 @@ class FittedDiffusion:
 
         On a `device` of PyTorch they are a tensor, from products there.
         """
-        request, trajectory, start, seeds, standard = drawing
+        (request, trajectory, start, seeds, standard), d = drawing, self.d
         if request.embeddings is not None:
             gathered = request.gathered()
-            if not trajectory.sampler.stochastic and len(gathered.conditions) * (self.d + 1) > len(request):
+            if not trajectory.sampler.stochastic and len(gathered.conditions) * (d + 1) > len(request):
                 *_, simulated = self.simulate(drawing)
                 return simulated if device is None else to_device(simulated, device)
             request = gathered
@@ -320,7 +320,7 @@ class FittedDiffusion:
         for members, condition in zip(request.groups(), request.conditions, strict=True):
             closed = len(condition) == 1 and isinstance(self.conditional, GaussianDenoiser)
             numerical = trajectory.sampler.solves_flow and not closed  # a map takes d such flows
-            few = len(members) < SIMULATED_BELOW * self.d
+            few = len(members) < SIMULATED_BELOW * d
             if numerical and few and self.cache.get((condition, trajectory.key)) is None:
                 own = Request(np.zeros(len(members), np.intp), [condition])
                 *_, latents[members] = self.simulate(Drawing(own, trajectory, start[members], 0))
@@ -328,7 +328,7 @@ class FittedDiffusion:
                 composed.append((members, condition))
         maps = self.compose([condition for _, condition in composed], trajectory)
         noisy = any(x.n_noises for x in maps)
-        added = _noise.draw(seeds, len(start), self.d, _noise.SAMPLER) if noisy else None
+        added = _noise.draw(seeds, len(start), d, _noise.SAMPLER) if noisy else None
         exact = [noise for noise in (start, added) if noise is not None]
         noises: list[Any] = [noise.astype(latents.dtype, copy=False) for noise in exact]
         if device is not None:
@@ -337,11 +337,11 @@ class FittedDiffusion:
         def fill(i: int) -> None:
             members, _ = composed[i]
             # the conversion of a matrix to single precision costs as much as some products with it
-            few = device is None and len(members) <= self.d
+            few = device is None and len(members) <= d
             z, *n = (noise[members][None] for noise in (exact if few else noises))
             latents[members] = maps[i](z, *n)[0]
 
-        if device is None and len(start) * self.d**2 >= THREADED:
+        if device is None and len(start) * d**2 >= THREADED:
             side_by_side(fill, range(len(composed)))
         else:
             for i in range(len(composed)):

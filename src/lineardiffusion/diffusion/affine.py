@@ -131,7 +131,8 @@ class Affine:
         dtype = dtype_of(z)
         if self.basis is not None and z.shape[1] <= z.shape[2]:
             Q = as_like(self.basis, z, dtype)
-            M, *R, b = (as_like(row, z, dtype) for row in np.moveaxis(self.rows[:, :, None], 1, 0))
+            rows = as_like(self.rows, z, dtype)
+            M, *R, b = (rows[:, i : i + 1] for i in range(rows.shape[1]))
             u = (z @ Q) * M + b
             return (u if n is None else u + (n @ Q) * R[0]) @ Q.mT
         x = z @ as_like(self.matrix, z, dtype) + as_like(self.offset[:, None], z, dtype)
