@@ -165,10 +165,10 @@ def classify(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolv
     found = np.empty((len(rows), len(fitted.statistics.prompts)))
 
     def work(members: Indices, candidates: Candidates, seen: MeasuredLaws, reduced: ReducedMeasurement) -> None:
-        log_prob = seen.log_likelihood(reduced.without_rest()) + candidates.log_prior
+        log_prob = seen.log_likelihood(reduced) + candidates.log_prior
         found[members] = softmax(_by_prompt(fitted, candidates, log_prob), axis=1)
 
-    _each_block(fitted, rows, missing, resolved, work)
+    _each_block(fitted, rows, missing, resolved, work, with_rest=False)
     return found
 
 
@@ -181,7 +181,7 @@ def labels(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved
     found = np.zeros(len(rows), np.intp)
 
     def work(members: Indices, candidates: Candidates, seen: MeasuredLaws, reduced: ReducedMeasurement) -> None:
-        reduced, near = reduced.without_rest(), np.arange(len(members))
+        near = np.arange(len(members))
         if len(members) >= SINGLE_FROM:
             with np.errstate(over="ignore", invalid="ignore"):  # what is no number is compared again
                 log_prob = seen.log_likelihood(reduced, np.float32) + candidates.log_prior
@@ -193,7 +193,7 @@ def labels(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Resolved
         log_prob = seen.log_likelihood(reduced[near]) + candidates.log_prior
         found[members[near]] = _by_prompt(fitted, candidates, log_prob).argmax(axis=1)
 
-    _each_block(fitted, rows, missing, resolved, work)
+    _each_block(fitted, rows, missing, resolved, work, with_rest=False)
     return found
 
 
@@ -209,10 +209,10 @@ def temperature(fitted: FittedDiffusion, rows: Any, missing: Mask, resolved: Res
     likelihood, prior = np.empty((n, p)), np.empty(p)
 
     def work(members: Indices, candidates: Candidates, seen: MeasuredLaws, reduced: ReducedMeasurement) -> None:
-        log_prob = seen.log_likelihood(reduced.without_rest()) + candidates.log_prior
+        log_prob = seen.log_likelihood(reduced) + candidates.log_prior
         prior[:], likelihood[members] = candidates.by_prompt(log_prob)
 
-    _each_block(fitted, rows, missing, resolved, work)
+    _each_block(fitted, rows, missing, resolved, work, with_rest=False)
     of_right = likelihood[np.arange(len(rows)), right]
 
     def score(T: float) -> float:
@@ -348,10 +348,11 @@ def _each_block(
     missing: Mask,
     resolved: Resolved,
     work: Callable[[Indices, Candidates, MeasuredLaws, ReducedMeasurement], None],
+    with_rest: bool = True,
 ) -> None:
     """Call `work` with images that miss the same pixels, the laws that they may come from, and what is measured.
 
-    Blocks of images run side by side.
+    Blocks of images run side by side. Without the rest, what is measured is what tells laws apart.
     """
 
     def of_blocks(
@@ -359,7 +360,7 @@ def _each_block(
     ) -> None:
         for start in starts:
             members = own[start : start + BLOCK]
-            work(members, candidates, seen, _reduce(to, rows[members], missing[members[0]]))
+            work(members, candidates, seen, _reduce(to, rows[members], missing[members[0]], with_rest))
 
     every = list(_candidates(fitted, len(rows), resolved))
     owner = _owners(every, len(rows))
@@ -400,6 +401,7 @@ def _measurements(pixel_model: PixelModel, missing: Mask) -> Iterator[tuple[Indi
         yield members, Measurement.of_pixels(pixel_model, ~missing[members[0]])
 
 
-def _reduce(measurement: Measurement, rows: Any, missing: Mask) -> ReducedMeasurement:
+def _reduce(measurement: Measurement, rows: Any, missing: Mask, with_rest: bool = True) -> ReducedMeasurement:
     """Reduce images (n, D) without their missing pixels (D,)."""
-    return measurement.reduce(cast(rows if not missing.any() else rows[:, ~missing], np.float64))
+    y = cast(rows if not missing.any() else rows[:, ~missing], np.float64)
+    return measurement.reduce(y) if with_rest else measurement.reduce_inside(y)

@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 
 from lineardiffusion._arrays import Array
+from lineardiffusion._cache import computed_once
 from lineardiffusion._device import as_like, namespace, to_numpy
 from lineardiffusion._linalg import one_thread
 from lineardiffusion._validation import refuse_masked
@@ -176,16 +177,20 @@ class Measurement:
         """Number of independent measured values."""
         return len(self.whitener)
 
+    def reduce_inside(self, y: Any) -> ReducedMeasurement:
+        """Reduce measurements (n, m) without noise to b alone, which tells laws apart; `y` is overwritten."""
+        inside = to_numpy(self._centre(y, out=y) @ as_like(self._to_inside, y, np.float64))
+        nothing = np.empty((len(inside), 0))
+        return ReducedMeasurement(nothing, nothing, inside, np.zeros(len(inside)))
+
+    @computed_once
+    def _to_inside(self) -> Array:
+        """The matrix (m, p) from y - A mean to b."""
+        return self.whitener[:, None] * self.U if self.whitener.ndim == 1 else self.whitener.T @ self.U
+
     def reduce(self, y: Array) -> ReducedMeasurement:
         """Reduce measurements (n, m); a ValueError for one too far away, or without noise and contradictory."""
-        centred = y - as_like(self.offset, y, np.float64)
-        xp, most = namespace(y), FARTHEST * self.unit
-        extremes = [to_numpy(bound(centred, axis=0)) for bound in (xp.max, xp.min)] if len(y) else [most, -most]
-        if self.size and not ((extremes[0] <= most) & (extremes[1] >= -most)).all():
-            far = np.flatnonzero((np.abs(to_numpy(centred)) > most).any(axis=1))
-            limit = f"{FARTHEST:g} standard deviations from the mean of the training data"
-            raise ValueError(f"image {far[0]}, or its measurement, is more than {limit}; is it in the same unit?")
-        reduced = self.reduce_difference(centred)
+        reduced = self.reduce_difference(self._centre(y))
         if len(self.null):
             y, centred = to_numpy(y), reduced.centred
             out = np.abs((centred / self.unit) @ self.null.T).max(axis=1)
@@ -197,6 +202,22 @@ class Measurement:
                     "and no image has these values. If they are noisy, pass their noise_std"
                 )
         return reduced
+
+    def _centre(self, y: Any, out: Any = None) -> Any:
+        """Return y - A mean; a ValueError if a measurement is too far away."""
+        offset = as_like(self.offset, y, np.float64)
+        if out is None:
+            centred = y - offset
+        else:
+            centred = out
+            centred -= offset
+        xp, most = namespace(y), FARTHEST * self.unit
+        extremes = [to_numpy(bound(centred, axis=0)) for bound in (xp.max, xp.min)] if len(y) else [most, -most]
+        if self.size and not ((extremes[0] <= most) & (extremes[1] >= -most)).all():
+            far = np.flatnonzero((np.abs(to_numpy(centred)) > most).any(axis=1))
+            limit = f"{FARTHEST:g} standard deviations from the mean of the training data"
+            raise ValueError(f"image {far[0]}, or its measurement, is more than {limit}; is it in the same unit?")
+        return centred
 
     def reduce_difference(self, centred: Array) -> ReducedMeasurement:
         """Reduce differences y - A mean, (n, m); the products run on the device of a tensor."""
