@@ -193,6 +193,41 @@ def test_what_is_no_batches(data):
         in_batches(prompts, images[1:])
 
 
+def test_labels_that_are_none_and_datasets_without_features(data):
+    prompts, images = data
+    names = sorted(set(prompts))
+    dataset = Dataset(names, prompts, images)
+    for odd in (-1, None, 6):
+        dataset.labels[1100] = odd
+        with pytest.raises(ValueError, match="no label"):
+            LinearDiffusion().fit_batches(dataset)
+    dicts = [{"label": prompts[i : i + 400], "image": images[i : i + 400]} for i in (0, 400, 800)]
+
+    class Unknown(list):
+        features = None
+
+        def iter(self, batch_size):
+            raise AssertionError("its columns are not known")
+
+    whole = LinearDiffusion().fit(prompts, images)
+    assert_same(LinearDiffusion().fit_batches(Unknown(dicts)), whole, 1e-9)
+
+
+def test_a_file_that_is_no_batch_is_named(data, tmp_path):
+    prompts, images = data
+    path = tmp_path / "part.npz"
+    np.savez(path, prompts=np.array(prompts, dtype=object), images=images)
+    with pytest.raises(ValueError, match=r"part\.npz.*pickled"):
+        LinearDiffusion().fit_batches([path])
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"part\.npz"):
+        LinearDiffusion().fit_batches([path])
+    with pytest.raises(TypeError, match="in_batches"):
+        LinearDiffusion().fit_batches((prompts, images))
+    with pytest.raises(TypeError, match="progress"):
+        LinearDiffusion().fit_batches([(prompts, images)], progress=True)
+
+
 def test_batches_without_images_are_left_out_and_errors_name_the_batch(data):
     prompts, images = data
     batches = [

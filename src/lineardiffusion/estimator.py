@@ -329,6 +329,8 @@ class LinearDiffusion(BaseEstimator):
         """
         check_batches(batches)
         check_integer(checkpoint_every, "checkpoint_every")
+        if progress is not None and not callable(progress):
+            raise TypeError(f"progress must be a function of the pass and its images, got {progress!r}")
         path = None if checkpoint is None else Path(checkpoint)
 
         def stream(check: Check, parameters: Parameters) -> Stream:
