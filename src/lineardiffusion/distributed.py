@@ -39,7 +39,7 @@ try:
     import dask.array
     from dask.delayed import Delayed, delayed
     from distributed import Client, Future
-    from distributed.protocol import pickle
+    from distributed.protocol import serialize
 except ImportError as error:
     raise ImportError('lineardiffusion.distributed needs Dask: pip install "linear-diffusion[dask]"') from error
 
@@ -108,7 +108,7 @@ def fit(client: Client, batches: Any, model: LinearDiffusion) -> LinearDiffusion
 
     def cluster(check: Check, parameters: Parameters) -> Cluster:
         try:
-            pickle.dumps(parameters.image_encoder)
+            serialize(parameters.image_encoder, on_error="raise")
         except Exception as error:
             what = f"the image_encoder cannot be pickled, which sending it to the workers takes ({error})"
             raise TypeError(f"{what}; give it a __getstate__, or use fit_batches on one machine") from error
@@ -266,7 +266,11 @@ def _parts(item: Any) -> list[Any]:
 
 def _constant(value: Any) -> Delayed:
     """Return a value as the result of a task, from which it can be had again if a worker dies."""
-    return delayed(pickle.loads)(pickle.dumps(value))
+    return delayed(functools.partial(_given, value), pure=False)()
+
+
+def _given(value: Any) -> Any:
+    return value
 
 
 # ---------------------------------------------------------------------- what the workers compute
