@@ -332,6 +332,7 @@ def test_a_checkpoint_knows_all_the_data(data, small_buffers, tmp_path):
         (prompts, images, np.where(np.arange(1200) == 70, 2.0, weight)),
         (prompts, other),
         ([prompts[i] for i in swapped], images[swapped]),
+        (prompts[:560], images[:560]),  # fewer than were summed up
     ):
         with pytest.raises(Stop):
             fit(in_batches(prompts, images, weight, batch_size=40), (1, 700))
@@ -343,6 +344,8 @@ def test_a_checkpoint_knows_all_the_data(data, small_buffers, tmp_path):
         fit(in_batches(prompts, images, batch_size=40), (2, 700))
     late = images.copy()
     late[1195] = 0
+    with pytest.raises(ValueError, match="other data"):  # fewer images than were summed up
+        fit(in_batches(prompts[:400], images[:400], batch_size=40))
     with pytest.raises(ValueError, match="same"):  # which pass 1 has read
         fit(in_batches(prompts, late, batch_size=40))
 

@@ -48,6 +48,14 @@ def as_like(array: Any, other: Any, dtype: DTypeLike) -> Any:
     return namespace(other).asarray(np.array(array), device=other.device)  # a copy: tensors are writable
 
 
+def empty(shape: tuple[int, ...], other: Any, dtype: DTypeLike) -> Any:
+    """Return an array of this type without values, in the library and on the device of another array."""
+    if not is_tensor(other):
+        return np.empty(shape, dtype)
+    xp = namespace(other)
+    return xp.empty(shape, dtype=getattr(xp, np.dtype(dtype).name), device=other.device)
+
+
 def to_device(array: NDArray[Any], device: Any) -> Any:
     """Return an array as a tensor on a device of PyTorch."""
     try:

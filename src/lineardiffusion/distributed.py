@@ -28,10 +28,11 @@ import numpy as np
 from lineardiffusion._batches import unpack
 from lineardiffusion._cache import computed_once
 from lineardiffusion._validation import is_dask
+from lineardiffusion.encoders.basis import SAMPLE
 from lineardiffusion.estimator import LinearDiffusion
 from lineardiffusion.parameters import Parameters
 from lineardiffusion.statistics.batch import Batch
-from lineardiffusion.statistics.source import BYTES, SAMPLE
+from lineardiffusion.statistics.source import BYTES
 from lineardiffusion.streaming import Check, gathered
 
 try:

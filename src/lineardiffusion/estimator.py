@@ -261,7 +261,7 @@ class LinearDiffusion(BaseEstimator):
             If lengths differ, pixels are NaN, infinite or out of range, there is no data, or a parameter is out of
             its range. The model stays as it was.
         TypeError
-            If the data come in batches, as from a loader or an iterator; the message has the loop to write.
+            If the data come in batches, as from a loader or an iterator; the message names the call for them.
         """
         parameters = self._parameters()
         batch = self._check_batch(X, y, sample_weight, None, parameters.missing == "em", whole=True)

@@ -22,9 +22,10 @@ import numpy as np
 from lineardiffusion._batches import is_empty, items, unpack
 from lineardiffusion._cache import computed_once
 from lineardiffusion._device import to_numpy
+from lineardiffusion.encoders.basis import SAMPLE
 from lineardiffusion.io import checkpoint
 from lineardiffusion.statistics.batch import Batch
-from lineardiffusion.statistics.source import BYTES, SAMPLE, Source, spread
+from lineardiffusion.statistics.source import BYTES, Source, spread
 
 T = TypeVar("T")
 Check = Callable[[Any, Any, Any, Batch | None], Batch]  # of prompts, images, sample weights, and a batch before
@@ -187,6 +188,9 @@ class Stream:
             if self._progress is not None:
                 self._progress(self._passes, read)
             yield batch
+        if skipped:  # fewer images than the checkpoint has summed up
+            assert self._path is not None
+            raise ValueError(_other(self._path))
 
     def _checked(self) -> Iterator[Batch]:
         """Yield the batches, checked, without those that hold nothing."""

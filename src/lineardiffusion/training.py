@@ -151,7 +151,7 @@ def forget(before: Learned, batch: Batch) -> Learned:
     part = _measure_alike(before, batch)
     if (styles := statistics.styles) is not None:
         empty = StyleStatistics.empty(styles.clusters, styles.encoder)
-        part = replace(part, styles=_count_styles(batch, empty, statistics.prompts))
+        part = replace(part, styles=replace(empty, moments=_count_styles(empty, statistics.prompts, batch)))
     return Learned(statistics - part, parameters)
 
 
@@ -376,7 +376,7 @@ def add_styles(statistics: Statistics, source: Source, parameters: Parameters) -
         if sample.is_whole:
             return replace(statistics, styles=styles.count(sample.latents, sample.prompts, sample.sample_weight))
     empty = StyleStatistics.empty(styles.clusters, encoder)
-    moments = source.total(functools.partial(_count_style_moments, empty, known))
+    moments = source.total(functools.partial(_count_styles, empty, known))
     counted = replace(styles, moments=styles.moments + moments)
     if counted.moments.weight.sum() > (1 + 1e-9) * float(statistics.moments.pooled().weight[0]):
         raise ValueError("these images have been counted in their styles already: give each batch once")
@@ -388,13 +388,9 @@ def _sample(encoder: Encoder, known: tuple[str, ...], most: int, batch: Batch) -
     return Sample.of(batch.rows, latents, batch.places(known), batch.sample_weight, most)
 
 
-def _count_styles(batch: Batch, empty: StyleStatistics, known: tuple[str, ...]) -> StyleStatistics:
+def _count_styles(empty: StyleStatistics, known: tuple[str, ...], batch: Batch) -> Moments:
     latents = to_numpy(latents_of(empty.encoder, batch.images))
-    return empty.count(latents, batch.places(known), batch.sample_weight)
-
-
-def _count_style_moments(empty: StyleStatistics, known: tuple[str, ...], batch: Batch) -> Moments:
-    return _count_styles(batch, empty, known).moments
+    return empty.count(latents, batch.places(known), batch.sample_weight).moments
 
 
 def style_counts(statistics: Statistics, parameters: Parameters, d: int) -> Indices:

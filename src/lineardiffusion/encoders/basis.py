@@ -43,7 +43,7 @@ from lineardiffusion._validation import warn
 from lineardiffusion.encoders.image import ImageEncoder, leading, scale_of_pixels, trim
 
 OVERSAMPLED = 10  # columns of a block more than components are asked for
-SAMPLED = 512  # images of the sample at most
+SAMPLE = 512  # images that the passes start from, at most
 COLUMNS = 144  # of a block, where a share of the variance is asked for
 
 
@@ -100,7 +100,7 @@ class Products:
 
 def nbytes(D: int, n_components: float) -> float:
     """Return the bytes of the sample, or of V and a block after three passes, for images of D pixels."""
-    return 8.0 * D * (SAMPLED + 4 * _columns(D, n_components))
+    return 8.0 * D * (SAMPLE + 4 * _columns(D, n_components))
 
 
 def _columns(D: int, n_components: float) -> int:

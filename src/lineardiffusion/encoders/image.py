@@ -34,7 +34,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from lineardiffusion._arrays import BLOCK, ROWS, Array, Images, freeze, working_dtype
 from lineardiffusion._cache import computed_once
-from lineardiffusion._device import as_like, cast, dtype_of, is_tensor, namespace, to_numpy
+from lineardiffusion._device import as_like, cast, dtype_of, empty, is_tensor, namespace, to_numpy
 from lineardiffusion._linalg import side_by_side
 
 PIXELS = 2**21  # of a block, unless EQUAL rows have more
@@ -225,7 +225,7 @@ class ImageEncoder:
         synthesis, mean = self.decoder
         rows = cast(latents.reshape(-1, len(synthesis)), self.dtype, copy=False)
         synthesis, mean = as_like(synthesis, rows, self.dtype), as_like(mean, rows, self.dtype)
-        pixels = as_like(np.empty((len(rows), len(mean)), self.dtype), rows, self.dtype)
+        pixels = empty((len(rows), len(mean)), rows, self.dtype)
         for start in range(0, len(rows), BLOCK):  # the mean is added while a block is in the processor's cache
             block = slice(start, start + BLOCK)
             namespace(rows).matmul(rows[block], synthesis, out=pixels[block])

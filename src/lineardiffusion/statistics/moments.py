@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from lineardiffusion._arrays import BLOCK, Array, Images, Indices, freeze, members_of, working_dtype
-from lineardiffusion._device import as_like, cast, dtype_of, is_tensor, namespace, to_numpy
+from lineardiffusion._device import as_like, cast, dtype_of, empty, is_tensor, namespace, to_numpy
 from lineardiffusion._linalg import one_thread, side_by_side
 from lineardiffusion._triangles import condensed, whole
 
@@ -256,7 +256,7 @@ def _accumulate(
     o, columns = as_like(origin, rows, dtype), as_like(varying, rows, np.intp)
     total = as_like(np.zeros(k), rows, np.float64)  # sums are float64 wherever they are
     summed: Any = scatter if whole and not is_tensor(rows) else as_like(np.zeros((k, k)), rows, np.float64)
-    buffer, product = (as_like(np.empty((m, k), dtype), rows, dtype) for m in (min(BLOCK, len(members)), k))
+    buffer, product = (empty((m, k), rows, dtype) for m in (min(BLOCK, len(members)), k))
     for start in range(0, len(members), BLOCK):
         part = members[start : start + BLOCK]
         x = buffer[: len(part)]

@@ -15,9 +15,9 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from lineardiffusion.encoders.basis import SAMPLE
 from lineardiffusion.statistics.batch import Batch
 
-SAMPLE = 512  # images that the principal components of large images start from
 BYTES = 2**26  # of images that are read and summed over at a time
 IN_MEMORY = 2**27  # of images, likewise, where they are in memory
 
