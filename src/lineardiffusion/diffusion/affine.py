@@ -19,6 +19,13 @@ x = u Q^T is kept as it is, with the basis Q beside it, and has two forms of equ
 The first costs 2 d^2 an image and nothing before; the second costs d^2 an image, and d^3 for the product of the
 matrices. So the first is taken for at most d images.
 
+A thin basis Q (d, r) has r + 1 coordinates: those of x Q, and one that stands for all directions outside of the span
+of Q, with the gains M_0 and R_0 and the offset b_0 of a fixed vector `beyond`,
+
+    x = z M + b + n R,    M = Q diag(M_k - M_0) Q^T + M_0 I,    b = sum_k b_k q_k + b_0 beyond,    R as M
+
+and costs 2 d r an image where M_0 and R_0 are 0, as they are for the exact sampler.
+
 Fresh noise, x + tau n', adds tau^2 I to R^T R. The new root is one of the sum only, so a map from before the
 noise cannot be added to a map from after it; each map counts its noises and refuses. (Two maps with different
 noises of equal number are not told apart; a sampler has one state, and never adds such maps.)
@@ -53,7 +60,8 @@ class Affine:
     rows: Array  # M, then R once there is noise, then b, (p, r, d)
     diagonal: bool = False  # whether M and R are diagonal, each kept as one row
     n_noises: int = 0  # number of times that noise was added
-    basis: Array | None = None  # Q, (p, d, d), where the rows of a diagonal map are those of u = x Q
+    basis: Array | None = None  # Q, (p, d, r), where the rows of a diagonal map are those of u = x Q
+    beyond: Array | None = None  # vector (p, d) outside of the span of a thin basis
 
     __array_ufunc__: ClassVar[None] = None  # so that ndarray * Affine calls Affine.__rmul__
     __iter__: ClassVar[None] = None  # a map is no sequence, although it has items
@@ -114,14 +122,15 @@ class Affine:
         rows = np.concatenate([matrix, root, offset], axis=1)
         return replace(self, rows=rows, n_noises=self.n_noises + 1)
 
-    def rotate(self, basis: Array) -> Affine:
+    def rotate(self, basis: Array, beyond: Array | None = None) -> Affine:
         """Return the map of x of a diagonal map in coordinates ``u = x Q``, Q = `basis` (p, d, d).
 
-        The noises z and n are isotropic, so their laws are the same in both coordinates.
+        The noises z and n are isotropic, so their laws are the same in both coordinates. A thin basis (p, d, r) needs
+        the vector `beyond` (p, d) of the last coordinate.
         """
         if not self.diagonal or self.basis is not None:
             raise TypeError("only a diagonal affine map rotates, and once; use x @ A on a full one")
-        return replace(self, basis=basis)
+        return replace(self, basis=basis, beyond=beyond)
 
     def __call__(self, z: Any, n: Any = None) -> Any:
         """Return values (p, m, d) at starting noise `z` (p, m, d) and sampler noise `n` (p, m, d), or none.
@@ -129,6 +138,8 @@ class Affine:
         The products have the precision of z and n, and run on their device if they are tensors.
         """
         dtype = dtype_of(z)
+        if self.beyond is not None:
+            return self._thin([z] if n is None else [z, n], dtype)
         if self.basis is not None and z.shape[1] <= z.shape[2]:
             Q = as_like(self.basis, z, dtype)
             rows = as_like(self.rows, z, dtype)
@@ -138,11 +149,26 @@ class Affine:
         x = z @ as_like(self.matrix, z, dtype) + as_like(self.offset[:, None], z, dtype)
         return x if n is None else x + n @ as_like(self.root, z, dtype)
 
+    def _thin(self, noises: list[Any], dtype: Any) -> Any:
+        """Return the values of a map with a thin basis at z, or at z and n."""
+        assert self.basis is not None and self.beyond is not None
+        Q, rows, beyond = (as_like(array, noises[0], dtype) for array in (self.basis, self.rows, self.beyond))
+        u, x = rows[:, -1:, :-1], rows[:, -1:, -1:] * beyond[:, None]
+        for i, noise in enumerate(noises):
+            own, rest = rows[:, i : i + 1, :-1], rows[:, i : i + 1, -1:]
+            u = u + (noise @ Q) * (own - rest)
+            if self.rows[:, i, -1].any():
+                x = x + noise * rest
+        return u @ Q.mT + x
+
     @property
     def _size(self) -> int:
         return 1 if self.diagonal else self.rows.shape[-1]
 
     def _full(self, block: Array) -> Array:
+        if self.basis is not None and self.beyond is not None:
+            rest = block[:, :, -1:]
+            return (self.basis * (block[:, :, :-1] - rest)) @ self.basis.mT + rest * np.eye(self.basis.shape[1])
         if self.basis is not None:
             return (self.basis * block) @ self.basis.mT
         return block.mT * np.eye(block.shape[-1]) if self.diagonal else block
@@ -160,11 +186,15 @@ class Affine:
     @property
     def offset(self) -> Array:
         """b, shape (p, d)."""
-        return self.rows[:, -1] if self.basis is None else (self.rows[:, -1:] @ self.basis.mT)[:, 0]
+        if self.basis is None:
+            return self.rows[:, -1]
+        if self.beyond is None:
+            return np.asarray((self.rows[:, -1:] @ self.basis.mT)[:, 0])
+        return np.asarray((self.rows[:, -1:, :-1] @ self.basis.mT)[:, 0] + self.rows[:, -1, -1:] * self.beyond)
 
     def singular(self) -> tuple[Array, Array, Array]:
         """Return U, s and V^T of M = U diag(s) V^T, of the map of one prompt."""
-        if self.basis is None:
+        if self.basis is None or self.beyond is not None:
             return np.linalg.svd(self.matrix[0])
         gain = self.rows[0, 0]
         return self.basis[0] * np.where(gain < 0, -1.0, 1.0), np.abs(gain), self.basis[0].T
@@ -184,5 +214,5 @@ class Affine:
 
     def __getitem__(self, p: int) -> Affine:
         """Return the map of one prompt, as a stack of one."""
-        basis = None if self.basis is None else self.basis[p : p + 1]
-        return replace(self, rows=self.rows[p : p + 1], basis=basis)
+        basis, beyond = (None if one is None else one[p : p + 1] for one in (self.basis, self.beyond))
+        return replace(self, rows=self.rows[p : p + 1], basis=basis, beyond=beyond)

@@ -18,6 +18,14 @@ eigendirection by the ratio of its standard deviations. From one noise level to 
 
 In the coordinates u = x Q both are diagonal: ``basis`` is None then, and a product costs d instead of d^2.
 
+Where C has the rank r < d, Q may hold the r eigenvectors of positive variance alone. With (1) and (2) written as
+x' = a m + Q diag(g) Q^T (x - alpha m), and g_0 the gain of a direction without variance,
+
+    x' = a m + g_0 (x - alpha m) + Q diag(g - g_0) Q^T (x - alpha m)                                  (3)
+
+The other d - r directions share one gain, so the coordinates are r + 1: u = x Q, and the factor of the mean's part
+outside of Q, m - Q Q^T m.
+
 References
 ----------
 Chen, Xu, Weinberger and Sha (2012), Marginalized denoising autoencoders for domain adaptation. ICML.
@@ -34,6 +42,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from lineardiffusion._arrays import Array, freeze
+from lineardiffusion._cache import computed_once
 from lineardiffusion._linalg import eigh
 from lineardiffusion.diffusion.affine import Affine
 from lineardiffusion.statistics.moments import Moments
@@ -53,11 +62,11 @@ class Denoiser(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class GaussianDenoiser:
-    """The denoiser of p Gaussians, equations (1) and (2)."""
+    """The denoiser of p Gaussians, equations (1) to (3). Columns of `basis` may be 0 where the variance is."""
 
     mean: Array  # m in the coordinates of the denoiser, (p, d)
-    variance: Array  # the eigenvalues l, (p, d)
-    basis: Array | None = None  # the eigenvectors Q as columns, (p, d, d); None when x is in their coordinates
+    variance: Array  # the eigenvalues l, (p, r)
+    basis: Array | None = None  # the eigenvectors Q as columns, (p, d, r); None when x is in their coordinates
 
     def __post_init__(self) -> None:
         freeze(self)
@@ -74,26 +83,46 @@ class GaussianDenoiser:
         return GaussianDenoiser(self.mean[prompts], self.variance[prompts], basis)
 
     def diagonal(self) -> GaussianDenoiser:
-        """Return the same denoiser in each prompt's eigenbasis, for states ``x @ basis``."""
+        """Return the same denoiser in each prompt's coordinates, d of them or r + 1."""
         if self.basis is None:
             return self
-        return GaussianDenoiser((self.mean[:, None] @ self.basis)[:, 0], self.variance)
+        mean, variance = (self.mean[:, None] @ self.basis)[:, 0], self.variance
+        if self.is_thin:
+            one = np.ones((len(mean), 1))
+            mean, variance = np.hstack([mean, one]), np.hstack([variance, 0 * one])
+        return GaussianDenoiser(mean, variance)
+
+    @property
+    def is_thin(self) -> bool:
+        """Whether the basis has fewer columns than a latent has entries."""
+        return self.basis is not None and self.basis.shape[2] < self.basis.shape[1]
+
+    @computed_once
+    def beyond(self) -> Array | None:
+        """The part (p, d) of the mean outside of the span of a thin basis, the vector of the last coordinate."""
+        if self.basis is None or not self.is_thin:
+            return None
+        centre = self.mean[:, None]
+        return np.asarray((centre - centre @ self.basis @ self.basis.mT)[:, 0])
 
     def __call__(self, x: State, alpha: float, sigma: float) -> State:
-        return self._scale(x, alpha * self.variance / (alpha**2 * self.variance + sigma**2), alpha, 1.0)
+        return self._scale(x, alpha * self.variance / (alpha**2 * self.variance + sigma**2), alpha, 1.0, 0.0)
 
     def flow(self, x: State, start: tuple[float, float], end: tuple[float, float]) -> State:
         (alpha, sigma), (alpha_end, sigma_end) = start, end
-        if sigma == 0.0 and not self.variance.all():
+        if sigma == 0.0 and (self.is_thin or not self.variance.all()):
             raise ValueError("the flow from no noise at all is not defined in directions of no variance")
         ratio = (alpha_end**2 * self.variance + sigma_end**2) / (alpha**2 * self.variance + sigma**2)
-        return self._scale(x, np.sqrt(ratio), alpha, alpha_end)
+        rest = sigma_end / sigma if self.is_thin else 0.0
+        return self._scale(x, np.sqrt(ratio), alpha, alpha_end, rest)
 
-    def _scale(self, x: State, gain: Array, alpha: float, alpha_end: float) -> State:
-        """Return ``alpha_end m + Q diag(gain) Q^T (x - alpha m)``."""
+    def _scale(self, x: State, gain: Array, alpha: float, alpha_end: float, rest: float) -> State:
+        """Return ``alpha_end m + Q diag(gain) Q^T (x - alpha m)``, with the gain `rest` outside of a thin basis."""
         if self.basis is None:
             return x * gain[:, None] + ((alpha_end - alpha * gain) * self.mean)[:, None]
-        matrix = (self.basis * gain[:, None]) @ self.basis.mT
+        matrix = (self.basis * (gain - rest)[:, None]) @ self.basis.mT
+        if rest:
+            matrix = matrix + rest * np.eye(matrix.shape[-1])
         centre = self.mean[:, None]
         return x @ matrix + (alpha_end * centre - alpha * centre @ matrix)
 
@@ -115,7 +144,12 @@ class MixtureDenoiser:
         centred = x - alpha * mean[:, None]
         rotated = centred if basis is None else centred @ basis
         variance = alpha**2 * self.components.variance + sigma**2
-        log_prob = -0.5 * ((rotated**2 / variance[:, None]).sum(axis=2) + np.log(variance).sum(axis=1)[:, None])
+        squares, size = (rotated**2 / variance[:, None]).sum(axis=2), np.log(variance).sum(axis=1)[:, None]
+        if basis is not None and self.components.is_thin:  # the distance from the span of the basis
+            beyond = ((centred - rotated @ basis.mT) ** 2).sum(axis=2)
+            squares = squares + beyond / sigma**2
+            size = size + (centred.shape[2] - variance.shape[1]) * np.log(sigma**2)
+        log_prob = -0.5 * (squares + size)
         share = softmax(log_prob + np.log(self.weights)[:, None], axis=0)
         answers = self.components(np.broadcast_to(x, (len(mean), *x.shape[1:])), alpha, sigma)
         return np.asarray((share[:, :, None] * answers).sum(axis=0, keepdims=True))

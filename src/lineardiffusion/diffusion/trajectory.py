@@ -107,12 +107,13 @@ def _is_constant(value: Any) -> bool:
 
 def compose(denoiser: Denoiser, p: int, d: int, trajectory: Trajectory) -> Affine:
     """Return the map from starting noise z ~ N(0, I) to latent, of the denoiser's p prompts."""
-    basis, rotated = None, False
+    basis, beyond, rotated = None, None, False
     if isinstance(denoiser, GaussianDenoiser) and trajectory.sampler.isotropic:
-        basis, rotated, denoiser = denoiser.basis, True, denoiser.diagonal()
+        basis, beyond, rotated, denoiser = denoiser.basis, denoiser.beyond, True, denoiser.diagonal()
+        d = denoiser.mean.shape[1]
     x: Affine = trajectory.start[1] * Affine.identity(p, d, diagonal=rotated)
     *_, x = _run(trajectory, denoiser, x, Affine.with_noise)
-    return x if basis is None else x.rotate(basis)
+    return x if basis is None else x.rotate(basis, beyond)
 
 
 def simulate(
