@@ -15,7 +15,7 @@ are as good as real ones, the share is c + .05 (1 - c). For m real images and l 
 proportions of prompts, the standard error is sqrt(.05 .95 (1/m + 1/l)), which is .007 for 2,000 of each.
 
 Each prompt needs its own quantile: of 2,000 test digits of MNIST, all below the 5 % quantile of all digits are
-ones. Training digits under noise of 25 grey levels have a share of .00 by that quantile, and of .89 by those of the
+ones. Training digits under noise of 25 grey levels have a share of .00 by that quantile, and of .88 by those of the
 prompts.
 
 The concentration takes the most frequent training image from one half of the style's images and counts it in the
@@ -25,7 +25,7 @@ collapsed style among a hundred.
 
 Any features may take the place of the pixels, and real images have the same share in all of them. In pixels, noise
 increases the distance of a copy more than in the first principal components. No measure here notices copies that
-were moved by some pixels, or means of two training images, which are as far from both as a test image is.
+were moved by a pixel, or means of two training images, which are as far from both as a test image is.
 
 References
 ----------
