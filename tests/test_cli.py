@@ -450,6 +450,15 @@ def test_evaluate(tmp_path, digits):
     features = images[1200:].reshape(597, -1), train.reshape(597, -1)  # 64 components are a rotation of 64 pixels
     assert value["real"]["frechet"] == pytest.approx(metrics.frechet_distance(*features), rel=1e-4)
     assert value["real"]["coverage"] == metrics.precision_recall_density_coverage(*features).coverage
+    words, test = open_source(str(data), "test").take()
+    drawn = ld.predict(words, seed=list(range(597)))
+    copying = metrics.copying(words, drawn, words, test, images[:1200])._asdict()
+    found = {name: value[f"copying_{name}"] for name in copying}
+    assert found == pytest.approx(copying, abs=1.5 / 597)  # rounding may move an image across a quantile
+    assert "copying share" in run("evaluate", tmp_path / "m", data, "-n", 50).stdout
+    run("fit", data, "--n-styles", 20, "-o", tmp_path / "styles")
+    by_style = json.loads(run("evaluate", tmp_path / "styles", data, "--json").stdout)
+    assert by_style["copying_concentration_of_test"] > 2 * value["copying_concentration_of_test"]
     text = run("evaluate", tmp_path / "m", data, "-n", 50).stdout
     assert "50 test images" in text
     assert "bits per dim" in text

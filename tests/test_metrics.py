@@ -1,6 +1,7 @@
 """Metrics against brute force, prdc, POT and scipy; known cases; and input that must be refused."""
 
 import tracemalloc
+from collections import Counter
 
 import numpy as np
 import ot
@@ -13,10 +14,12 @@ from sklearn.linear_model import LogisticRegression
 from lineardiffusion import LinearDiffusion
 from lineardiffusion.metrics import copies as copies_module
 from lineardiffusion.metrics import (
+    copying,
     copying_ratio,
     fit_classifier,
     frechet_distance,
     nearest,
+    nearest_style,
     precision_recall_density_coverage,
     prompt_fidelity,
     train_on_synthetic,
@@ -165,6 +168,134 @@ def test_copies_are_near_0_new_draws_near_1_noise_above():
     )
 
 
+def test_copying_by_brute_force():
+    """The i-th smallest of l distances, i = (l + 1) / 20, and the most frequent index of the other half."""
+    rng = np.random.default_rng(0)
+    sizes = {"a": (200, 99), "b": (150, 39), "few": (40, 11)}  # generated and test images
+    training = rng.normal(size=(60, 3, 2))
+    prompts, real_prompts = (np.repeat(list(sizes), counts) for counts in zip(*sizes.values(), strict=True))
+    images, test = (rng.normal(size=(len(words), 3, 2)) for words in (prompts, real_prompts))
+    groups = rng.choice(list("xyz"), len(prompts))
+    d, of_test = (cdist(x.reshape(-1, 6), training.reshape(-1, 6)) for x in (images, test))
+    distances, real = d.min(axis=1), of_test.min(axis=1)
+    limits = {"a": np.sort(real[:99])[4], "b": np.sort(real[99:138])[1]}
+    all_149 = np.sort(real)  # 150 / 20 = 7.5: half-way from the seventh to the eighth
+    limits["few"] = all_149[6:8].mean()
+    hits = 0
+    for group in "xyz":
+        own = d.argmin(axis=1)[groups == group].tolist()
+        for one, other in ((own[::2], own[1::2]), (own[1::2], own[::2])):
+            ((_, most),) = Counter(one).most_common(1)
+            hits += other.count(min(k for k, count in Counter(one).items() if count == most))
+    found = copying(prompts, images, real_prompts, test, training, groups=groups, test_groups=real_prompts)
+    assert found.ratio == pytest.approx(copying_ratio(images, training, test), rel=1e-12)
+    assert found.share == np.mean([x <= limits[word] for x, word in zip(distances, prompts, strict=True)])
+    assert found.concentration == hits / len(prompts)
+    by_prompt = copying(real_prompts, test, real_prompts, test, training)
+    assert by_prompt.concentration == by_prompt.concentration_of_test == found.concentration_of_test
+
+
+def test_new_draws_have_the_share_of_a_twentieth():
+    """Within 4 standard errors over 400 prompts; with numpy's default quantile, the control, they have more."""
+    rng = np.random.default_rng(0)
+    scales = np.resize([1, 10, 100], 400)  # the distances of the prompts differ
+    prompts, real_prompts = (np.repeat(np.arange(400), count) for count in (20, 59))
+    images, test, training = (
+        scales[words, None] * rng.normal(size=(len(words), 3)) for words in (prompts, real_prompts, np.arange(400))
+    )
+    d, of_test = nearest(images, training)[0], nearest(test, training)[0].reshape(400, 59)
+    error = np.sqrt(0.05 * 0.95 * (1 / len(prompts) + 1 / len(real_prompts)))
+    assert abs(copying(prompts, images, real_prompts, test, training).share - 0.05) < 4 * error
+    assert np.mean(d <= np.quantile(of_test, 0.05, axis=1)[prompts]) - 0.05 > 4 * error
+
+
+def test_copies_among_a_tenth_of_the_draws_show_in_the_share_and_not_in_the_ratio():
+    rng = np.random.default_rng(0)
+    training, test, honest = rng.normal(size=(3, 2000, 10))
+    prompts = ["a"] * 2000
+    error = np.sqrt(0.05 * 0.95 / 1000)
+    partly = np.concatenate([training[:200], honest[200:]])
+    fair, found = (copying(prompts, images, prompts, test, training) for images in (honest, partly))
+    assert found.ratio == pytest.approx(fair.ratio, abs=0.04)  # the ratio has an error of some 0.01
+    assert found.share == pytest.approx(0.1 + 0.9 * 0.05, abs=4 * error)
+    assert fair.share == pytest.approx(0.05, abs=4 * error)
+
+
+def test_copies_do_not_hide_behind_a_prompt_whose_images_are_alike():
+    rng = np.random.default_rng(0)
+    scale = np.repeat([0.1, 1], 500)[:, None]
+    training, test, images = scale * rng.normal(size=(3, 1000, 10))
+    images[500:] = training[500:] + 0.3 * rng.normal(size=(500, 10))  # farther than any image of the first prompt
+    prompts = np.repeat(["alike", "varied"], 500)
+    assert copying(prompts, images, prompts, test, training).share > 0.4
+    one = ["any"] * 1000  # the control: one quantile for both
+    assert copying(one, images, one, test, training).share < 0.08
+
+
+def test_copies_count_where_some_test_images_are_training_images():
+    training, test, fresh = np.random.default_rng(0).normal(size=(3, 500, 4))
+    test[:50] = training[:50]  # the quantile is 0
+    prompts = ["a"] * 500
+    assert copying(prompts, training[::-1], prompts, test, training).share == 1
+    assert copying(prompts, fresh, prompts, test, training).share == 0
+
+
+def test_noise_hides_copies_in_pixels_and_not_in_features():
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.normal(size=(400, 5)))[0].T
+    training, test = rng.normal(size=(2, 500, 5)) @ basis
+    noisy = training + 0.1 * rng.normal(size=training.shape)
+    prompts = ["a"] * 500
+    assert copying(prompts, noisy, prompts, test, training).share < 0.05
+    projected = (images @ basis.T for images in (noisy, test, training))
+    noisy, test, training = projected
+    assert copying(prompts, noisy, prompts, test, training).share > 0.3
+
+
+@pytest.mark.parametrize("m", [2, 7, 40])
+def test_a_collapsed_style_shows_in_the_concentration_whatever_the_number_of_draws(m):
+    """Draws near each of 50 images have 1/50, and not the largest share among few draws, the control."""
+    rng = np.random.default_rng(0)
+    training = 100 * np.eye(50)
+    groups = np.repeat(np.arange(400), m)
+    index = rng.integers(50, size=400 * m)
+    images = training[index] + rng.normal(size=(400 * m, 50))
+    test = training + rng.normal(size=(50, 50))
+
+    def concentration(images):
+        found = copying(
+            ["a"] * len(images), images, ["a"] * 50, test, training, groups=groups, test_groups=np.arange(50)
+        )
+        assert found.concentration_of_test is None  # one image in each group
+        return found.concentration
+
+    hits = index[::2] == index[1::2] if m == 2 else None
+    fair = concentration(images)
+    if hits is not None:
+        assert fair == hits.mean()
+    # two draws of a group that agree count twice, and a half of few draws counts as one
+    assert fair == pytest.approx(1 / 50, abs=4 * np.sqrt(2 / 50 / 400))
+    largest = [Counter(own).most_common(1)[0][1] / m for own in index.reshape(400, m).tolist()]
+    assert np.mean(largest) > 0.07
+    assert concentration(training[groups % 50] + rng.normal(size=images.shape)) == 1
+    half = np.where((np.arange(len(images)) // 2 % 2)[:, None] == 0, training[groups % 50], images)
+    if m == 40:
+        assert concentration(half) == pytest.approx(0.5 + 0.5 / 50, abs=0.02)
+
+
+def test_the_style_of_an_image_has_the_nearest_mean(digits):
+    prompts, images = digits
+    ld = LinearDiffusion(30, n_styles=4).fit(prompts, images)
+    found = nearest_style(ld, prompts[:100], images[:100])
+    for prompt, image, name in zip(prompts, images[:100], found, strict=False):
+        means = ld.styles_[prompt][1]
+        assert name == f"{prompt}~{np.square(means - image).sum(axis=(1, 2)).argmin()}"
+    named = [f"{digit}~{k}" for digit in "0123456789" for k in range(4)] * 10
+    again = nearest_style(ld, [name[0] for name in named], ld.predict(named, seed=0))
+    assert np.mean(np.array(again) == named) > 0.75
+    assert nearest_style(LinearDiffusion(30).fit(prompts, images), prompts[:9], images[:9]) == list(prompts[:9])
+
+
 def test_the_model_draws_no_copies(digits):
     prompts, images = digits
     ld = LinearDiffusion(30).fit(prompts[:1000], images[:1000])
@@ -249,6 +380,11 @@ BAD = np.where(np.arange(60).reshape(20, 3) == 7, np.nan, GOOD)
         (lambda: precision_recall_density_coverage(GOOD, GOOD, 0), "n_neighbors == 0"),
         (lambda: copying_ratio(GOOD, GOOD, GOOD), "training images"),
         (lambda: copying_ratio(GOOD[:, :2], GOOD, GOOD + 1), r"shape \(2,\)"),
+        (lambda: copying(["a"] * 20, GOOD, ["a"] * 20, GOOD, GOOD), "half of the test images"),
+        (lambda: copying(["a"] * 19, GOOD, ["a"] * 20, GOOD + 1, GOOD), "19 prompts"),
+        (lambda: copying(["a"] * 20, GOOD[:, :2], ["a"] * 20, GOOD, GOOD), r"shape \(2,\)"),
+        (lambda: copying(["a"] * 20, GOOD, ["a"] * 20, GOOD + 1, GOOD, groups=["b"] * 20), "together"),
+        (lambda: copying(*[["a"] * 20, GOOD + 1] * 2, GOOD, groups=["b"], test_groups=["b"] * 20), "1 and 20"),
         (lambda: nearest(GOOD[:0], GOOD), "0 sample"),
         (lambda: nearest(GOOD.astype(complex), GOOD), "Complex"),
         (lambda: nearest(BAD, GOOD), "images contains NaN"),

@@ -6,22 +6,25 @@
 `train_on_synthetic`                what does a classifier learn from the generated images?
 `prompt_fidelity`                   does a classifier predict the prompts of the generated images?
 `calibration_error`                 is a classifier right as often as its probabilities say?
-`copying_ratio`                     are the generated images nearer to the training images than test images?
+`copying`                           are the generated images nearer to the training images than test images?
 ==================================  ====================================================================
 """
 
 from lineardiffusion.metrics.calibration import calibration_error
-from lineardiffusion.metrics.copies import copying_ratio, nearest
+from lineardiffusion.metrics.copies import Copying, copying, copying_ratio, nearest, nearest_style
 from lineardiffusion.metrics.features import PRDC, frechet_distance, precision_recall_density_coverage
 from lineardiffusion.metrics.fidelity import fit_classifier, prompt_fidelity, train_on_synthetic
 
 __all__ = [
     "PRDC",
+    "Copying",
     "calibration_error",
+    "copying",
     "copying_ratio",
     "fit_classifier",
     "frechet_distance",
     "nearest",
+    "nearest_style",
     "precision_recall_density_coverage",
     "prompt_fidelity",
     "train_on_synthetic",
