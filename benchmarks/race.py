@@ -329,7 +329,7 @@ def draw_curve(result: dict[str, Any], path: Path) -> None:
         axes.set(title=titles[what], xlabel="seconds of training", xscale="log")
         if what == "frechet":
             axes.set_yscale("log")
-    axes.legend(loc="lower right")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     device = "seconds of one core" if result["device"] == "CPU" else result["device"]
     figure.suptitle(f"{result['dataset']}, {device}, {result['n_images']:,} images each")
     figure.savefig(path, dpi=100)
