@@ -106,9 +106,9 @@ def test_denoiser_is_the_posterior_mean_by_block_inversion(gaussian, alpha, sigm
 
 def test_diagonal_is_the_same_denoiser_in_other_coordinates(gaussian):
     denoiser, z, _ = gaussian
-    Q, turned = denoiser.basis, denoiser.diagonal()
+    Q, turned = denoiser.basis, denoiser.coordinates
     assert turned.basis is None
-    assert turned.diagonal() is turned
+    assert turned.coordinates is turned
     x = np.random.default_rng(0).normal(size=(PROMPTS, 6, z.shape[1]))
     for alpha, sigma in LEVELS:
         expected = denoiser(x, alpha, sigma)

@@ -300,7 +300,7 @@ def test_gathered_noise_is_the_sum_of_what_each_draw_does(kind, sampler, schedul
 
 
 def test_a_denoiser_without_a_basis_is_composed_too():
-    turned, way = gaussian().diagonal(), course("heun", "cosine", 4)
+    turned, way = gaussian().coordinates, course("heun", "cosine", 4)
     noise = np.random.default_rng(4).normal(size=(1, 3, D))
     *_, found = simulate(turned, noise, way, [])
     np.testing.assert_allclose(compose(turned, 1, D, way)(noise), found, atol=1e-10)

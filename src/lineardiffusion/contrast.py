@@ -1,7 +1,7 @@
 """Contrast: the last step of decoding, from pixels to finished pictures.
 
-A Gaussian pixel exceeds the data's range, and gives too many intermediate grey levels. Two contrasts correct
-that. Both match the pixels of the law to the pixels of the data, and both distributions are known, so nothing is
+A Gaussian pixel exceeds the data's range, and gives too many intermediate grey levels. Three contrasts correct
+that. All match the pixels of the law to the pixels of the data, and both distributions are known, so nothing is
 sampled or tuned.
 
 **Affine.** The picture is y = clip(gain x + offset, low, high), with the two numbers chosen so that the
@@ -16,6 +16,23 @@ density phi and distribution Phi, and P = Phi(b) - Phi(a),
 (the moments of a doubly censored normal). Groups times pixels are some 10^5 normals. They are first replaced by few
 (`condense`), which moves the picture by 0.01 grey levels on MNIST with 500 styles. One Newton step for all normals
 then leaves 10^-5 of it.
+
+**Pixelwise.** The same, with a gain and an offset for each pixel j of each prompt or style g, such that the clipped
+pixel has the mean and the unbiased variance that the pixel has in the images of g. In units of the range, with
+a = t b the mean and b the deviation of the normal before the clip to [0, 1],
+
+    E[y] = mu_gj,    Var[y] = v_gj                                    two equations for t and b               (1)
+
+which have one solution for 0 < v < mu (1 - mu). They are solved by Newton's method for log E[y] and log Var[y] in
+t and log b. It starts from the solution of the normal that is clipped at 0 only (a Tobit model), for which
+E[y]^2 / Var[y] depends on t alone; where mu > 1/2 the pixel is mirrored first. The drawn pixel has the mean m_gj and the
+deviation s_gj, so gain = b / s_gj and offset = a - gain m_gj. Where s_gj is 0 the picture is mu_gj. A style of few images has
+the variance of its prompt's in part, as in statistics/styles.py. Prompts without symbols, and the unconditional Gaussian, have
+the affine contrast.
+
+Each style's pixels are so the pixels of the data in mean and variance, also what the encoder discards of the variance.
+A clip lowers correlations. So the low rank of a style's law, whose correlations are too high, suits it
+(style_rank.py).
 
 **Histogram.** The picture is y = Q(F(x)), the monotone curve that gives all pixels together the histogram of
 the data's. Over groups u of share p_u and pixels j, D of them,
@@ -33,21 +50,28 @@ points of a grid that are placed by its mass: it rises by some 1 / 800 at most f
 bounds the error of every share C_k. On MNIST F(t_k) is C_k within 3 10^-5, with both errors.
 
 Contrast touches pictures only: laws and likelihoods are those of the latents.
+
+References
+----------
+Tobin (1958), Estimation of relationships for limited dependent variables. Econometrica 26(1).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.special import ndtr, ndtri
 
-from lineardiffusion._arrays import Array, freeze
+from lineardiffusion._arrays import ROWS, Array, Indices, freeze
 from lineardiffusion._device import as_like, cast, dtype_of, namespace
 from lineardiffusion._linalg import side_by_side, split
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
+from lineardiffusion.encoders.conditioning import Condition
 from lineardiffusion.encoders.image import ImageEncoder
 from lineardiffusion.statistics.histogram import Histogram
 
@@ -55,6 +79,16 @@ GAIN_MAX = 50.0  # for images in black and white only, whose gain would be infin
 CORRECTED = 2  # evaluations of all pixels, after the two numbers were solved for few normals
 GRID = 1024  # points by mass, and as many by distance, on which F is inverted
 NODES = ndtri((np.arange(256) + 0.5) / 256)  # quantiles that represent a normal where the grid is placed
+CONSTANT = 1e-4  # deviation of a pixel, as a share of the range, below which it does not vary
+BINARY = (
+    0.98  # share of mu (1 - mu), the variance of a pixel that is only black or white, that a variance has at most
+)
+LEAST_T = -4.0  # least mean of the normal before the clip, in its deviations
+STEPS = 40  # of Newton's method at most
+_T = np.linspace(LEAST_T, 8.0, 600)
+_PHI = np.exp(-0.5 * _T**2) / np.sqrt(2 * np.pi)
+_TOBIT = _PHI + _T * ndtr(_T)  # mean of max(N(t, 1), 0)
+_RATIO = _TOBIT / np.sqrt((_T**2 + 1) * ndtr(_T) + _T * _PHI - _TOBIT**2)  # that mean over the deviation, rising
 ALIKE = 0.15  # differences of means in deviations, and of log-deviations, below which normals are merged
 
 
@@ -142,11 +176,122 @@ class HistogramContrast:
         return values[namespace(images).searchsorted(thresholds, images)]
 
 
-Contrast = AffineContrast | HistogramContrast
+@dataclass(frozen=True, eq=False)
+class PixelwiseContrast:
+    """A gain and an offset for each pixel of each symbol, and a clip to the range, in pixel units."""
+
+    gain: NDArray[np.float32]  # (g, D)
+    offset: NDArray[np.float32]  # (g, D)
+    rest: AffineContrast  # of everything that is no symbol
+
+    def __post_init__(self) -> None:
+        freeze(self)
+
+    @classmethod
+    def solve(
+        cls, mean: Array, variance: Array, law: GaussianDenoiser, encoder: ImageEncoder, rest: AffineContrast
+    ) -> PixelwiseContrast:
+        """Solve for the contrast of latents of these Gaussians.
+
+        `mean` and `variance` (g, D) are those that the pixels of the pictures get.
+        """
+        low, unit = rest.low, (rest.high - rest.low) or 1.0
+        gain, offset = (np.empty(mean.shape, np.float32) for _ in range(2))
+        spread = deviations(law, encoder)
+
+        def fill(g: int) -> None:
+            mu, s = (mean[g] - low) / unit, spread[g] / unit
+            t, b = before_clip(mu, variance[g] / unit**2)
+            drawn = (s > CONSTANT / 10) & (b > 0)
+            slope = np.divide(b, s, out=np.zeros_like(b), where=drawn)
+            centre = encoder.mean + law.mean[g] @ encoder.synthesis
+            gain[g] = slope
+            offset[g] = low + unit * np.where(drawn, t * b, mu) - slope * centre
+
+        side_by_side(fill, range(len(mean)))
+        return cls(gain, offset, rest)
+
+    def __call__(self, images: Any, conditions: Sequence[Condition], place: Indices) -> Any:
+        """Return the pictures of images (n, ...), in pixel units; image i was drawn under ``conditions[place[i]]``."""
+        xp, dtype = namespace(images), dtype_of(images)
+        rows = images.reshape(len(images), -1)
+        used, place = np.unique(place, return_inverse=True)
+        numbers = [
+            np.stack(column).astype(dtype) for column in zip(*(self._of(conditions[i]) for i in used), strict=True)
+        ]
+        blocks = []
+        for start in range(0, len(rows), ROWS):
+            own = place[start : start + ROWS]
+            gain, offset = (as_like(table[own], images, dtype) for table in numbers)
+            blocks.append(xp.clip(rows[start : start + ROWS] * gain + offset, self.rest.low, self.rest.high))
+        return xp.concat(blocks).reshape(images.shape) if blocks else images
+
+    def _of(self, condition: Condition) -> tuple[Array, Array]:
+        """Return gain and offset (D,) of a condition: the mean of those of its parts of positive weight."""
+        gain, offset, total = np.zeros(self.gain.shape[1]), np.zeros(self.gain.shape[1]), 0.0
+        for i, (part, w) in enumerate(condition):
+            weight = float(w) if isinstance(w, int | float) else float(i == 0)  # others depend on the time
+            if weight > 0:
+                known = isinstance(part, int)
+                gain += weight * (self.gain[part] if known else self.rest.gain)
+                offset += weight * (self.offset[part] if known else self.rest.offset)
+                total += weight
+        return gain / total, offset / total
+
+
+Contrast = AffineContrast | HistogramContrast | PixelwiseContrast
+
+
+def before_clip(mean: Array, variance: Array) -> tuple[Array, Array]:
+    """Return t and b (n,) of the normals N(t b, b^2) whose clips to [0, 1] have these moments: equations (1).
+
+    b is 0 where the variance is.
+    """
+    t, b = np.zeros_like(mean), np.zeros_like(mean)
+    mean = np.clip(mean, 0.0, 1.0)
+    bound = mean * (1.0 - mean)
+    varies = np.flatnonzero((variance > CONSTANT**2) & (bound > CONSTANT**2))
+    mirrored = mean[varies] > 0.5
+    mu = np.where(mirrored, 1.0 - mean[varies], mean[varies])
+    sd = np.sqrt(np.minimum(variance[varies], BINARY * bound[varies]))
+    found = np.where(mu / sd < _RATIO[-1], np.interp(mu / sd, _RATIO, _T), mu / sd)
+    width = np.log(mu / (np.exp(-0.5 * found**2) / np.sqrt(2 * np.pi) + found * ndtr(found)))
+    active = np.arange(len(mu))
+    for _ in range(STEPS):
+        T, L = found[active], width[active]
+        B = np.exp(L)
+        e1, e2 = censored(T * B, B, 0.0, 1.0)
+        v = np.maximum(e2 - e1**2, 1e-300)
+        r1, r2 = np.log(e1 / mu[active]), 0.5 * np.log(v / sd[active] ** 2)
+        going = np.maximum(np.abs(r1), np.abs(r2)) > 1e-6
+        if not going.any():
+            break
+        active, T, L, B, e1, e2, v, r1, r2 = (x[going] for x in (active, T, L, B, e1, e2, v, r1, r2))
+        up, inside = ndtr(T - 1.0 / B), ndtr(T) - ndtr(T - 1.0 / B)  # above 1, and within
+        # derivatives of E[y] and E[y^2] by t and by log b
+        m1, m2 = B * inside, e1 - up
+        s1, s2 = 2.0 * B * (e1 - up), 2.0 * (e2 - up)
+        j11, j12 = m1 / e1, m2 / e1
+        j21, j22 = (s1 - 2.0 * e1 * m1) / (2.0 * v), (s2 - 2.0 * e1 * m2) / (2.0 * v)
+        determinant = j11 * j22 - j12 * j21
+        determinant = np.where(np.abs(determinant) < 1e-12, 1e-12, determinant)
+        step_t, step_l = (j22 * r1 - j12 * r2) / determinant, (j11 * r2 - j21 * r1) / determinant
+        most = 0.5 * (1.0 + np.abs(T))
+        found[active] = np.maximum(T - np.clip(step_t, -most, most), LEAST_T)
+        width[active] = np.clip(L - np.clip(step_l, -0.7, 0.7), -12.0, 3.0)
+    b[varies] = np.exp(width)
+    t[varies] = np.where(mirrored, 1.0 / b[varies] - found, found)
+    return t, b
 
 
 def pixels(weight: Array, law: GaussianDenoiser, encoder: ImageEncoder) -> tuple[Array, Array, Array]:
-    """Return the share (g,) of each Gaussian of latents, and mean and deviation (g, D) of its pixels.
+    """Return the share (g,) of each Gaussian of latents, and mean and deviation (g, D) of its pixels."""
+    mean = encoder.mean + law.mean @ encoder.synthesis
+    return weight / weight.sum(), mean, deviations(law, encoder)
+
+
+def deviations(law: GaussianDenoiser, encoder: ImageEncoder) -> Array:
+    """Return the deviation (g, D) of each pixel of Gaussians of latents.
 
     The variance of a pixel is the sum of the squares of its column of F^T S, with the thin factor
     F = Q_r diag(l_r)^(1/2) of the r directions that are drawn, and the synthesis S, in single precision.
@@ -154,7 +299,7 @@ def pixels(weight: Array, law: GaussianDenoiser, encoder: ImageEncoder) -> tuple
     assert law.basis is not None
     basis, unit = law.basis, float(np.abs(encoder.synthesis).max()) or 1.0
     synthesis = (encoder.synthesis / unit).astype(np.float32)
-    variance = np.empty((len(weight), synthesis.shape[1]), np.float32)
+    variance = np.empty((len(law.mean), synthesis.shape[1]), np.float32)
 
     def fill(g: int) -> None:
         drawn = law.variance[g] > 0
@@ -162,9 +307,8 @@ def pixels(weight: Array, law: GaussianDenoiser, encoder: ImageEncoder) -> tuple
         spread = factor.T.astype(np.float32) @ synthesis
         np.einsum("ij,ij->j", spread, spread, out=variance[g])
 
-    side_by_side(fill, range(len(weight)))
-    mean = encoder.mean + law.mean @ encoder.synthesis
-    return weight / weight.sum(), mean, unit * np.sqrt(variance, dtype=np.float64)
+    side_by_side(fill, range(len(law.mean)))
+    return unit * np.sqrt(variance, dtype=np.float64)
 
 
 def condense(share: Array, mean: Array, deviation: Array) -> tuple[Array, Array, Array]:

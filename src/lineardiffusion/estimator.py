@@ -89,6 +89,11 @@ class LinearDiffusion(BaseEstimator):
         Number of styles per prompt: k-means clusters its latents, and each style has its own Gaussian. ``"7"``
         draws a style by its frequency, ``"7~12"`` names one. Styles take a second pass over the data. ``"auto"``
         gives a prompt one style for every 60 of its images, or fewer if their moments exceed ``max_memory``.
+    style_rank : float or "auto", default="auto"
+        Directions that a style is drawn in, for each of its images: above 0 and at most 1, for as many as it has
+        images. Their variances are scaled so that no variance of the style is lost. ``"auto"`` takes 1, 1/2, 1/4 or
+        1/8, whichever gives pictures of the local contrast of a tenth of the images that is held out (:attr:`style_rank_`).
+        Scores and posteriors take all directions, whatever the rank.
     shrinkage : {"auto"} or float, default="auto"
         Share of the covariance within all prompts in the covariance of each prompt, from 0 (maximum likelihood)
         to 1 (one covariance for all). ``"auto"`` takes the share of least expected squared error (Ledoit and
@@ -102,11 +107,14 @@ class LinearDiffusion(BaseEstimator):
         maximisation, in 10 rounds: each pixel by its conditional mean given the others under the moments so far,
         whose conditional covariance is added to the scatter. A round decomposes a matrix of D x D for every prompt
         with holes: seconds at 784 pixels, minutes at 3,072.
-    contrast : {None, "affine", "histogram"}, default=None
+    contrast : {None, "affine", "histogram", "pixelwise"}, default=None
         Last step of decoding. ``"affine"``: a gain, an offset and a clip to the data's range, which give the
         pixels of the exact sampler without guidance the mean and the variance of the data's. ``"histogram"``:
-        a monotone curve, which gives them the data's histogram; ``fit`` then counts the pixels too. None is
-        exact and unclipped.
+        a monotone curve, which gives them the data's histogram; ``fit`` then counts the pixels too.
+        ``"pixelwise"``: a gain and an offset for each pixel of each prompt or style, and the clip, which give that
+        pixel its mean and variance in the images of the style; ``fit`` then sums each style's pixels too. It gives by
+        far the best pictures. Prompts that share words, and embeddings, get the affine contrast in its place. None
+        is exact and unclipped.
     schedule : {"cosine", "vp", "karras", "flow"}, Schedule or callable, default="cosine"
         Noise schedule, by name, as an object, or as a function t -> (alpha, sigma) with t from 1 (noise) to 0.
         ``"vp"`` and ``"karras"`` stop short of pure noise, which leaves every deterministic sampler a distance from
@@ -151,8 +159,10 @@ class LinearDiffusion(BaseEstimator):
         Type of the data's pixels.
     styles_ : dict of str to (ndarray, ndarray)
         Number of images of each prompt's styles, and their mean images.
-    contrast_ : AffineContrast, HistogramContrast or None
-        The last step of decoding: gain, offset and range, or thresholds and values.
+    style_rank_ : float
+        Directions that a style is drawn in, for each of its images.
+    contrast_ : AffineContrast, HistogramContrast, PixelwiseContrast or None
+        The last step of decoding: gains, offsets and range, or thresholds and values.
     temperature_ : float
         Temperature of the likelihood that prompts are inferred by: 1.0 unless :meth:`calibrate` fitted one.
     image_encoder_ : ImageEncoder, or the image_encoder that was given
@@ -203,6 +213,7 @@ class LinearDiffusion(BaseEstimator):
         image_encoder: Any = None,
         text_encoder: Any = None,
         n_styles: int | str = 1,
+        style_rank: float | str = "auto",
         shrinkage: float | str = "auto",
         missing: str = "error",
         contrast: str | None = None,
@@ -220,6 +231,7 @@ class LinearDiffusion(BaseEstimator):
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
         self.n_styles = n_styles
+        self.style_rank = style_rank
         self.shrinkage = shrinkage
         self.missing = missing
         self.contrast = contrast
@@ -725,9 +737,7 @@ class LinearDiffusion(BaseEstimator):
             latents = fitted.draw(drawing, device)
         else:
             latents = trajectory[-1] if device is None else to_device(trajectory[-1], device)
-        images: Any = fitted.encoder.decode(latents)
-        if fitted.contrast is not None:
-            images = fitted.contrast(images)
+        images = fitted.finish(fitted.encoder.decode(latents), drawing.request.conditions, drawing.request.place)
         if output_type == "pil":
             images = to_pil(images, fitted.statistics.pixel_range)
         return images if trajectory is None else (images, trajectory)
@@ -1453,6 +1463,13 @@ class LinearDiffusion(BaseEstimator):
             prompt: (weight[owner == u], self.decode(mean[owner == u]))
             for u, prompt in enumerate(self.statistics_.prompts)
         }
+
+    @property
+    def style_rank_(self) -> float:
+        styles, rank = self.statistics_.styles, self.fitted_.parameters.style_rank
+        if styles is None:
+            raise AttributeError('this model has no styles; fit with n_styles=2 or more, or "auto"')
+        return styles.rank if isinstance(rank, str) else float(rank)
 
     @property
     def contrast_(self) -> Contrast | None:

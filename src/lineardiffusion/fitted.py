@@ -20,7 +20,7 @@ from lineardiffusion._cache import Cache, computed_once
 from lineardiffusion._device import namespace, to_device, to_numpy
 from lineardiffusion._linalg import side_by_side
 from lineardiffusion._validation import warn
-from lineardiffusion.contrast import Contrast
+from lineardiffusion.contrast import Contrast, PixelwiseContrast
 from lineardiffusion.diffusion.affine import Affine
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser, MixtureDenoiser
 from lineardiffusion.diffusion.guidance import Combination, TimedWeight
@@ -89,11 +89,11 @@ class FittedDiffusion:
     shrinkage : ndarray of shape (p,) or None
         Share of the covariance within all prompts in that of each (with styles, within its styles); None for a
         regression.
-    undrawn : ndarray of shape (g, d) or None
-        Variances of the styles, in their bases, that are scored but not drawn.
+    within : ndarray of shape (p, d, d) or None
+        Covariance within the styles of each prompt, towards which their covariances are shrunk where images are scored.
     pixel_model : PixelModel or None
         Law of the pixels given the latents; None if the encoder is not linear.
-    contrast : AffineContrast, HistogramContrast or None
+    contrast : AffineContrast, HistogramContrast, PixelwiseContrast or None
         The last step of decoding.
     cache : Cache
         Composed maps and laws, by condition and trajectory.
@@ -108,7 +108,7 @@ class FittedDiffusion:
     unconditional: GaussianDenoiser
     conditional: GaussianDenoiser | RegressionDenoiser
     shrinkage: Array | None
-    undrawn: Array | None
+    within: Array | None
     pixel_model: PixelModel | None
     contrast: Contrast | None
     cache: Cache
@@ -121,6 +121,14 @@ class FittedDiffusion:
     def d(self) -> int:
         """Number of entries of a latent."""
         return int(self.unconditional.mean.shape[1])
+
+    @computed_once
+    def scored(self) -> GaussianDenoiser | RegressionDenoiser:
+        """Denoisers of the Gaussians by which images are scored: those of styles have more variances than are drawn."""
+        if self.within is None:
+            return self.conditional
+        assert self.statistics.styles is not None
+        return GaussianDenoiser(self.statistics.styles.moments.mean, *self.statistics.styles.scored(self.within))
 
     # ------------------------------------------------------------------ inputs
 
@@ -203,14 +211,18 @@ class FittedDiffusion:
 
     # ------------------------------------------------------------------ denoisers, maps and laws
 
-    def denoiser(self, condition: Condition, mixed: bool = False) -> Any:
-        """Return the denoiser of one condition; with `mixed`, also that of a mixture of styles (for latents)."""
-        parts = [self._part(part, mixed and len(condition) == 1) for part, _ in condition]
+    def denoiser(self, condition: Condition, mixed: bool = False, scored: bool = False) -> Any:
+        """Return the denoiser of one condition; with `mixed`, also that of a mixture of styles (for latents).
+
+        With `scored` it is that of the Gaussians by which images are scored.
+        """
+        parts = [self._part(part, mixed and len(condition) == 1, scored) for part, _ in condition]
         return parts[0] if len(parts) == 1 else Combination(parts, [w for _, w in condition])
 
-    def _part(self, part: Part, mixed: bool = False) -> Any:
+    def _part(self, part: Part, mixed: bool = False, scored: bool = False) -> Any:
         if not isinstance(part, StyleMixture):
-            return self.unconditional if part is None else self.conditional.select(np.array([part]))
+            conditional = self.scored if scored else self.conditional
+            return self.unconditional if part is None else conditional.select(np.array([part]))
         if mixed and isinstance(self.conditional, GaussianDenoiser):
             return MixtureDenoiser(self.conditional.select(np.array(part.styles)), np.array(part.frequencies))
         raise ValueError(f"{part.prompt!r} has {len(part.styles)} styles; name one, as in '{part.prompt}~0'")
@@ -237,58 +249,56 @@ class FittedDiffusion:
         laws = [Gaussian(x.offset[0].copy(), x.covariance[0]) for x in maps]
         return laws[0] if len(laws) == 1 else Mixture(weights, laws)
 
-    def compose(self, conditions: Sequence[Condition], trajectory: Trajectory, keep: bool = True) -> list[Affine]:
-        """Return the map of each condition: composed once, those of plain symbols side by side, and cached."""
-        key = trajectory.key
+    def compose(
+        self, conditions: Sequence[Condition], trajectory: Trajectory, keep: bool = True, scored: bool = False
+    ) -> list[Affine]:
+        """Return the map of each condition: composed once, those of plain symbols side by side, and cached.
+
+        With `scored` the maps are those of the Gaussians by which images are scored.
+        """
+        conditional, scored = (self.scored, self.within is not None) if scored else (self.conditional, False)
+        key = trajectory.key, scored
         found: dict[Condition, Any] = {c: None if _is_timed(c) else self.cache.get((c, key)) for c in conditions}
         missing = [c for c, x in found.items() if x is None]
         if plain := [c for c in missing if len(c) == 1 and isinstance(c[0][0], int)]:
-            symbols, bases = np.array([c[0][0] for c in plain]), None
-            if trajectory.sampler.isotropic and isinstance(self.conditional, GaussianDenoiser):
-                bases, together = self.conditional.basis, self._diagonal.select(symbols)
+            symbols, bases, beyond = np.array([c[0][0] for c in plain]), None, None
+            if trajectory.sampler.isotropic and isinstance(conditional, GaussianDenoiser):
+                bases, beyond, together = (
+                    conditional.basis,
+                    conditional.beyond,
+                    conditional.coordinates.select(symbols),
+                )
             else:
-                together = self.conditional.select(symbols)  # type: ignore[assignment]
+                together = conditional.select(symbols)  # type: ignore[assignment]
             stack = compose(together, len(plain), self.d, trajectory)
             for i, symbol in enumerate(symbols.tolist()):
-                basis = None if bases is None else bases[symbol : symbol + 1]  # the model's own, not a copy
+                own = slice(symbol, symbol + 1)
+                basis = None if bases is None else bases[own]  # the model's own, not a copy
+                rest = None if beyond is None else beyond[own]
                 # a view would keep the whole stack in memory for as long as one of its maps is kept
-                found[plain[i]] = Affine(stack.rows[i : i + 1].copy(), stack.diagonal, stack.n_noises, basis)
+                found[plain[i]] = Affine(stack.rows[i : i + 1].copy(), stack.diagonal, stack.n_noises, basis, rest)
         for c in missing:
             if found[c] is None:
-                found[c] = compose(self.denoiser(c), 1, self.d, trajectory)
+                found[c] = compose(self.denoiser(c, scored=scored), 1, self.d, trajectory)
             freeze(found[c])
             self._check_range(found[c].rows)
-            if keep and key is not None and not _is_timed(c):
+            if keep and trajectory.key is not None and not _is_timed(c):
                 self.cache.put((c, key), found[c], found[c].rows.nbytes + ENTRY_BYTES)
         return [found[c] for c in conditions]
 
-    @computed_once
-    def _diagonal(self) -> GaussianDenoiser:
-        """The denoiser of the symbols, each in its own eigenbasis."""
-        assert isinstance(self.conditional, GaussianDenoiser)
-        return self.conditional.diagonal()
-
     def latent_laws(self, conditions: Sequence[Condition], trajectory: Trajectory) -> LatentLaws:
-        """Return the law of each condition's latents, with the variance that a style leaves undrawn."""
+        """Return the law of each condition's latents by which images are scored."""
         key, kept = ("laws", tuple(conditions), trajectory.key), not any(map(_is_timed, conditions))
         laws: LatentLaws | None = self.cache.get(key)
         if laws is None:
-            maps = self.compose(conditions, trajectory, keep=False)
+            maps = self.compose(conditions, trajectory, keep=False, scored=True)
             floor, mean = self.require_pixel_model().floor, np.concatenate([x.offset for x in maps])
-            styles = [part for ((part, _), *_) in conditions]
             if all(x.basis is not None for x in maps):
                 variance = np.concatenate([x.variance for x in maps])
-                if self.undrawn is not None:
-                    variance += self.undrawn[np.array(styles)]
                 bases = [x.basis[0] for x in maps if x.basis is not None]
                 laws = LatentLaws.of_spectra(mean, variance, bases, floor)
             else:
-                covariance = np.concatenate([x.covariance for x in maps])
-                for C, style in zip(covariance, styles, strict=True):
-                    if self.undrawn is not None and isinstance(style, int):
-                        basis = self.conditional.basis[style]  # type: ignore[union-attr, index]
-                        C += (basis * self.undrawn[style]) @ basis.T
-                laws = LatentLaws.of(mean, covariance, floor)
+                laws = LatentLaws.of(mean, np.concatenate([x.covariance for x in maps]), floor)
             if trajectory.key is not None and kept:
                 self.cache.put(key, laws, laws.nbytes)
         return laws
@@ -301,6 +311,12 @@ class FittedDiffusion:
         return self.pixel_model
 
     # ------------------------------------------------------------------ drawing
+
+    def finish(self, images: Any, conditions: Sequence[Condition], place: Indices) -> Any:
+        """Return the pictures of images (n, ...), where image i was drawn under ``conditions[place[i]]``."""
+        if isinstance(self.contrast, PixelwiseContrast):
+            return self.contrast(images, conditions, place)
+        return images if self.contrast is None else self.contrast(images)
 
     def draw(self, drawing: Drawing, device: Any = None) -> Any:
         """Return latents (n, d), in single precision if the images are and the start is standard normal noise.

@@ -51,7 +51,7 @@ Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -65,7 +65,7 @@ from lineardiffusion import _noise
 from lineardiffusion._arrays import BLOCK, Array, Images, Indices, groups_of_equal
 from lineardiffusion._device import cast, is_tensor
 from lineardiffusion._linalg import split
-from lineardiffusion.encoders.conditioning import alternatives
+from lineardiffusion.encoders.conditioning import Condition, alternatives
 from lineardiffusion.fitted import FittedDiffusion, Resolved, SamplerSettings
 from lineardiffusion.inverse.measurement import Measurement, PixelModel, ReducedMeasurement
 from lineardiffusion.inverse.posterior import (
@@ -89,7 +89,8 @@ class Candidates:
     """The laws that some images may come from."""
 
     members: Indices  # the images
-    laws: LatentLaws  # K laws
+    conditions: Sequence[Condition]  # K conditions
+    laws: LatentLaws  # of the conditions
     log_prior: Array  # log-probability of each law before an image is seen, (K,)
     first: Indices  # index of the first law of each prompt
 
@@ -265,7 +266,12 @@ def posterior(
     every = list(_candidates(fitted, n, resolved))
     found = np.empty((n, max(m, 1), len(pixel_model.scale)), encoder.dtype)
     read = np.zeros((n, max(m, 1)), np.intp)
-    owner = _owners(every, n)
+    owner, of_draw = (
+        _owners(every, n),
+        np.zeros((m, n), np.intp),
+    )  # candidates of an image, and the law of each draw
+    conditions = [condition for candidates in every for condition in candidates.conditions]
+    first = np.cumsum([0, *(len(candidates.conditions) for candidates in every)])
     for group, measurement, of_group in reduced:
         parts: list[list[Share]] = [[] for _ in range(max(m, 1))]
         for candidates, place in _owned(every, owner, group):
@@ -285,6 +291,7 @@ def posterior(
             edges = np.cumsum(share, axis=1)[:, :-1]
             for j in range(m):
                 chosen = (edges <= uniform[j][members, None]).sum(axis=1)
+                of_draw[j, members] = first[owner[members]] + chosen
                 for k in np.unique(chosen).tolist():
                     drawn = np.flatnonzero(chosen == k)
                     parts[j].append(Share(place[drawn], seen, k, np.ones(len(drawn))))
@@ -299,7 +306,7 @@ def posterior(
             noise = latent[j][group], discarded[j][group], for_y
             xi = posterior_draw(measurement, of_group, parts[j], *noise, residual_noise)
             pixels = (encoder.mean + pixel_model.scale * xi).astype(encoder.dtype)
-            found[group, j] = pixels if fitted.contrast is None else fitted.contrast(pixels)
+            found[group, j] = fitted.finish(pixels, conditions, of_draw[j, group])
     return found, read
 
 
@@ -331,7 +338,7 @@ def _candidates(fitted: FittedDiffusion, n: int, resolved: Resolved) -> Iterator
         for members, condition in zip(request.groups(), request.conditions, strict=True):
             found, probabilities = zip(*alternatives(condition), strict=True)
             laws = fitted.latent_laws(found, trajectory)
-            yield Candidates(members, laws, np.log(probabilities), np.zeros(1, np.intp))
+            yield Candidates(members, found, laws, np.log(probabilities), np.zeros(1, np.intp))
         return
     weight = fitted.statistics.moments.weight  # type: ignore[union-attr]
     groups = [alternatives(request.conditions[i]) for i in request.place]
@@ -339,7 +346,7 @@ def _candidates(fitted: FittedDiffusion, n: int, resolved: Resolved) -> Iterator
     conditions, of_style = zip(*(one for group in groups for one in group), strict=True)
     prior = np.repeat(weight / weight.sum(), sizes) * of_style
     laws = fitted.latent_laws(conditions, trajectory)
-    yield Candidates(np.arange(n), laws, np.log(prior), np.cumsum([0, *sizes[:-1]]))
+    yield Candidates(np.arange(n), conditions, laws, np.log(prior), np.cumsum([0, *sizes[:-1]]))
 
 
 def _each_block(

@@ -23,7 +23,7 @@ from lineardiffusion.diffusion.schedules import get_schedule
 from lineardiffusion.diffusion.trajectory import Trajectory
 from lineardiffusion.encoders.text import check_text_encoder
 
-CONTRASTS = (None, "affine", "histogram")
+CONTRASTS = (None, "affine", "histogram", "pixelwise")
 MISSING = ("error", "em")
 
 
@@ -37,6 +37,7 @@ class Parameters:
     image_encoder: Any
     text_encoder: Any
     n_styles: int | str
+    style_rank: float | str
     shrinkage: float | str
     missing: str
     contrast: str | None
@@ -63,6 +64,16 @@ class Parameters:
             if isinstance(self.n_styles, str):
                 raise TypeError(f'n_styles must be "auto" or an int of 1 or more, got {self.n_styles!r}')
             check_integer(self.n_styles, "n_styles")
+        if not _is(self.style_rank, "auto"):
+            if isinstance(self.style_rank, bool | str | np.bool_ | None):
+                raise TypeError(
+                    f'style_rank must be "auto" or a number above 0 and at most 1, got {self.style_rank!r}'
+                )
+            check_scalar(self.style_rank, "style_rank", numbers.Real)
+            if not 0.0 < self.style_rank <= 1.0:
+                raise ValueError(
+                    f'style_rank must be "auto" or a number above 0 and at most 1, got {self.style_rank!r}'
+                )
         if not _is(self.shrinkage, "auto"):
             if isinstance(self.shrinkage, bool | str | np.bool_ | None):
                 raise TypeError(f'shrinkage must be "auto" or a number from 0 to 1, got {self.shrinkage!r}')
@@ -86,7 +97,7 @@ class Parameters:
         # a copy: the user's transformer may change before the model is solved
         object.__setattr__(self, "text_encoder", clone(self.text_encoder, safe=False))
         if self.contrast not in CONTRASTS:
-            raise ValueError(f'contrast must be None, "affine" or "histogram", got {self.contrast!r}')
+            raise ValueError(f"contrast must be one of {', '.join(map(repr, CONTRASTS))}, got {self.contrast!r}")
         check_guidance(self.guidance_scale)
         check_random_state(self.random_state)
         _ = self.trajectory.levels

@@ -26,7 +26,7 @@ from lineardiffusion._cache import Cache, computed_once
 from lineardiffusion._device import to_numpy
 from lineardiffusion._noise import for_kmeans
 from lineardiffusion._validation import warn
-from lineardiffusion.contrast import AffineContrast, Contrast, HistogramContrast
+from lineardiffusion.contrast import AffineContrast, Contrast, HistogramContrast, PixelwiseContrast
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
 from lineardiffusion.diffusion.regression import RegressionDenoiser
 from lineardiffusion.encoders import basis
@@ -43,12 +43,24 @@ from lineardiffusion.statistics.histogram import Histogram
 from lineardiffusion.statistics.joint import JointMoments
 from lineardiffusion.statistics.missing import complete
 from lineardiffusion.statistics.moments import Moments
+from lineardiffusion.statistics.pixels import PixelMoments
 from lineardiffusion.statistics.sample import Sample
 from lineardiffusion.statistics.shrinkage import shrink
 from lineardiffusion.statistics.source import InMemory, Source
 from lineardiffusion.statistics.styles import StyleStatistics
+from lineardiffusion.style_rank import choose_rank
 
-SOLVED_BY = ("n_components", "scale", "image_encoder", "text_encoder", "n_styles", "shrinkage", "contrast")
+SOLVED_BY = (
+    "n_components",
+    "scale",
+    "image_encoder",
+    "text_encoder",
+    "n_styles",
+    "style_rank",
+    "shrinkage",
+    "contrast",
+)
+COUNTED = {"histogram": "the histogram of the data's pixels", "pixelwise": "the moments of each style's pixels"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +116,7 @@ def identity(parameters: Parameters, basis: Any = None) -> str:
     sums = [
         zlib.crc32(one.components.tobytes(), zlib.crc32(one.mean.tobytes())) for one in arrays if one is not None
     ]
-    return f"{values} {parameters.contrast == 'histogram'} {sums}"
+    return f"{values} {parameters.contrast if parameters.contrast in COUNTED else None} {sums}"
 
 
 def update(
@@ -130,11 +142,11 @@ def update(
     if batch.has_missing:
         statistics, _ = measure_missing(old, batch, replace(parameters, image_encoder=encoder))
     elif before is None:
-        statistics = Statistics.measure(batch, encoder, histogram=parameters.contrast == "histogram")
+        statistics = Statistics.measure(batch, encoder, contrast=parameters.contrast)
     else:
         statistics = _measure_alike(before, batch)
     if old is not None:
-        check_histogram(old, parameters)
+        check_counted(old, parameters)
         statistics = old.without_styles() + statistics
     return Learned(statistics, parameters)
 
@@ -150,8 +162,7 @@ def forget(before: Learned, batch: Batch) -> Learned:
         raise ValueError(f"cannot forget images that were never in the data: {what}")
     part = _measure_alike(before, batch)
     if (styles := statistics.styles) is not None:
-        empty = StyleStatistics.empty(styles.clusters, styles.encoder)
-        part = replace(part, styles=replace(empty, moments=_count_styles(empty, statistics.prompts, batch)))
+        part = replace(part, styles=_count_styles(styles.without_images(), statistics.prompts, batch))
     return Learned(statistics - part, parameters)
 
 
@@ -165,7 +176,9 @@ def _measure_alike(before: Learned, batch: Batch) -> Statistics:
         text = fit_text_encoder(before.parameters.text_encoder, statistics.prompts)
         assert text is not None
         batch, embeddings = batch.among(statistics.prompts), text.embed(statistics.prompts)
-    return Statistics.measure(batch, statistics.encoder, embeddings, statistics.histogram is not None)
+    kept = {"histogram": statistics.histogram, "pixelwise": statistics.pixels}
+    counted = next((name for name, one in kept.items() if one is not None), None)
+    return Statistics.measure(batch, statistics.encoder, embeddings, counted)
 
 
 def refit(before: Learned, parameters: Parameters) -> Learned:
@@ -179,7 +192,7 @@ def refit(before: Learned, parameters: Parameters) -> Learned:
     learned = Learned(statistics, parameters)
     if not _changes(before.parameters, parameters, *SOLVED_BY):
         learned, cache = replace(learned, temperature=before.temperature), Cache(parameters.cache_memory)
-        vars(learned)["fitted"] = replace(before.fitted, parameters=parameters, cache=cache)
+        vars(learned)["fitted"] = _as_solved(before.fitted, parameters=parameters, cache=cache)
     _ = learned.fitted
     return learned
 
@@ -187,8 +200,16 @@ def refit(before: Learned, parameters: Parameters) -> Learned:
 def calibrated(before: Learned, temperature: float) -> Learned:
     """Return the same model, as solved, with another temperature."""
     learned = replace(before, temperature=temperature)
-    vars(learned).update(encoder=before.encoder, fitted=replace(before.fitted, temperature=temperature))
+    vars(learned).update(encoder=before.encoder, fitted=_as_solved(before.fitted, temperature=temperature))
     return learned
+
+
+def _as_solved(before: FittedDiffusion, **changes: Any) -> FittedDiffusion:
+    """Return a solved model with changes on which the Gaussians by which it scores do not depend."""
+    found = replace(before, **changes)
+    if "scored" in vars(before):
+        vars(found)["scored"] = before.scored
+    return found
 
 
 def check_solvable(statistics: Statistics, old: Parameters, new: Parameters) -> None:
@@ -201,7 +222,7 @@ def check_solvable(statistics: Statistics, old: Parameters, new: Parameters) -> 
     if changed := _changes(old, new, *fixed):
         what = "the joint moments of all prompts" if joint else "the moments"
         raise ValueError(f"{changed[0]} is fixed by {what} that were measured; fit again")
-    check_histogram(statistics, new)
+    check_counted(statistics, new)
 
 
 def _changes(old: Parameters, new: Parameters, *names: str) -> list[str]:
@@ -217,10 +238,16 @@ def _equal(a: Any, b: Any) -> bool:
     return a is b or bool(a == b)
 
 
-def check_histogram(statistics: Statistics, parameters: Parameters) -> None:
-    """Raise an error if the contrast needs a histogram of pixels that were not counted."""
-    if parameters.contrast == "histogram" and statistics.histogram is None:
-        what = 'contrast="histogram" needs the histogram of the data\'s pixels, which were not counted'
+def check_counted(statistics: Statistics, parameters: Parameters) -> None:
+    """Raise an error if the contrast needs what was not counted."""
+    contrast, found = parameters.contrast, statistics.histogram is not None
+    if contrast == "pixelwise":
+        styles = statistics.styles
+        found = statistics.encoder is None if statistics.pixels is None else True
+        found = found or not isinstance(statistics.moments, Moments)
+        found = styles.pixels is not None if styles is not None and not styles.clusters.shared else found
+    if contrast in COUNTED and not found:
+        what = f'contrast="{contrast}" needs {COUNTED[contrast]}, which were not counted'
         raise ValueError(f'{what}; fit again with it, or use "affine", which follows from the moments')
 
 
@@ -244,8 +271,7 @@ def measure(source: Source, parameters: Parameters, basis: ImageEncoder | None =
     instead = f"use n_components={fitting}" if fitting else "use fewer prompts, or embeddings of fewer entries"
     _check_memory(nbytes[-1], parameters, f"the moments of all prompts in {d} components", instead)
     assert text is not None
-    histogram = parameters.contrast == "histogram"
-    total = source.total(functools.partial(_joint, known, encoder, text.embed(known), histogram))
+    total = source.total(functools.partial(_joint, known, encoder, text.embed(known), parameters.contrast))
     return replace(total, encoder=encoder)
 
 
@@ -253,19 +279,18 @@ def _total(source: Source, parameters: Parameters, encoder: Encoder | None) -> S
     """Return the statistics of all batches with a group for every prompt, or the prompts if memory is short."""
     d = source.first.rows.shape[1] if encoder is None else _latent_size(encoder, source.first)
     how = d, parameters.max_memory
-    histogram = parameters.contrast == "histogram"
-    measure = functools.partial(_measure, *how, encoder, histogram)
+    measure = functools.partial(_measure, *how, encoder, parameters.contrast)
     found: Statistics | tuple[str, ...] = source.total(measure, functools.partial(_add, *how))
     return replace(found, encoder=encoder) if isinstance(found, Statistics) else found
 
 
 def _measure(
-    d: int, max_memory: float, encoder: Encoder | None, histogram: bool, batch: Batch
+    d: int, max_memory: float, encoder: Encoder | None, contrast: str | None, batch: Batch
 ) -> Statistics | tuple[str, ...]:
     if batch.nbytes(d) > max_memory:
         return batch.known
     # without the encoder, which may be larger than they are, and is the same for all batches
-    return replace(Statistics.measure(batch, encoder, histogram=histogram), encoder=None)
+    return replace(Statistics.measure(batch, encoder, contrast=contrast), encoder=None)
 
 
 def _add(
@@ -278,9 +303,9 @@ def _add(
 
 
 def _joint(
-    known: tuple[str, ...], encoder: Encoder, embeddings: Array, histogram: bool, batch: Batch
+    known: tuple[str, ...], encoder: Encoder, embeddings: Array, contrast: str | None, batch: Batch
 ) -> Statistics:
-    return replace(Statistics.measure(batch.among(known), encoder, embeddings, histogram), encoder=None)
+    return replace(Statistics.measure(batch.among(known), encoder, embeddings, contrast), encoder=None)
 
 
 def fit_basis(source: Source, parameters: Parameters) -> ImageEncoder:
@@ -331,12 +356,14 @@ def measure_missing(before: Statistics | None, batch: Batch, parameters: Paramet
         low, high = min(low, before.pixel_range[0]), max(high, before.pixel_range[1])
     known = None if before is None else before.moments_of(batch.known)
     moments, filled = complete(batch, known, parameters.shrinkage, rounding_variance((low, high)))
+    pixels = None
     if encoder is not None:
+        pixels = PixelMoments.of_moments(moments) if parameters.contrast == "pixelwise" else None
         moments = moments.project(encoder.mean, encoder.analysis)
     rows: Any = batch.rows
     histogram = Histogram.of_present(rows, batch.sample_weight) if parameters.contrast == "histogram" else None
     parts = batch.known, batch.image_shape, (low, high), batch.rows.dtype, encoder
-    return Statistics(moments, *parts, histogram=histogram), filled
+    return Statistics(moments, *parts, histogram=histogram, pixels=pixels), filled
 
 
 def _check_memory(needed: float, parameters: Parameters, what: str, instead: str) -> None:
@@ -363,6 +390,8 @@ def add_styles(statistics: Statistics, source: Source, parameters: Parameters) -
     d = _latent_size(encoder, source.first)
     counts = style_counts(statistics, parameters, d)
     needed = Moments.nbytes(int(counts.sum()), d)
+    D = source.first.rows.shape[1] if parameters.contrast == "pixelwise" and not parameters.shares_words else None
+    needed += 0 if D is None else PixelMoments.nbytes(int(counts.sum()), D)
     if parameters.shares_words:
         needed = max(needed, JointMoments.nbytes(_words(statistics, parameters) + int(counts[0]), d))
     _check_memory(needed, parameters, "the moments of all styles", "use fewer styles or components")
@@ -372,12 +401,11 @@ def add_styles(statistics: Statistics, source: Source, parameters: Parameters) -
         most = max(min(most, int(parameters.max_memory / (8 * d * len(known)))), int(counts.max()))
         sample = source.total(functools.partial(_sample, encoder, known, most))
         clusters = _find_clusters(statistics, sample, parameters, counts)
-        styles = StyleStatistics.empty(clusters, encoder)
-        if sample.is_whole:
+        rank = choose_rank(sample, clusters, encoder, statistics.pixel_range)
+        styles = StyleStatistics.empty(clusters, encoder, rank, D)
+        if sample.is_whole and D is None:
             return replace(statistics, styles=styles.count(sample.latents, sample.prompts, sample.sample_weight))
-    empty = StyleStatistics.empty(styles.clusters, encoder)
-    moments = source.total(functools.partial(_count_styles, empty, known))
-    counted = replace(styles, moments=styles.moments + moments)
+    counted = styles + source.total(functools.partial(_count_styles, styles.without_images(), known))
     if counted.moments.weight.sum() > (1 + 1e-9) * float(statistics.moments.pooled().weight[0]):
         raise ValueError("these images have been counted in their styles already: give each batch once")
     return replace(statistics, styles=counted)
@@ -388,9 +416,9 @@ def _sample(encoder: Encoder, known: tuple[str, ...], most: int, batch: Batch) -
     return Sample.of(batch.rows, latents, batch.places(known), batch.sample_weight, most)
 
 
-def _count_styles(empty: StyleStatistics, known: tuple[str, ...], batch: Batch) -> Moments:
+def _count_styles(empty: StyleStatistics, known: tuple[str, ...], batch: Batch) -> StyleStatistics:
     latents = to_numpy(latents_of(empty.encoder, batch.images))
-    return empty.count(latents, batch.places(known), batch.sample_weight).moments
+    return empty.count(latents, batch.places(known), batch.sample_weight, batch.rows)
 
 
 def style_counts(statistics: Statistics, parameters: Parameters, d: int) -> Indices:
@@ -480,7 +508,7 @@ def solve(statistics: Statistics, parameters: Parameters, encoder: Encoder) -> F
     text = fit_text_encoder(parameters.text_encoder, known) if known else None
     law = moments if isinstance(moments, Moments) else moments.pooled()  # of what the exact sampler draws
     conditional: GaussianDenoiser | RegressionDenoiser
-    size, undrawn, amount, table = len(known), None, None, None
+    size, within, amount, table = len(known), None, None, None
     if styles is not None:
         table = StyleFrequencies(styles.clusters.prompt, styles.moments.weight, styles.clusters.shared)
     if not isinstance(moments, Moments):
@@ -494,14 +522,17 @@ def solve(statistics: Statistics, parameters: Parameters, encoder: Encoder) -> F
             embeddings = np.hstack([embeddings[styles.clusters.prompt], styles.clusters.words()])
         conditional = RegressionDenoiser.from_moments(JointMoments.of_prompts(embeddings, law))
     elif styles is not None:
-        law, (shrunk, amount) = styles.moments, styles.shrink(parameters.shrinkage)
-        conditional, undrawn = GaussianDenoiser(law.mean, shrunk.drawn, shrunk.basis), shrunk.undrawn
+        law, (within, amount) = styles.moments, styles.shrink_within(parameters.shrinkage)
+        rank = parameters.style_rank
+        conditional = GaussianDenoiser(
+            law.mean, *styles.drawn(styles.rank if isinstance(rank, str) else rank, within)
+        )
     else:
         law, amount = shrink(moments, parameters.shrinkage)
         conditional = GaussianDenoiser.from_moments(law)
     conditioner, cache = Conditioner(known, text, table, size), Cache(parameters.cache_memory)
     pixels = PixelModel.of(encoder, statistics.pixel_range) if isinstance(encoder, ImageEncoder) else None
-    contrast = _contrast(statistics, parameters, encoder, law, conditional)
+    contrast = _contrast(statistics, parameters, encoder, law, conditional, amount)
     return FittedDiffusion(
         parameters,
         statistics,
@@ -510,7 +541,7 @@ def solve(statistics: Statistics, parameters: Parameters, encoder: Encoder) -> F
         unconditional,
         conditional,
         amount,
-        undrawn,
+        within,
         pixels,
         contrast,
         cache,
@@ -518,18 +549,39 @@ def solve(statistics: Statistics, parameters: Parameters, encoder: Encoder) -> F
 
 
 def _contrast(
-    statistics: Statistics, parameters: Parameters, encoder: Encoder, law: Moments, conditional: Any
+    statistics: Statistics,
+    parameters: Parameters,
+    encoder: Encoder,
+    law: Moments,
+    conditional: Any,
+    amount: Array | None,
 ) -> Contrast | None:
     """Solve for the contrast of the exact sampler without guidance."""
     if parameters.contrast is None:
         return None
-    check_histogram(statistics, parameters)
+    check_counted(statistics, parameters)
     if not isinstance(encoder, ImageEncoder):
         raise ValueError("a contrast needs a linear image encoder, whose pixels have a known law")
     drawn = conditional if isinstance(conditional, GaussianDenoiser) else GaussianDenoiser.from_moments(law)
-    if parameters.contrast == "affine":
-        residual, fixed = statistics.residual, statistics.encoder
-        told = residual.brightness(fixed) if residual and isinstance(fixed, ImageEncoder) else None
-        return AffineContrast.solve(law.weight, drawn, encoder, statistics.pixel_range, told)
-    assert statistics.histogram is not None
-    return HistogramContrast.solve(law.weight, drawn, encoder, statistics.histogram)
+    if parameters.contrast == "histogram":
+        assert statistics.histogram is not None
+        return HistogramContrast.solve(law.weight, drawn, encoder, statistics.histogram)
+    residual, fixed = statistics.residual, statistics.encoder
+    told = residual.brightness(fixed) if residual and isinstance(fixed, ImageEncoder) else None
+    affine = AffineContrast.solve(law.weight, drawn, encoder, statistics.pixel_range, told)
+    if parameters.contrast == "affine" or drawn is not conditional:
+        return affine
+    return PixelwiseContrast.solve(*_pictured(statistics, amount), drawn, encoder, affine)
+
+
+def _pictured(statistics: Statistics, amount: Array | None) -> tuple[Array, Array]:
+    """Return the mean and the variance (g, D) of the pixels of each prompt or style."""
+    if statistics.styles is not None:
+        return statistics.styles.pictured()
+    pixels = statistics.pixels
+    if pixels is None:
+        assert isinstance(statistics.moments, Moments)
+        pixels = PixelMoments.of_moments(statistics.moments)
+    a = np.zeros((1, 1)) if amount is None else amount[:, None]
+    within = pixels.scatter.sum(axis=0) / pixels.weight.sum()
+    return pixels.mean, (1 - a) * pixels.variance + a * within

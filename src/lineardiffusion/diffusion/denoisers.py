@@ -82,8 +82,9 @@ class GaussianDenoiser:
         basis = None if self.basis is None else self.basis[prompts]
         return GaussianDenoiser(self.mean[prompts], self.variance[prompts], basis)
 
-    def diagonal(self) -> GaussianDenoiser:
-        """Return the same denoiser in each prompt's coordinates, d of them or r + 1."""
+    @computed_once
+    def coordinates(self) -> GaussianDenoiser:
+        """The same denoiser in each prompt's coordinates, d of them or r + 1."""
         if self.basis is None:
             return self
         mean, variance = (self.mean[:, None] @ self.basis)[:, 0], self.variance

@@ -109,7 +109,7 @@ def compose(denoiser: Denoiser, p: int, d: int, trajectory: Trajectory) -> Affin
     """Return the map from starting noise z ~ N(0, I) to latent, of the denoiser's p prompts."""
     basis, beyond, rotated = None, None, False
     if isinstance(denoiser, GaussianDenoiser) and trajectory.sampler.isotropic:
-        basis, beyond, rotated, denoiser = denoiser.basis, denoiser.beyond, True, denoiser.diagonal()
+        basis, beyond, rotated, denoiser = denoiser.basis, denoiser.beyond, True, denoiser.coordinates
         d = denoiser.mean.shape[1]
     x: Affine = trajectory.start[1] * Affine.identity(p, d, diagonal=rotated)
     *_, x = _run(trajectory, denoiser, x, Affine.with_noise)

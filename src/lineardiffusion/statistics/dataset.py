@@ -31,6 +31,7 @@ from lineardiffusion.statistics.batch import Batch
 from lineardiffusion.statistics.histogram import Histogram
 from lineardiffusion.statistics.joint import JointMoments
 from lineardiffusion.statistics.moments import Moments
+from lineardiffusion.statistics.pixels import PixelMoments
 from lineardiffusion.statistics.residual import Residual
 from lineardiffusion.statistics.styles import StyleStatistics
 
@@ -60,6 +61,8 @@ class Statistics:
         Histogram of the pixels, where a contrast needs it.
     residual : Residual or None
         What moments of the latents of a linear encoder do not tell of the pixels.
+    pixels : PixelMoments or None
+        Moments of each pixel under every prompt, where a contrast needs them and the moments are of latents.
 
     Examples
     --------
@@ -82,6 +85,7 @@ class Statistics:
     styles: StyleStatistics | None = None
     histogram: Histogram | None = None
     residual: Residual | None = None
+    pixels: PixelMoments | None = None
 
     @classmethod
     def of(
@@ -116,18 +120,24 @@ class Statistics:
         found = words if words is not None else check_array(prompts, dtype=np.float64)
         checked = check_images(images, len(found))
         weight = None if sample_weight is None else check_sample_weight(sample_weight, checked)
-        return cls.measure(Batch.of(found, checked, weight), encoder, histogram=histogram)
+        return cls.measure(Batch.of(found, checked, weight), encoder, contrast="histogram" if histogram else None)
 
     @classmethod
     def measure(
-        cls, batch: Batch, encoder: Encoder | None = None, embeddings: Array | None = None, histogram: bool = False
+        cls,
+        batch: Batch,
+        encoder: Encoder | None = None,
+        embeddings: Array | None = None,
+        contrast: str | None = None,
     ) -> Statistics:
-        """Compute the statistics of a batch.
+        """Compute the statistics of a batch, with those that a contrast needs.
 
         With `embeddings` (g, k) of the known prompts the moments of the latents are joint, for prompts that
         are too many to keep a block each.
         """
-        rows, residual = batch.rows, None
+        rows, residual, pixels = batch.rows, None, None
+        if contrast == "pixelwise" and encoder is not None and batch.known and embeddings is None:
+            pixels = PixelMoments.of(rows, batch.prompts, len(batch.known), batch.sample_weight)
         if encoder is None:
             moments = _moments(batch, rows)
         else:
@@ -139,8 +149,9 @@ class Statistics:
             (float(rows.min()), float(rows.max())),
             batch.dtype,
             encoder,
-            histogram=Histogram.of(to_numpy(rows), batch.sample_weight) if histogram else None,
+            histogram=Histogram.of(to_numpy(rows), batch.sample_weight) if contrast == "histogram" else None,
             residual=residual,
+            pixels=pixels,
         )
 
     @property
@@ -194,6 +205,7 @@ class Statistics:
             np.result_type(*(one.pixel_dtype for one in every)),
             first.encoder,
             *(_sum([getattr(one, name) for one in every]) for name in ("styles", "histogram", "residual")),
+            _sum([one._spread_pixels(known) for one in every]),
         )
 
     def __sub__(self, other: Statistics) -> Statistics:
@@ -220,6 +232,8 @@ class Statistics:
             raise ValueError("cannot subtract all images: nothing would be left")
         known = tuple(self.prompts[u] for u in kept)
         styles = None if styles is None else styles.of_prompts(kept)
+        pixels = _minus(self.pixels, other._spread_pixels(self.prompts))
+        parts["pixels"] = None if pixels is None else pixels[kept]
         return replace(self, moments=moments[kept], prompts=known, styles=styles, **parts)
 
     def moments_of(self, known: tuple[str, ...]) -> Moments:
@@ -233,6 +247,12 @@ class Statistics:
         if known == self.prompts:
             return self.moments
         return self.moments.spread(symbols(self.prompts, known), len(known))
+
+    def _spread_pixels(self, known: tuple[str, ...]) -> PixelMoments | None:
+        """Return the moments of the pixels with a group for each of other known prompts."""
+        if self.pixels is None or known == self.prompts:
+            return self.pixels
+        return self.pixels.spread(symbols(self.prompts, known), len(known))
 
     def _check_addable(self, other: Statistics) -> None:
         if self.image_shape != other.image_shape:

@@ -20,7 +20,7 @@ from scipy.sparse import csr_array
 from lineardiffusion._arrays import BLOCK, Array, Indices, freeze
 from lineardiffusion._device import to_numpy
 from lineardiffusion._linalg import side_by_side
-from lineardiffusion.statistics.moments import NEGATIVE
+from lineardiffusion.statistics.moments import NEGATIVE, Moments
 
 ENTRIES = 2**23  # of pixels in float64 at a time
 
@@ -49,6 +49,11 @@ class PixelMoments:
     def zeros(cls, n_groups: int, D: int) -> PixelMoments:
         """Return the moments of no image."""
         return cls(np.zeros(n_groups), np.zeros((n_groups, D)), np.zeros((n_groups, D)))
+
+    @classmethod
+    def of_moments(cls, moments: Moments) -> PixelMoments:
+        """Return what moments of pixels tell."""
+        return cls(moments.weight, moments.mean, np.diagonal(moments.scatter, axis1=1, axis2=2).copy())
 
     @classmethod
     def of(

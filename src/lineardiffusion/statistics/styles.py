@@ -141,6 +141,17 @@ class StyleStatistics:
         shrunk, amount = shrink(self.within(), shrinkage, np.asarray(images, dtype=np.float64))
         return shrunk.covariance, amount
 
+    def pictured(self) -> tuple[Array, Array]:
+        """Return the mean and the variance (g, D) of the pixels of each style: unbiased, and S's for few images."""
+        assert self.pixels is not None
+        n, pixels, owner = self.moments.effective[:, None], self.pixels, self.clusters.prompt
+        within, weight = np.zeros((int(owner.max()) + 1, pixels.mean.shape[1])), np.bincount(owner, pixels.weight)
+        np.add.at(within, owner, pixels.scatter)
+        within /= np.where(weight > 0, weight, 1.0)[:, None]
+        k = PRIOR_IMAGES / (n + PRIOR_IMAGES)
+        shrunk = (1 - k) * pixels.variance + k * within[owner]
+        return pixels.mean, np.where(n < FEW, shrunk, pixels.variance * n / np.maximum(n - 1, 1.0))
+
     def scored(self, within: Array) -> tuple[Array, Array]:
         """Return the eigenvalues (g, d) and eigenvectors (g, d, d) of S, equation (1), with W = `within` (p, d, d)."""
         variance, basis = np.empty_like(self.moments.mean), np.empty_like(self.moments.scatter)
