@@ -17,21 +17,20 @@ density phi and distribution Phi, and P = Phi(b) - Phi(a),
 (`condense`), which moves the picture by 0.01 grey levels on MNIST with 500 styles. One Newton step for all normals
 then leaves 10^-5 of it.
 
-**Pixelwise.** The same, with a gain and an offset for each pixel j of each prompt or style g, such that the clipped
-pixel has the mean and the unbiased variance that the pixel has in the images of g. In units of the range, with
-a = t b the mean and b the deviation of the normal before the clip to [0, 1],
+**Pixelwise.** The same, with a gain and an offset for each pixel j of each prompt or style g, such that the
+clipped pixel has the mean mu_gj and the unbiased variance v_gj of that pixel in the images of g. In units of the
+range, with a = t b the mean and b the deviation of the normal before the clip to [0, 1],
 
     E[y] = mu_gj,    Var[y] = v_gj                                    two equations for t and b               (1)
 
-which have one solution for 0 < v < mu (1 - mu). They are solved by Newton's method for log E[y] and log Var[y] in
-t and log b. It starts from the solution of the normal that is clipped at 0 only (a Tobit model), for which
-E[y]^2 / Var[y] depends on t alone; where mu > 1/2 the pixel is mirrored first. The drawn pixel has the mean m_gj and the
-deviation s_gj, so gain = b / s_gj and offset = a - gain m_gj. Where s_gj is 0 the picture is mu_gj. A style of few images has
-the variance of its prompt's in part, as in statistics/styles.py. Prompts without symbols, and the unconditional Gaussian, have
-the affine contrast.
+have one solution for 0 < v < mu (1 - mu). They are solved by Newton's method for log E[y] and log Var[y] in t and
+log b. It starts from the solution for a clip at 0 only (Tobin 1958), where E[y]^2 / Var[y] depends on t alone.
+Where mu > 1/2 the pixel is mirrored first. The drawn pixel has the mean m_gj and the deviation s_gj, so gain = b /
+s_gj and offset = a - gain m_gj. Where s_gj is 0 the picture is mu_gj. Everything that is no prompt or style of its
+own, such as the unconditional Gaussian, has the affine contrast.
 
-Each style's pixels are so the pixels of the data in mean and variance, also what the encoder discards of the variance.
-A clip lowers correlations. So the low rank of a style's law, whose correlations are too high, suits it
+So the pixels of a style have the data's mean and variance, with the variance that the encoder discards. A clip
+lowers correlations; a style that is drawn in few directions has higher ones, which makes up for it
 (style_rank.py).
 
 **Histogram.** The picture is y = Q(F(x)), the monotone curve that gives all pixels together the histogram of
@@ -212,7 +211,7 @@ class PixelwiseContrast:
         return cls(gain, offset, rest)
 
     def __call__(self, images: Any, conditions: Sequence[Condition], place: Indices) -> Any:
-        """Return the pictures of images (n, ...), in pixel units; image i was drawn under ``conditions[place[i]]``."""
+        """Return the pictures of images (n, ...) in pixel units, where image i is of ``conditions[place[i]]``."""
         xp, dtype = namespace(images), dtype_of(images)
         rows = images.reshape(len(images), -1)
         used, place = np.unique(place, return_inverse=True)
@@ -232,9 +231,8 @@ class PixelwiseContrast:
         for i, (part, w) in enumerate(condition):
             weight = float(w) if isinstance(w, int | float) else float(i == 0)  # others depend on the time
             if weight > 0:
-                known = isinstance(part, int)
-                gain += weight * (self.gain[part] if known else self.rest.gain)
-                offset += weight * (self.offset[part] if known else self.rest.offset)
+                gain += weight * (self.gain[part] if isinstance(part, int) else self.rest.gain)
+                offset += weight * (self.offset[part] if isinstance(part, int) else self.rest.offset)
                 total += weight
         return gain / total, offset / total
 

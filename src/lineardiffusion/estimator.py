@@ -91,9 +91,9 @@ class LinearDiffusion(BaseEstimator):
         gives a prompt one style for every 60 of its images, or fewer if their moments exceed ``max_memory``.
     style_rank : float or "auto", default="auto"
         Directions that a style is drawn in, for each of its images: above 0 and at most 1, for as many as it has
-        images. Their variances are scaled so that no variance of the style is lost. ``"auto"`` takes 1, 1/2, 1/4 or
-        1/8, whichever gives pictures of the local contrast of a tenth of the images that is held out (:attr:`style_rank_`).
-        Scores and posteriors take all directions, whatever the rank.
+        images. Their variances are scaled so that no variance of the style is lost. ``"auto"`` takes 1, 1/2, 1/4
+        or 1/8: the one whose pictures are most like images that are held out, and do not copy
+        (:mod:`lineardiffusion.style_rank`). Scores and posteriors have all directions, whatever the rank.
     shrinkage : {"auto"} or float, default="auto"
         Share of the covariance within all prompts in the covariance of each prompt, from 0 (maximum likelihood)
         to 1 (one covariance for all). ``"auto"`` takes the share of least expected squared error (Ledoit and
@@ -112,9 +112,9 @@ class LinearDiffusion(BaseEstimator):
         pixels of the exact sampler without guidance the mean and the variance of the data's. ``"histogram"``:
         a monotone curve, which gives them the data's histogram; ``fit`` then counts the pixels too.
         ``"pixelwise"``: a gain and an offset for each pixel of each prompt or style, and the clip, which give that
-        pixel its mean and variance in the images of the style; ``fit`` then sums each style's pixels too. It gives by
-        far the best pictures. Prompts that share words, and embeddings, get the affine contrast in its place. None
-        is exact and unclipped.
+        pixel its mean and variance in the images of the style; ``fit`` then sums each style's pixels too. It gives
+        the best pictures by far. Prompts that share words, and embeddings, get the affine contrast in its place.
+        None is exact and unclipped.
     schedule : {"cosine", "vp", "karras", "flow"}, Schedule or callable, default="cosine"
         Noise schedule, by name, as an object, or as a function t -> (alpha, sigma) with t from 1 (noise) to 0.
         ``"vp"`` and ``"karras"`` stop short of pure noise, which leaves every deterministic sampler a distance from

@@ -90,7 +90,7 @@ class FittedDiffusion:
         Share of the covariance within all prompts in that of each (with styles, within its styles); None for a
         regression.
     within : ndarray of shape (p, d, d) or None
-        Covariance within the styles of each prompt, towards which their covariances are shrunk where images are scored.
+        Covariance within the styles of each prompt, towards which theirs are shrunk where images are scored.
     pixel_model : PixelModel or None
         Law of the pixels given the latents; None if the encoder is not linear.
     contrast : AffineContrast, HistogramContrast, PixelwiseContrast or None
@@ -124,7 +124,7 @@ class FittedDiffusion:
 
     @computed_once
     def scored(self) -> GaussianDenoiser | RegressionDenoiser:
-        """Denoisers of the Gaussians by which images are scored: those of styles have more variances than are drawn."""
+        """Denoisers of the Gaussians by which images are scored; those of styles have all directions."""
         if self.within is None:
             return self.conditional
         assert self.statistics.styles is not None

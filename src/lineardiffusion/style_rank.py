@@ -2,20 +2,19 @@
 
 A style of n images is drawn in floor(rank n) directions (statistics/styles.py). Few directions keep the pictures of
 a style near a plane, and many leave them without the structure of an image, since clipping at black and white
-(contrast.py) lowers the correlations of the pixels. Which is best depends on the data. So a tenth of the sample of
-images that chose the styles is held out, the styles are estimated from the others, and each of `RANKS` draws pictures,
-with the pixelwise contrast, in the styles of the held-out images and twice as many. The rank is that of the least
-Frechet distance between held-out images and pictures,
+(contrast.py) lowers the correlations of the pixels. Which is best depends on the data. So a tenth of the sample
+that chose the styles is held out, the styles are estimated from the others, and each of `RANKS` draws pictures, with the pixelwise contrast, in the styles of the held-out images and twice as many. The rank is that of the
+least Frechet distance between held-out images and pictures,
 
     |m - m'|^2 + tr(C + C' - 2 (C^1/2 C' C^1/2)^1/2)
 
-where m, C and m', C' are mean and covariance of their local contrasts: the standard deviations of the pixels in
-blocks of two along every axis of the image. All laws of one data set have the same mean and variance of every pixel,
-so what they differ in is how a pixel goes with its neighbours.
+where m, C and m', C' are mean and covariance of their local contrasts: the standard deviations of the pixels
+in blocks of two along every axis of the image. All ranks give every pixel the same mean and variance, and differ in how
+a pixel varies with its neighbours.
 
 A rank that copies is no choice. Of real images one in twenty is nearer to the training images of its style than the
-5 % quantile of held-out images of its prompt; a rank of which more than COPIES of the pictures are is left out, unless
-all are.
+5 % quantile of held-out images of its prompt. A rank is left out if more than COPIES of its pictures are, unless this
+holds for all.
 
 The images are their decoded latents, so the choice needs no pass over the data. It costs as much as some 2,000
 images, whatever their number. All ranks share their random numbers.
@@ -71,9 +70,11 @@ def choose_rank(
         )
         return [(one, cdist(one, training).min(axis=1)) for one in pictures]
 
-    columns = [zip(*one, strict=True) for one in zip(*side_by_side(of_style, range(len(chosen))), strict=True)]
-    pictures, distances = zip(*columns, strict=True)
-    features = [local_contrast(np.concatenate(one), encoder.image_shape) for one in pictures]
+    columns = list(zip(*side_by_side(of_style, range(len(chosen))), strict=True))  # real ones, and each rank's
+    distances = [[far for _, far in column] for column in columns]
+    features = [
+        local_contrast(np.concatenate([one for one, _ in column]), encoder.image_shape) for column in columns
+    ]
     real, *drawn = (Gaussian(x.mean(axis=0), np.atleast_2d(np.cov(x.T))) for x in features)
     distance = np.array([law.wasserstein(real) for law in drawn])
     copies = np.array([_copies(distances[0], one, clusters.prompt[chosen]) for one in distances[1:]])
@@ -84,9 +85,9 @@ def _copies(real: Sequence[Array], drawn: Sequence[Array], prompt: Indices) -> f
     """Return the share of distances of pictures below the quantile of real ones of their prompt, style by style."""
     below = 0
     for u in np.unique(prompt):
-        own = np.flatnonzero(prompt == u)
-        bound = np.quantile(np.concatenate([real[i] for i in own]), QUANTILE, method="weibull")
-        below += sum(int(np.count_nonzero(drawn[i] <= bound)) for i in own)
+        own = np.flatnonzero(prompt == u).tolist()
+        bound = float(np.quantile(np.concatenate([real[i] for i in own]), QUANTILE, method="weibull"))
+        below += sum(int((drawn[i] <= bound).sum()) for i in own)
     return below / sum(map(len, drawn))
 
 
@@ -107,7 +108,7 @@ def _pictures(
 
     images = decode(latents)
     t, b = before_clip(images.mean(axis=0, dtype=np.float64), images.var(axis=0, ddof=1, dtype=np.float64))
-    left, spread, directions = np.linalg.svd(latents - mean, full_matrices=False)
+    _, spread, directions = np.linalg.svd(latents - mean, full_matrices=False)
     factor = ((spread[:, None] * directions).astype(np.float32) @ synthesis).astype(np.float32)
     noise = np.random.default_rng(seed).standard_normal((DRAWS * len(held_out), len(spread)), np.float32)
     found = [images, decode(held_out)]
@@ -124,8 +125,8 @@ def _pictures(
 def local_contrast(pictures: NDArray[np.floating], shape: tuple[int, ...]) -> Array:
     """Return the standard deviations (n, k) of the pixels (n, D) in blocks of two along every axis of four or more.
 
-    They are those of `BLOCKS` blocks at random if there are more. An axis of one to three, such as colours, is left as
-    it is. Without a longer axis the pixels themselves are returned.
+    If there are more, they are those of `BLOCKS` blocks at random. An axis of one to three, such as colours, is left
+    as it is. Without a longer axis the pixels themselves are returned.
     """
     n, axes = len(pictures), [i for i, size in enumerate(shape) if size >= 4]
     if not axes:

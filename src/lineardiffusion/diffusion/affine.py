@@ -19,8 +19,8 @@ x = u Q^T is kept as it is, with the basis Q beside it, and has two forms of equ
 The first costs 2 d^2 an image and nothing before; the second costs d^2 an image, and d^3 for the product of the
 matrices. So the first is taken for at most d images.
 
-A thin basis Q (d, r) has r + 1 coordinates: those of x Q, and one that stands for all directions outside of the span
-of Q, with the gains M_0 and R_0 and the offset b_0 of a fixed vector `beyond`,
+A thin basis Q (d, r) has r + 1 coordinates: those of x Q, and one that stands for all directions outside of the
+span of Q, with the gains M_0 and R_0 and the offset b_0 of a fixed vector `beyond`,
 
     x = z M + b + n R,    M = Q diag(M_k - M_0) Q^T + M_0 I,    b = sum_k b_k q_k + b_0 beyond,    R as M
 
@@ -125,8 +125,8 @@ class Affine:
     def rotate(self, basis: Array, beyond: Array | None = None) -> Affine:
         """Return the map of x of a diagonal map in coordinates ``u = x Q``, Q = `basis` (p, d, d).
 
-        The noises z and n are isotropic, so their laws are the same in both coordinates. A thin basis (p, d, r) needs
-        the vector `beyond` (p, d) of the last coordinate.
+        The noises z and n are isotropic, so their laws are the same in both coordinates. A thin basis (p, d, r)
+        needs the vector `beyond` (p, d) of the last coordinate.
         """
         if not self.diagonal or self.basis is not None:
             raise TypeError("only a diagonal affine map rotates, and once; use x @ A on a full one")
@@ -151,7 +151,8 @@ class Affine:
 
     def _thin(self, noises: list[Any], dtype: Any) -> Any:
         """Return the values of a map with a thin basis at z, or at z and n."""
-        assert self.basis is not None and self.beyond is not None
+        assert self.basis is not None
+        assert self.beyond is not None
         Q, rows, beyond = (as_like(array, noises[0], dtype) for array in (self.basis, self.rows, self.beyond))
         u, x = rows[:, -1:, :-1], rows[:, -1:, -1:] * beyond[:, None]
         for i, noise in enumerate(noises):

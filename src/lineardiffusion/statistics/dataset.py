@@ -204,8 +204,10 @@ class Statistics:
             (min(one.pixel_range[0] for one in every), max(one.pixel_range[1] for one in every)),
             np.result_type(*(one.pixel_dtype for one in every)),
             first.encoder,
-            *(_sum([getattr(one, name) for one in every]) for name in ("styles", "histogram", "residual")),
-            _sum([one._spread_pixels(known) for one in every]),
+            styles=_sum([one.styles for one in every]),
+            histogram=_sum([one.histogram for one in every]),
+            residual=_sum([one.residual for one in every]),
+            pixels=_sum([one._spread_pixels(known) for one in every]),
         )
 
     def __sub__(self, other: Statistics) -> Statistics:

@@ -4,8 +4,8 @@ For group g and pixel j, over its images x_i with sample weights w_i,
 
     w_g = sum_i w_i,    m_gj = sum_i w_i x_ij / w_g,    s_gj = sum_i w_i (x_ij - m_gj)^2
 
-the diagonal of moments.py, which adds and subtracts by the same equations. Moments of latents do not tell it, because
-the encoder discards a part of every pixel's variance. The pixelwise contrast needs it (contrast.py).
+the diagonal of moments.py, which adds and subtracts by the same equations. Moments of latents do not tell it,
+because the encoder discards a part of every pixel's variance. The pixelwise contrast needs it (contrast.py).
 """
 
 from __future__ import annotations

@@ -83,8 +83,8 @@ class StyleStatistics:
     ) -> StyleStatistics:
         """Add images by their latents (n, d), each to the style of the nearest centre of its prompt.
 
-        Products are float64 whatever the latents, so that the order of the images makes no difference. `rows` (n, D)
-        are the pixels, where their moments are counted.
+        Products are float64 whatever the latents, so that the order of the images makes no difference. `rows`
+        (n, D) are the pixels, where their moments are counted.
         """
         styles, pixels = self.clusters.assign(latents, prompts), self.pixels
         more = Moments.of(latents, styles, len(self.clusters), sample_weight, np.float64)
@@ -132,10 +132,7 @@ class StyleStatistics:
         return Moments(total, total, np.zeros((p, d)), scatter)
 
     def shrink_within(self, shrinkage: float | str) -> tuple[Array, Array]:
-        """Shrink the covariances W (p, d, d) within prompts towards that within all; return them and the amounts (p,).
-
-        They are covariances, divided by the number of images.
-        """
+        """Return the covariances W (p, d, d) within prompts, shrunk towards that of all, and the amounts (p,)."""
         n, prompt = self.moments.effective, self.clusters.prompt
         images = 1.0 + np.bincount(prompt, np.maximum(n - 1, 0.0))
         shrunk, amount = shrink(self.within(), shrinkage, np.asarray(images, dtype=np.float64))
@@ -153,7 +150,7 @@ class StyleStatistics:
         return pixels.mean, np.where(n < FEW, shrunk, pixels.variance * n / np.maximum(n - 1, 1.0))
 
     def scored(self, within: Array) -> tuple[Array, Array]:
-        """Return the eigenvalues (g, d) and eigenvectors (g, d, d) of S, equation (1), with W = `within` (p, d, d)."""
+        """Return the eigenvalues (g, d) and eigenvectors (g, d, d) of S, with W = `within` (p, d, d)."""
         variance, basis = np.empty_like(self.moments.mean), np.empty_like(self.moments.scatter)
 
         def fill(g: int) -> None:  # one style at a time in memory
