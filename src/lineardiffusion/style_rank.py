@@ -1,20 +1,21 @@
 """The rank of styles: how many directions a style is drawn in, chosen on held-out images.
 
-A style of n images is drawn in floor(rank n) directions (statistics/styles.py). Few directions keep the pictures of
-a style near a plane, and many leave them without the structure of an image, since clipping at black and white
+A style of n images is drawn in floor(rank n) directions (statistics/styles.py). Few directions keep the pictures
+of a style near a plane, and many leave them without the structure of an image, since clipping at black and white
 (contrast.py) lowers the correlations of the pixels. Which is best depends on the data. So a tenth of the sample
-that chose the styles is held out, the styles are estimated from the others, and each of `RANKS` draws pictures, with the pixelwise contrast, in the styles of the held-out images and twice as many. The rank is that of the
-least Frechet distance between held-out images and pictures,
+that chose the styles is held out, the styles are estimated from the others, and each of `RANKS` draws pictures,
+with the pixelwise contrast, in the styles of the held-out images and twice as many. The rank is that of the least
+Frechet distance between held-out images and pictures,
 
     |m - m'|^2 + tr(C + C' - 2 (C^1/2 C' C^1/2)^1/2)
 
-where m, C and m', C' are mean and covariance of their local contrasts: the standard deviations of the pixels
-in blocks of two along every axis of the image. All ranks give every pixel the same mean and variance, and differ in how
-a pixel varies with its neighbours.
+where m, C and m', C' are mean and covariance of their local contrasts: the standard deviations of the pixels in
+blocks of two along every axis of the image. All ranks give every pixel the same mean and variance, and differ in
+how a pixel varies with its neighbours.
 
-A rank that copies is no choice. Of real images one in twenty is nearer to the training images of its style than the
-5 % quantile of held-out images of its prompt. A rank is left out if more than COPIES of its pictures are, unless this
-holds for all.
+A rank that copies is no choice. Of real images one in twenty is nearer to the training images of its style than
+the 5 % quantile of held-out images of its prompt. A rank is left out if more than COPIES of its pictures are,
+unless this holds for all.
 
 The images are their decoded latents, so the choice needs no pass over the data. It costs as much as some 2,000
 images, whatever their number. All ranks share their random numbers.
@@ -123,9 +124,9 @@ def _pictures(
 
 
 def local_contrast(pictures: NDArray[np.floating], shape: tuple[int, ...]) -> Array:
-    """Return the standard deviations (n, k) of the pixels (n, D) in blocks of two along every axis of four or more.
+    """Return the standard deviations (n, k) of pixels (n, D) in blocks of two along every axis of four or more.
 
-    If there are more, they are those of `BLOCKS` blocks at random. An axis of one to three, such as colours, is left
+    If there are many, they are those of `BLOCKS` blocks at random. An axis of one to three, such as colours, is left
     as it is. Without a longer axis the pixels themselves are returned.
     """
     n, axes = len(pictures), [i for i, size in enumerate(shape) if size >= 4]

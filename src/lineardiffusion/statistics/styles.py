@@ -162,7 +162,8 @@ class StyleStatistics:
     def drawn(self, rank: float, within: Array) -> tuple[Array, Array]:
         """Return variances l' (g, r), falling, and directions (g, d, r) that styles are drawn in.
 
-        r is that of the style of most images; the other styles' are filled up with zeros.
+        r is that of the style of most images. The other styles' are filled up with zeros, or if r is d with
+        directions without variance.
         """
         n, (g, d) = self.moments.effective, self.moments.mean.shape
         few = n < FEW
@@ -177,8 +178,10 @@ class StyleStatistics:
                 most = int(np.ceil(n[k])) - 1
             found, own = leading(C, int(r[k]), most)
             if (total := found.sum()) > 0:
-                own_r = slice(len(found))
-                variance[k, own_r], basis[k, :, own_r] = unbiased * np.trace(C) / total * found, own
+                variance[k, : len(found)] = unbiased * np.trace(C) / total * found
+            basis[k, :, : len(found)] = own
+            if len(found) < d == basis.shape[2]:  # a whole basis, of styles with fewer directions too
+                basis[k, :, len(found) :] = np.linalg.qr(np.hstack([own, np.eye(d)])).Q[:, len(found) :]
 
         side_by_side(fill, range(g))
         return variance, basis
