@@ -59,10 +59,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
 from scipy.optimize import least_squares
 from scipy.special import ndtr, ndtri
 
@@ -83,11 +85,8 @@ BINARY = (
     0.98  # share of mu (1 - mu), the variance of a pixel that is only black or white, that a variance has at most
 )
 LEAST_T = -4.0  # least mean of the normal before the clip, in its deviations
-STEPS = 40  # of Newton's method at most
-_T = np.linspace(LEAST_T, 8.0, 600)
-_PHI = np.exp(-0.5 * _T**2) / np.sqrt(2 * np.pi)
-_TOBIT = _PHI + _T * ndtr(_T)  # mean of max(N(t, 1), 0)
-_RATIO = _TOBIT / np.sqrt((_T**2 + 1) * ndtr(_T) + _T * _PHI - _TOBIT**2)  # that mean over the deviation, rising
+STEPS = 60  # of Newton's method at most
+NODES_A_SIDE = 48  # of the table that it starts from
 ALIKE = 0.15  # differences of means in deviations, and of log-deviations, below which normals are merged
 
 
@@ -251,12 +250,54 @@ def before_clip(mean: Array, variance: Array) -> tuple[Array, Array]:
     varies = np.flatnonzero((variance > CONSTANT**2) & (bound > CONSTANT**2))
     mirrored = mean[varies] > 0.5
     mu = np.where(mirrored, 1.0 - mean[varies], mean[varies])
-    sd = np.sqrt(np.minimum(variance[varies], BINARY * bound[varies]))
-    found = np.where(mu / sd < _RATIO[-1], np.interp(mu / sd, _RATIO, _T), mu / sd)
-    width = np.log(mu / (np.exp(-0.5 * found**2) / np.sqrt(2 * np.pi) + found * ndtr(found)))
-    active = np.arange(len(mu))
+    share = np.minimum(variance[varies] / bound[varies], BINARY)
+    sd = np.sqrt(share * bound[varies])
+    start, step, table = _table()
+    place = [(coordinate - s) / h for coordinate, s, h in zip(_coordinates(mu, share), start, step, strict=True)]
+    found, log_b = _newton(mu, sd, *(map_coordinates(one, place, order=1, mode="nearest") for one in table))
+    b[varies] = np.exp(log_b)
+    t[varies] = np.where(mirrored, 1.0 / b[varies] - found, found)
+    return t, b
+
+
+def _coordinates(mu: Array, share: Array) -> tuple[Array, Array]:
+    """Return log mu, and the logit of the variance as a share of mu (1 - mu)."""
+    return np.log(mu), np.log(share / (1.0 - share))
+
+
+@cache
+def _table() -> tuple[Array, Array, tuple[Array, Array]]:
+    """Return the first node and the step of both coordinates, and what t and log b exceed those without a clip by."""
+    ends = np.array([[1e-6, 1e-8], [0.5, BINARY]])
+    first, last = (np.concatenate(_coordinates(*one[:, None])) for one in ends)
+    grid = np.meshgrid(*(np.linspace(*one, NODES_A_SIDE) for one in zip(first, last, strict=True)), indexing="ij")
+    mu, share = np.exp(grid[0].ravel()), 1.0 / (1.0 + np.exp(-grid[1].ravel()))
+    sd = np.sqrt(share * mu * (1.0 - mu))
+    # for a clip at 0 only, mu / sd tells t
+    t = np.linspace(LEAST_T, 8.0, 600)
+    density, below = np.exp(-0.5 * t**2) / np.sqrt(2 * np.pi), ndtr(t)
+    one = density + t * below
+    ratio = one / np.sqrt((t**2 + 1) * below + t * density - one**2)
+    near = np.interp(mu / sd, ratio, t)
+    unclipped = mu / sd >= ratio[-1]
+    near = (
+        np.where(unclipped, 0.0, near - mu / sd),
+        np.where(unclipped, 0.0, np.log(mu / np.interp(near, t, one) / sd)),
+    )
+    found, log_b = _newton(mu, sd, *near)
+    shape = grid[0].shape
+    return (
+        first,
+        (last - first) / (NODES_A_SIDE - 1),
+        ((found - mu / sd).reshape(shape), (log_b - np.log(sd)).reshape(shape)),
+    )
+
+
+def _newton(mu: Array, sd: Array, more_t: Array, more_b: Array) -> tuple[Array, Array]:
+    """Return t and log b (n,) for clipped means mu of 1/2 at most, and deviations, from t - mu / sd and log(b / sd)."""
+    found, log_b, active = more_t + mu / sd, more_b + np.log(sd), np.arange(len(mu))
     for _ in range(STEPS):
-        T, L = found[active], width[active]
+        T, L = found[active], log_b[active]
         B = np.exp(L)
         e1, e2 = censored(T * B, B, 0.0, 1.0)
         v = np.maximum(e2 - e1**2, 1e-300)
@@ -265,21 +306,18 @@ def before_clip(mean: Array, variance: Array) -> tuple[Array, Array]:
         if not going.any():
             break
         active, T, L, B, e1, e2, v, r1, r2 = (x[going] for x in (active, T, L, B, e1, e2, v, r1, r2))
-        up, inside = ndtr(T - 1.0 / B), ndtr(T) - ndtr(T - 1.0 / B)  # above 1, and within
-        # derivatives of E[y] and E[y^2] by t and by log b
-        m1, m2 = B * inside, e1 - up
-        s1, s2 = 2.0 * B * (e1 - up), 2.0 * (e2 - up)
-        j11, j12 = m1 / e1, m2 / e1
-        j21, j22 = (s1 - 2.0 * e1 * m1) / (2.0 * v), (s2 - 2.0 * e1 * m2) / (2.0 * v)
+        up = ndtr(T - 1.0 / B)  # share above 1
+        # derivatives of E[y] and of E[y^2] by t and by log b
+        e1_t, e1_b, e2_t, e2_b = B * (ndtr(T) - up), e1 - up, 2.0 * B * (e1 - up), 2.0 * (e2 - up)
+        j11, j12 = e1_t / e1, e1_b / e1
+        j21, j22 = (e2_t - 2.0 * e1 * e1_t) / (2.0 * v), (e2_b - 2.0 * e1 * e1_b) / (2.0 * v)
         determinant = j11 * j22 - j12 * j21
         determinant = np.where(np.abs(determinant) < 1e-12, 1e-12, determinant)
-        step_t, step_l = (j22 * r1 - j12 * r2) / determinant, (j11 * r2 - j21 * r1) / determinant
         most = 0.5 * (1.0 + np.abs(T))
+        step_t, step_b = (j22 * r1 - j12 * r2) / determinant, (j11 * r2 - j21 * r1) / determinant
         found[active] = np.maximum(T - np.clip(step_t, -most, most), LEAST_T)
-        width[active] = np.clip(L - np.clip(step_l, -0.7, 0.7), -12.0, 3.0)
-    b[varies] = np.exp(width)
-    t[varies] = np.where(mirrored, 1.0 / b[varies] - found, found)
-    return t, b
+        log_b[active] = np.clip(L - np.clip(step_b, -0.7, 0.7), -12.0, 5.0)
+    return found, log_b
 
 
 def pixels(weight: Array, law: GaussianDenoiser, encoder: ImageEncoder) -> tuple[Array, Array, Array]:

@@ -126,8 +126,8 @@ def _pictures(
 def local_contrast(pictures: NDArray[np.floating], shape: tuple[int, ...]) -> Array:
     """Return the standard deviations (n, k) of pixels (n, D) in blocks of two along every axis of four or more.
 
-    If there are many, they are those of `BLOCKS` blocks at random. An axis of one to three, such as colours, is left
-    as it is. Without a longer axis the pixels themselves are returned.
+    If there are many, they are those of `BLOCKS` blocks at random. A shorter axis, such as that of colours, is left
+    as it is. Without a longer one the pixels themselves are returned.
     """
     n, axes = len(pictures), [i for i, size in enumerate(shape) if size >= 4]
     if not axes:
