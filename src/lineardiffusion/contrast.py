@@ -267,7 +267,7 @@ def _coordinates(mu: Array, share: Array) -> tuple[Array, Array]:
 
 @cache
 def _table() -> tuple[Array, Array, tuple[Array, Array]]:
-    """Return the first node and the step of both coordinates, and what t and log b exceed those without a clip by."""
+    """Return the first node and the step of both coordinates, and t - mu / sd and log(b / sd) at the nodes."""
     ends = np.array([[1e-6, 1e-8], [0.5, BINARY]])
     first, last = (np.concatenate(_coordinates(*one[:, None])) for one in ends)
     grid = np.meshgrid(*(np.linspace(*one, NODES_A_SIDE) for one in zip(first, last, strict=True)), indexing="ij")
@@ -294,7 +294,10 @@ def _table() -> tuple[Array, Array, tuple[Array, Array]]:
 
 
 def _newton(mu: Array, sd: Array, more_t: Array, more_b: Array) -> tuple[Array, Array]:
-    """Return t and log b (n,) for clipped means mu of 1/2 at most, and deviations, from t - mu / sd and log(b / sd)."""
+    """Return t and log b (n,) for clipped means mu of 1/2 at most and deviations sd.
+
+    The iteration starts from t - mu / sd = `more_t` and log(b / sd) = `more_b`.
+    """
     found, log_b, active = more_t + mu / sd, more_b + np.log(sd), np.arange(len(mu))
     for _ in range(STEPS):
         T, L = found[active], log_b[active]
@@ -305,7 +308,8 @@ def _newton(mu: Array, sd: Array, more_t: Array, more_b: Array) -> tuple[Array, 
         going = np.maximum(np.abs(r1), np.abs(r2)) > 1e-6
         if not going.any():
             break
-        active, T, L, B, e1, e2, v, r1, r2 = (x[going] for x in (active, T, L, B, e1, e2, v, r1, r2))
+        active = active[going]
+        T, L, B, e1, e2, v, r1, r2 = (x[going] for x in (T, L, B, e1, e2, v, r1, r2))
         up = ndtr(T - 1.0 / B)  # share above 1
         # derivatives of E[y] and of E[y^2] by t and by log b
         e1_t, e1_b, e2_t, e2_b = B * (ndtr(T) - up), e1 - up, 2.0 * B * (e1 - up), 2.0 * (e2 - up)
