@@ -1,4 +1,4 @@
-"""Draw digits and clothes with the default model, with styles, and with the original's sampler.
+"""Draw digits with the default model, with styles and with the original's sampler, and clothes with styles.
 
 ``python examples/plot_readme.py`` draws docs/digits.png, docs/styles.png, docs/original.png and docs/fashion.png.
 It needs MNIST and Fashion-MNIST (in LINEARDIFFUSION_DATA, or a network to download them).
@@ -22,14 +22,14 @@ def main() -> None:
     ten_each = [digit for digit in digits for _ in range(10)]
     save(ld.predict(ten_each, seed=SEED), "digits.png", labels=digits)
 
-    styles = LinearDiffusion(n_styles=50, contrast="affine").fit(*mnist)
+    styles = LinearDiffusion(n_styles="auto", contrast="pixelwise").fit(*mnist)
     save(styles.predict(ten_each, seed=SEED), "styles.png", labels=digits)
 
     original = LinearDiffusion(sampler="one_step", scale=True).fit(*mnist)
     both = np.concatenate([original.predict(digits, seed=SEED), ld.predict(digits, seed=SEED)])
     save(both, "original.png", labels=["the original", "exact"], captions=[*digits, *[""] * 10])
 
-    fashion = LinearDiffusion().fit(*load_fashion_mnist())
+    fashion = LinearDiffusion(300, n_styles="auto", contrast="pixelwise").fit(*load_fashion_mnist())
     words = [str(prompt) for prompt in fashion.prompts_]
     save(fashion.predict(words * 3, seed=SEED), "fashion.png", captions=[*words, *[""] * 20])
 
