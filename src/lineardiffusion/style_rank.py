@@ -64,18 +64,16 @@ def choose_rank(
         return RANK
     seeds = rng.integers(2**63, size=len(chosen))
 
-    def of_style(i: int) -> list[tuple[Pictures, Array]]:
+    def of_style(i: int) -> list[tuple[Array, Array]]:
         own, n = members[chosen[i]], len(members[chosen[i]]) // SMALL
         training, *pictures = _pictures(
             sample.latents[own[n:]], sample.latents[own[:n]], encoder, pixel_range, int(seeds[i])
         )
-        return [(one, cdist(one, training).min(axis=1)) for one in pictures]
+        return [(local_contrast(one, encoder.image_shape), cdist(one, training).min(axis=1)) for one in pictures]
 
     columns = list(zip(*side_by_side(of_style, range(len(chosen))), strict=True))  # real ones, and each rank's
     distances = [[far for _, far in column] for column in columns]
-    features = [
-        local_contrast(np.concatenate([one for one, _ in column]), encoder.image_shape) for column in columns
-    ]
+    features = [np.concatenate([one for one, _ in column]) for column in columns]
     real, *drawn = (Gaussian(x.mean(axis=0), np.atleast_2d(np.cov(x.T))) for x in features)
     distance = np.array([law.wasserstein(real) for law in drawn])
     copies = np.array([_copies(distances[0], one, clusters.prompt[chosen]) for one in distances[1:]])

@@ -69,6 +69,13 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
     help="Number of styles (clusters) per prompt; auto: by the prompt's number of images.",
 )
 @click.option(
+    "--style-rank",
+    type=_either("a number above 0 and at most 1, or auto", click.FloatRange(0, 1, min_open=True), _AUTO),
+    metavar="RANK|auto",
+    default="auto",
+    help="Directions that a style is drawn in, for each of its images; auto: as held-out images choose.",
+)
+@click.option(
     "--shrinkage",
     type=_either("a number from 0 to 1, or auto", click.FloatRange(0, 1), _AUTO),
     metavar="SHARE|auto",
@@ -77,8 +84,9 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 )
 @click.option(
     "--contrast",
-    type=click.Choice(["affine", "histogram"]),
-    help="Last step of decoding: match the mean and variance of the data's pixels, or their histogram.",
+    type=click.Choice(["affine", "histogram", "pixelwise"]),
+    help="Last step of decoding: match the mean and variance of the data's pixels, their histogram, or the mean and "
+    "variance of each pixel of each style (the best pictures).",
 )
 @click.option("--scale", is_flag=True, help="Standardise each pixel before the PCA.")
 @click.option(
