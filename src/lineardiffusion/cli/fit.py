@@ -85,8 +85,8 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 @click.option(
     "--contrast",
     type=click.Choice(["affine", "histogram", "pixelwise"]),
-    help="Last step of decoding: match the mean and variance of the data's pixels, their histogram, or the mean and "
-    "variance of each pixel of each style (the best pictures).",
+    help="Last step of decoding: match the mean and variance of the data's pixels, their histogram, or the mean "
+    "and variance of each pixel of each style (the best pictures).",
 )
 @click.option("--scale", is_flag=True, help="Standardise each pixel before the PCA.")
 @click.option(
