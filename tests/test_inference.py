@@ -1,5 +1,7 @@
 """Likelihood and classification: by scipy's Gaussians and scikit-learn's Bayes rule, and on real digits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import logsumexp, softmax
@@ -8,6 +10,7 @@ from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
 from lineardiffusion import LinearDiffusion
+from lineardiffusion._cache import Cache
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +41,15 @@ def by_hand(law, x):
     "way", [{}, {"sampler": "heun", "num_steps": 7}, {"sampler": "ddpm", "guidance_scale": 1.5}]
 )
 def test_score_samples_is_the_law_in_pixels(blobs, n_styles, way):
-    """The law's own density, its volume counted in pixels; with prompts and without; of any sampler."""
+    """The law's own density, its volume counted in pixels; with prompts and without; of any sampler.
+
+    That of styles is the law of a model that would draw from their scored Gaussians.
+    """
     prompts, images = blobs
     ld = LinearDiffusion(n_styles=n_styles).fit(prompts, images)
     z, volume = ld.encode(images), 5 * np.log(ld.scaling_factor_)
-    of = {p: by_hand(ld.law(p, **way), z) - volume for p in "ab"}
+    model = replace(ld.fitted_, conditional=ld.fitted_.scored, cache=Cache(1e6))
+    of = {p: by_hand(model.law(model.resolve([p], way)), z) - volume for p in "ab"}
     own = np.where(np.array(prompts) == "a", of["a"], of["b"])
     np.testing.assert_allclose(ld.score_samples(images, prompts, **way), own, rtol=1e-6)
     mixed = np.logaddexp(np.log(450 / 720) + of["a"], np.log(270 / 720) + of["b"])
@@ -51,6 +58,8 @@ def test_score_samples_is_the_law_in_pixels(blobs, n_styles, way):
     np.testing.assert_allclose(ld.classify_proba(images, **way), proba, atol=1e-6)
     other = ld.score_samples(images, prompts, sampler="heun", num_steps=2)
     assert np.abs(other - own).max() > 0.05  # control: another sampler has another density
+    drawn = by_hand(ld.law("a", **way), z) - volume
+    assert (np.abs(drawn - of["a"]).max() > 0.05) == (n_styles == 2)  # control: the law that styles are drawn from
 
 
 def test_density_integrates_to_one_in_pixels():

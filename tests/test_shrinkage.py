@@ -149,7 +149,7 @@ def test_styles_are_shrunk_twice():
     for g in range(4):
         own = 0.7 * W[g // 2] + 0.3 * (W[0] + W[1]) / 2
         expected = (n[g] * C[g] + 20 * own) / (n[g] + 20)
-        whole = ld.fitted_.conditional.variance[g] + ld.fitted_.undrawn[g]
-        basis = ld.fitted_.conditional.basis[g]
-        np.testing.assert_allclose((basis * whole) @ basis.T, expected, atol=1e-10)
+        scored = ld.fitted_.scored
+        basis, variance = scored.basis[g], scored.variance[g]
+        np.testing.assert_allclose((basis * variance) @ basis.T, expected, atol=1e-10)
     assert ld.shrinkage_ == {"a": 0.3, "b": 0.3}

@@ -168,7 +168,8 @@ def test_arrays_cannot_be_written_to(tiny):
     fitted = ld.fitted_
     for array in (
         ld.statistics_.moments.mean, ld.statistics_.styles.moments.squares, ld.components_, ld.mean_,
-        fitted.undrawn, fitted.encoder.analysis, fitted.conditional.basis, fitted.parameters.trajectory.times, rows,
+        fitted.scored.basis, fitted.within, fitted.encoder.analysis, fitted.conditional.basis,
+        fitted.parameters.trajectory.times, rows,
     ):  # fmt: skip
         with pytest.raises(ValueError, match="read-only"):
             array[...] = 0

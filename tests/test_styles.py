@@ -48,7 +48,8 @@ def of(blobs, prompt, k):
 
 
 def test_a_style_is_a_blob(ld, blobs):
-    """Numbered by falling frequency; each draws its images' law, shrunk to that of the prompt's styles."""
+    """Numbered by falling frequency; drawn with its unbiased covariance, scored with one shrunk to its prompt's."""
+    scored = ld.fitted_.scored
     for prompt in "ab":
         within = sum(
             n * np.cov(ld.encode(of(blobs, prompt, k)).T, bias=True) for n, k in ((100, 2), (60, 1), (40, 0))
@@ -59,10 +60,13 @@ def test_a_style_is_a_blob(ld, blobs):
             own = of(blobs, prompt, k)
             np.testing.assert_allclose(means[style], own.mean(axis=0), atol=1e-9)
             z = ld.encode(own)
-            law = ld.law(f"{prompt}~{style}")
+            law, g = ld.law(f"{prompt}~{style}"), style + 3 * "ab".index(prompt)
             np.testing.assert_allclose(law.mean, z.mean(axis=0), atol=1e-9)
+            np.testing.assert_allclose(law.covariance, np.cov(z.T), atol=1e-9)  # in all four directions
             shrunk = (z - law.mean).T @ (z - law.mean) + 20 * within / 200
-            np.testing.assert_allclose(law.covariance, shrunk / (len(z) + 20), atol=1e-9)
+            S = (scored.basis[g] * scored.variance[g]) @ scored.basis[g].T
+            np.testing.assert_allclose(S, shrunk / (len(z) + 20), atol=1e-9)
+            np.testing.assert_allclose(scored.mean[g], law.mean, atol=1e-12)
 
 
 def test_styles_by_k_means(digits):
@@ -132,12 +136,17 @@ def test_denoising_a_mixture_is_its_posterior_mean(ld):
 
 def test_score_of_styles_is_the_mixture_s(ld, blobs):
     prompts, images, _ = blobs
-    total = 0.0
+    total, scored, g = np.zeros(2), ld.fitted_.scored, 0
     for prompt in "ab":
-        own = ld.encode(images[np.array(prompts) == prompt])
-        total += ld.law(prompt).log_prob(own).sum()
-    expected = total / 400 - 4 * np.log(ld.scaling_factor_)  # full rank: latents are pixels, scaled
+        own, drawn = ld.encode(images[np.array(prompts) == prompt]), ld.law(prompt)
+        parts = [
+            Gaussian(scored.mean[k], (q := scored.basis[k]) * scored.variance[k] @ q.T) for k in (g, g + 1, g + 2)
+        ]
+        total += [law.log_prob(own).sum() for law in (Mixture(drawn.weights, parts), drawn)]
+        g += 3
+    expected, wrong = total / 400 - 4 * np.log(ld.scaling_factor_)  # full rank: latents are pixels, scaled
     assert ld.score(prompts, images) == pytest.approx(expected, rel=1e-6)
+    assert ld.score(prompts, images) != pytest.approx(wrong, rel=1e-4)  # control: the drawn law
     assert ld.score(prompts, images) > LinearDiffusion().fit(prompts, images).score(prompts, images) + 1
 
 
@@ -160,25 +169,21 @@ def test_a_second_pass_over_a_stream(blobs):
         stream.predict(["a"])
 
 
-def shrink(moments):
-    """The shrunk covariances of two styles of one prompt, with these moments."""
-    clusters = StyleClusters(moments.mean, np.array([0, 0]), 2)
-    return StyleStatistics(clusters, moments, None).shrink(0.0)[0]
+def scored(moments):
+    """The covariances S of two styles of one prompt with these moments."""
+    styles = StyleStatistics(StyleClusters(moments.mean, np.array([0, 0]), 2), moments, None)
+    variance, basis = styles.scored(styles.shrink_within(0.0)[0])
+    return (basis * variance[:, None]) @ basis.mT
 
 
-def test_small_styles_are_shrunk_and_drawn_in_few_directions():
+def test_small_styles_are_shrunk():
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(40, 10)) * np.geomspace(10, 1, 10)
     moments = Moments.of(rows, [0] * 8 + [1] * 32, 2)
-    shrunk = shrink(moments)
     within = moments.scatter.sum(axis=0) / 40
-    for g, n, rank in ((0, 8, 2), (1, 32, 8)):
+    for g, n in ((0, 8), (1, 32)):
         S = (moments.scatter[g] + 20 * within) / (n + 20)
-        whole = (shrunk.basis[g] * (shrunk.drawn + shrunk.undrawn)[g]) @ shrunk.basis[g].T
-        np.testing.assert_allclose(whole, S, atol=1e-10 * np.trace(S))
-        np.testing.assert_allclose(shrunk.drawn[g][-rank:], np.linalg.eigvalsh(S)[-rank:], rtol=1e-10)
-        assert not shrunk.drawn[g][:-rank].any()
-        assert not shrunk.undrawn[g][-rank:].any()
+        np.testing.assert_allclose(scored(moments)[g], S, atol=1e-10 * np.trace(S))
 
 
 def test_shrinkage_predicts_new_images():
@@ -188,10 +193,8 @@ def test_shrinkage_predicts_new_images():
     rows, new = rng.normal(size=(30, 10)) @ root, rng.normal(size=(2000, 10)) @ root
     other = rng.normal(size=(300, 10)) @ root
     moments = Moments.of(np.concatenate([rows, other]), [0] * 30 + [1] * 300, 2)
-    found = shrink(moments)
-    S = (found.basis[0] * (found.drawn + found.undrawn)[0]) @ found.basis[0].T
     mean = moments.mean[0]
-    shrunk, alone = (Gaussian(mean, c).log_prob(new).mean() for c in (S, moments.covariance[0]))
+    shrunk, alone = (Gaussian(mean, c).log_prob(new).mean() for c in (scored(moments)[0], moments.covariance[0]))
     assert shrunk > alone + 1
 
 
