@@ -86,7 +86,8 @@ class PixelMoments:
         size = np.where(weight > 0, weight, 1.0)[:, None]
         mean = total / size
         np.maximum(scatter - mean * total, 0.0, out=scatter)
-        scatter[scatter <= 1e-14 * size * mean**2] = 0.0  # the rounding of a pixel that is constant
+        rounding = np.finfo(np.float64).eps * max(64, min(n, step))  # of a sum of equal terms, for each of them
+        scatter[scatter <= rounding * size * mean**2] = 0.0  # a pixel that is constant
         return cls(weight, np.where(weight[:, None] > 0, origin + mean, 0.0), scatter)
 
     @staticmethod
