@@ -35,6 +35,7 @@ def tensors(digits):
 SETTINGS = [
     {},
     {"n_styles": 3, "contrast": "affine"},
+    {"n_styles": 3, "contrast": "pixelwise", "style_rank": 0.25},
     {"contrast": "histogram", "scale": True},
     {"max_memory": 2e5, "n_components": 10},
     {"text_encoder": "words"},
@@ -85,7 +86,7 @@ def test_encode_and_decode_answer_in_tensors(digits, tensors):
     assert images.dtype == torch.float32
 
 
-@pytest.mark.parametrize("settings", [*SETTINGS[:3], {"sampler": "ddpm", "num_steps": 5}], ids=str)
+@pytest.mark.parametrize("settings", [*SETTINGS[:4], {"sampler": "ddpm", "num_steps": 5}], ids=str)
 def test_predict_draws_tensors(digits, settings):
     ld = LinearDiffusion(**settings).fit(*digits)
     asked = ["7", "3"] * 40
@@ -98,8 +99,8 @@ def test_predict_draws_tensors(digits, settings):
     apart = np.abs(drawn.numpy() - expected)
     if settings.get("contrast") == "histogram":  # a step, at which the last digit decides
         assert np.mean(apart > 0) < 1e-3
-    else:
-        assert apart.max() < GREY
+    else:  # the gain of a pixel that hardly varies in the latents multiplies its rounding
+        assert apart.max() < (10 if settings.get("contrast") == "pixelwise" else 1) * GREY
     assert np.abs(ld.predict(asked, seed=4, output_type="pt").numpy() - expected).max() > 1  # control
     images, trajectory = ld.predict(asked[:2], seed=3, output_type="pt", return_trajectory=True)
     assert isinstance(images, torch.Tensor)
