@@ -275,7 +275,15 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("settings", [{"n_styles": 2}, {"n_components": 5, "contrast": "histogram"}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"n_styles": 2},
+        {"n_components": 5, "contrast": "histogram"},
+        {"n_components": 5, "n_styles": 2, "contrast": "pixelwise"},
+    ],
+    ids=str,
+)
 def test_a_stopped_fit_goes_on(data, small_buffers, monkeypatch, tmp_path, settings):
     """Stopped again and again, in each pass; the model is bit for bit that of a fit that was not stopped."""
     if "n_components" in settings:

@@ -25,14 +25,15 @@ from lineardiffusion.statistics.dataset import Statistics
 from lineardiffusion.statistics.histogram import Histogram
 from lineardiffusion.statistics.joint import JointMoments
 from lineardiffusion.statistics.moments import Moments
+from lineardiffusion.statistics.pixels import PixelMoments
 from lineardiffusion.statistics.residual import Residual
 from lineardiffusion.statistics.sample import Sample
 from lineardiffusion.statistics.styles import StyleStatistics
 
 KEY = "lineardiffusion.checkpoint"
 STORED = (
-    Histogram, ImageEncoder, JointMoments, Moments, Products, Residual, Sample, Statistics, StyleClusters,
-    StyleStatistics,
+    Histogram, ImageEncoder, JointMoments, Moments, PixelMoments, Products, Residual, Sample, Statistics,
+    StyleClusters, StyleStatistics,
 )  # fmt: skip
 CLASSES: dict[str, type] = {one.__name__: one for one in STORED}
 
