@@ -146,10 +146,9 @@ class MixtureDenoiser:
         rotated = centred if basis is None else centred @ basis
         variance = alpha**2 * self.components.variance + sigma**2
         squares, size = (rotated**2 / variance[:, None]).sum(axis=2), np.log(variance).sum(axis=1)[:, None]
-        if basis is not None and self.components.is_thin:  # the distance from the span of the basis
+        if basis is not None and self.components.is_thin:  # outside of the span all have the variance sigma^2
             beyond = ((centred - rotated @ basis.mT) ** 2).sum(axis=2)
             squares = squares + beyond / sigma**2
-            size = size + (centred.shape[2] - variance.shape[1]) * np.log(sigma**2)
         log_prob = -0.5 * (squares + size)
         share = softmax(log_prob + np.log(self.weights)[:, None], axis=0)
         answers = self.components(np.broadcast_to(x, (len(mean), *x.shape[1:])), alpha, sigma)
