@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from lineardiffusion import ImageEncoder, LinearDiffusion, Statistics, training
 from lineardiffusion.contrast import BINARY, AffineContrast, PixelwiseContrast, before_clip, censored
 from lineardiffusion.datasets import in_batches
+from lineardiffusion.diffusion.denoisers import GaussianDenoiser
 
 # ---------------------------------------------------------------------- the normal before the clip
 
@@ -169,6 +170,20 @@ def test_styles_of_few_images_have_the_shrunk_variance():
     variance = ld.predict(["a~1"] * 40_000, seed=0).var(axis=0)
     assert_allclose(variance, expected, rtol=0.05)
     assert (np.abs(variance / (1.5 * v) - 1) > 0.5).all()  # control: unbiased, of these images alone
+
+
+def test_pixels_without_variance_have_their_mean():
+    """One that is constant in the images of a style, and one that varies in no direction that is drawn."""
+    images = np.random.default_rng(0).random((50, 3))
+    encoder = ImageEncoder.from_basis(np.eye(3), Statistics.of(["a"] * 50, images))
+    mean, variance = np.array([[0.4, 0.7, 0.2]]), np.array([[0.02, 0.0, 0.03]])
+    law = GaussianDenoiser(encoder.encode(np.array([[0.5, 0.6, 0.9]])), np.ones((1, 1)), np.eye(3)[None, :, :1])
+    contrast = PixelwiseContrast.solve(mean, variance, law, encoder, AffineContrast(1.0, 0.0, 0.0, 1.0))
+    pixels = encoder.decode(law.mean + np.array([[1.0, 0.0, 0.0]]) * np.random.default_rng(1).normal(size=(9, 1)))
+    drawn = contrast(pixels, [((0, 1.0),)], np.zeros(9, int))
+    assert_allclose(drawn[:, 1:], np.broadcast_to([0.7, 0.2], (9, 2)), atol=1e-6)
+    assert np.ptp(drawn[:, 0]) > 0.1  # control
+    assert np.abs(pixels[:, 1:] - [0.7, 0.2]).min() > 0.05
 
 
 def same(a, b, atol=1e-5):
