@@ -287,6 +287,20 @@ def test_posterior_draws_have_the_drawn_style_s_numbers():
     assert_array_equal(mean, without(ld).inpaint(some, np.tile(mask, (4, 1)), ["a"] * 4, n_samples=0))
 
 
+def test_restored_images_have_the_numbers_of_the_prompt(digits):
+    """Two prompts without styles, by what is measured: the means of blocks of four pixels."""
+    prompts, images = digits
+    ld = LinearDiffusion(40, contrast="pixelwise").fit(prompts, images)
+    operator = np.kron(np.kron(np.eye(4), np.ones((1, 2))), np.kron(np.eye(4), np.ones((1, 2)))) / 4
+    some, own = images[[0, 1, 2]], [0, 1, 2]
+    how = {"operator": operator, "noise_std": 0.1, "prompts": ["0", "1", "2"], "seed": 0, "n_samples": 3}
+    measured = some.reshape(3, 64) @ operator.T
+    drawn, pixels = (m.restore(measured, **how).reshape(3, 3, 64) for m in (ld, without(ld)))
+    gain, offset = (table[own][:, None] for table in (ld.contrast_.gain, ld.contrast_.offset))
+    assert_allclose(drawn, np.clip(pixels * gain + offset, 0, 16), atol=2e-3)
+    assert np.abs(drawn - np.clip(pixels * gain[::-1] + offset[::-1], 0, 16)).max() > 1  # control
+
+
 # ---------------------------------------------------------------------- what it needs, and what it touches
 
 
@@ -353,6 +367,23 @@ def test_streams_merges_and_forgetting(digits):
         own = images[100:][style[100:] == g].reshape(-1, 64)
         assert_allclose(pixels.mean[g], own.mean(axis=0), atol=1e-9)
         assert_allclose(pixels.variance[g], own.var(axis=0), atol=1e-9)
+
+
+def test_missing_pixels(digits):
+    """Moments of pixels that expectation maximisation fills, with an encoder too, and in styles."""
+    prompts, images = digits[0][:600], digits[1][:600].astype(np.float64)
+    holed = np.where(np.random.default_rng(0).random(images.shape) < 0.05, np.nan, images)
+    settings = {"missing": "em", "contrast": "pixelwise", "n_components": 20}
+    ld = LinearDiffusion(**settings).fit(prompts, holed)
+    encoded = LinearDiffusion(**settings).set_params(image_encoder=ld.image_encoder_).fit(prompts, holed)
+    same(encoded.contrast_, ld.contrast_)
+    whole = LinearDiffusion(20, contrast="pixelwise").fit(prompts, images)
+    a, b = (m.predict(["4"] * 2000, seed=0).mean(axis=0) for m in (ld, whole))
+    assert np.abs(a - b).max() < 0.5
+    styled = LinearDiffusion(**settings, n_styles=2).fit(prompts, holed)
+    pooled = styled.statistics_.styles.pixels.pooled()
+    assert_allclose(pooled.mean[0], images.reshape(600, 64).mean(axis=0), atol=0.3)
+    assert pooled.weight[0] == 600
 
 
 def test_weights_of_images(digits):

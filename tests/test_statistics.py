@@ -10,8 +10,12 @@ from lineardiffusion.statistics.joint import JointMoments
 
 
 def assert_same(a, b, atol=1e-7):
-    """Equal moments, prompts and histograms."""
+    """Equal moments, prompts, moments of pixels and histograms."""
     assert (a.prompts, a.image_shape, a.pixel_dtype) == (b.prompts, b.image_shape, b.pixel_dtype)
+    assert (a.pixels is None) == (b.pixels is None)
+    if a.pixels is not None:
+        for name in ("weight", "mean", "scatter"):
+            np.testing.assert_allclose(getattr(a.pixels, name), getattr(b.pixels, name), rtol=1e-9, atol=atol)
     names = ("matrix",) if isinstance(a.moments, JointMoments) else ("weight", "mean", "scatter")
     if names == ("matrix",):
         a, b = (
@@ -36,7 +40,7 @@ def embeddings(prompts):
     return rng.normal(size=(len(known), 2))[[known.index(p) for p in prompts]]
 
 
-KINDS = ["prompts", "weights", "histogram", "latents", "embeddings"]
+KINDS = ["prompts", "weights", "histogram", "latents", "pixels", "embeddings"]
 
 
 @pytest.fixture(params=KINDS)
@@ -50,6 +54,9 @@ def measure(request, tiny):
 
     def of(some):
         some = np.arange(90)[some]
+        if request.param == "pixels":
+            ld = LinearDiffusion(image_encoder=encoder, contrast="pixelwise")
+            return ld.partial_fit([prompts[i] for i in some], images[some]).statistics_
         asked = X[some] if request.param == "embeddings" else [prompts[i] for i in some]
         given = weight[some] if request.param == "weights" else None
         return Statistics.of(asked, images[some], given, **settings)
@@ -88,6 +95,25 @@ def test_a_prompt_whose_images_are_all_subtracted_goes(tiny):
     assert_same(rest, Statistics.of([p for p in prompts if p != "left"], images[~left]))
     with pytest.raises(ValueError, match="down"):
         whole - Statistics.of(["down"] * 3, images[:3])
+
+
+def test_pixels_of_prompts_that_come_and_go(tiny):
+    """A part without a prompt has no pixels of it; a prompt that is subtracted wholly takes its pixels."""
+    prompts, images = tiny
+    encoder, left = LinearDiffusion(5).fit(prompts, images).image_encoder_, np.array(prompts) == "left"
+
+    def of(some):
+        ld = LinearDiffusion(image_encoder=encoder, contrast="pixelwise")
+        return ld.partial_fit(np.array(prompts)[some].tolist(), images[some]).statistics_
+
+    whole = of(np.arange(90) >= 0)
+    rows = images.reshape(90, 12)
+    for total in (of(left) + of(~left), of(~left) + of(left), whole):
+        np.testing.assert_allclose(total.pixels.mean[0], rows[left].mean(axis=0))
+        assert_same(total, whole)
+    rest = whole - of(left)
+    assert rest.prompts == ("right", "up")
+    assert_same(rest, of(~left))
 
 
 def test_they_are_those_of_a_model(tiny):
