@@ -370,20 +370,19 @@ def test_streams_merges_and_forgetting(digits):
 
 
 def test_missing_pixels(digits):
-    """Moments of pixels that expectation maximisation fills, with an encoder too, and in styles."""
-    prompts, images = digits[0][:600], digits[1][:600].astype(np.float64)
+    """Moments of pixels that expectation maximisation fills, with an encoder too."""
+    prompts, images = np.array(digits[0]), digits[1]
+    few = np.flatnonzero(np.isin(prompts, ["0", "4"]))[:200]
+    prompts, images = prompts[few].tolist(), images[few].astype(np.float64)
     holed = np.where(np.random.default_rng(0).random(images.shape) < 0.05, np.nan, images)
-    settings = {"missing": "em", "contrast": "pixelwise", "n_components": 20}
+    settings = {"missing": "em", "contrast": "pixelwise", "n_components": 10}
     ld = LinearDiffusion(**settings).fit(prompts, holed)
     encoded = LinearDiffusion(**settings).set_params(image_encoder=ld.image_encoder_).fit(prompts, holed)
     same(encoded.contrast_, ld.contrast_)
-    whole = LinearDiffusion(20, contrast="pixelwise").fit(prompts, images)
-    a, b = (m.predict(["4"] * 2000, seed=0).mean(axis=0) for m in (ld, whole))
-    assert np.abs(a - b).max() < 0.5
-    styled = LinearDiffusion(**settings, n_styles=2).fit(prompts, holed)
-    pooled = styled.statistics_.styles.pixels.pooled()
-    assert_allclose(pooled.mean[0], images.reshape(600, 64).mean(axis=0), atol=0.3)
-    assert pooled.weight[0] == 600
+    assert encoded.statistics_.encoder is not None
+    mean = encoded.statistics_.pixels.pooled().mean[0]
+    assert_allclose(mean, images.mean(axis=0).ravel(), atol=0.5)
+    assert np.abs(np.nan_to_num(holed).mean(axis=0).ravel() - images.mean(axis=0).ravel()).max() > 0.5  # control
 
 
 def test_weights_of_images(digits):
