@@ -266,13 +266,34 @@ def test_images_in_any_order_have_their_own_style_s_numbers(digits, styled):
     assert max(known) < 2e-3
 
 
+def of_scored(ld):
+    """The contrast of posteriors: of the Gaussians by which images are scored."""
+    return ld.contrast_.rescaled(ld.fitted_.conditional, ld.fitted_.scored, ld.image_encoder_)
+
+
+def test_posteriors_of_nothing_have_the_style_s_moments_too(digits, styled):
+    """They are drawn from the scored law, which has other directions, and from what the encoder discards."""
+    prompts, images = digits
+    ld = LinearDiffusion(20, n_styles=3, contrast="pixelwise", style_rank=0.25).fit(prompts, images)
+    for model in (styled, ld):
+        own = images[style_of(model, prompts, images) == 22]
+        hidden, how = np.full((4000, 8, 8), np.nan), {"prompts": ["7~1"] * 4000, "seed": 0, "residual_noise": True}
+        drawn, pixels = (m.inpaint(hidden, **how) for m in (model, without(model)))
+        usual = own.std(axis=0).ravel() > 0.3
+        drawn, pixels, own = drawn.reshape(-1, 64)[:, usual], pixels.reshape(-1, 64), own.reshape(-1, 64)[:, usual]
+        assert np.abs(errors(drawn, own)).max() < 5
+        contrast = model.contrast_  # control: of the law that styles are drawn from
+        wrong = np.clip(pixels * contrast.gain[22] + contrast.offset[22], 0, 16)[:, usual]
+        assert np.abs(errors(wrong, own)).max() > 20
+
+
 def test_posterior_draws_have_the_drawn_style_s_numbers():
     """Two far styles: the pixels that are seen tell which of them an image is of."""
     rng = np.random.default_rng(0)
     images = np.concatenate([0.2 + 0.15 * rng.normal(size=(200, 6)), 0.8 + 0.15 * rng.normal(size=(100, 6))])
     images = np.clip(images, 0, 1) * np.array([1.0, 1.0, 1.0, 1.0, 0.5, 0.1])
     ld = LinearDiffusion(n_styles=2, contrast="pixelwise").fit(["a"] * 300, images)
-    contrast, mask = ld.contrast_, np.arange(6) >= 3
+    contrast, mask = of_scored(ld), np.arange(6) >= 3
     some = images[[0, 250, 1, 251]]
     own = np.array([0, 1, 0, 1])
     for prompts in (["a"] * 4, None):
@@ -296,7 +317,8 @@ def test_restored_images_have_the_numbers_of_the_prompt(digits):
     how = {"operator": operator, "noise_std": 0.1, "prompts": ["0", "1", "2"], "seed": 0, "n_samples": 3}
     measured = some.reshape(3, 64) @ operator.T
     drawn, pixels = (m.restore(measured, **how).reshape(3, 3, 64) for m in (ld, without(ld)))
-    gain, offset = (table[own][:, None] for table in (ld.contrast_.gain, ld.contrast_.offset))
+    contrast = of_scored(ld)
+    gain, offset = (table[own][:, None] for table in (contrast.gain, contrast.offset))
     assert_allclose(drawn, np.clip(pixels * gain + offset, 0, 16), atol=2e-3)
     assert np.abs(drawn - np.clip(pixels * gain[::-1] + offset[::-1], 0, 16)).max() > 1  # control
 

@@ -27,7 +27,8 @@ have one solution for 0 < v < mu (1 - mu). They are solved by Newton's method fo
 log b. It starts from the solution for a clip at 0 only (Tobin 1958), where E[y]^2 / Var[y] depends on t alone.
 Where mu > 1/2 the pixel is mirrored first. The drawn pixel has the mean m_gj and the deviation s_gj, so gain = b /
 s_gj and offset = a - gain m_gj. Where s_gj is 0 the picture is mu_gj. Everything that is no prompt or style of its
-own, such as the unconditional Gaussian, has the affine contrast.
+own, such as the unconditional Gaussian, has the affine contrast. A posterior is of the law by which images are
+scored (statistics/styles.py), so its pictures have the s_gj of that law, with what the encoder discards.
 
 So the pixels of a style have the data's mean and variance, with the variance that the encoder discards. A clip
 lowers correlations; a style that is drawn in few directions has higher ones, which makes up for it
@@ -58,7 +59,7 @@ Tobin (1958), Estimation of relationships for limited dependent variables. Econo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -208,6 +209,20 @@ class PixelwiseContrast:
 
         side_by_side(fill, range(len(mean)))
         return cls(gain, offset, rest)
+
+    def rescaled(
+        self, drawn: GaussianDenoiser, scored: GaussianDenoiser, encoder: ImageEncoder
+    ) -> PixelwiseContrast:
+        """Return the contrast that gives pictures of Gaussians of the same means, `scored`, the same moments.
+
+        Their pixels have the residual variance, too. The normals before the clip stay.
+        """
+        discarded = encoder.pixel_scale**2 * (1.0 - np.square(encoder.components).sum(axis=0))
+        spread = np.sqrt(np.square(deviations(scored, encoder)) + encoder.residual_variance * discarded)
+        ratio = np.divide(deviations(drawn, encoder), spread, out=np.zeros_like(spread), where=spread > 0)
+        gain = (self.gain * ratio).astype(np.float32)
+        centre = encoder.mean + scored.mean @ encoder.synthesis
+        return replace(self, gain=gain, offset=(self.offset + (self.gain - gain) * centre).astype(np.float32))
 
     def __call__(self, images: Any, conditions: Sequence[Condition], place: Indices) -> Any:
         """Return the pictures of images (n, ...) in pixel units, where image i is of ``conditions[place[i]]``."""

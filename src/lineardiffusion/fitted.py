@@ -312,11 +312,24 @@ class FittedDiffusion:
 
     # ------------------------------------------------------------------ drawing
 
-    def finish(self, images: Any, conditions: Sequence[Condition], place: Indices) -> Any:
-        """Return the pictures of images (n, ...), where image i was drawn under ``conditions[place[i]]``."""
+    def finish(self, images: Any, conditions: Sequence[Condition], place: Indices, scored: bool = False) -> Any:
+        """Return the pictures of images (n, ...), where image i was drawn under ``conditions[place[i]]``.
+
+        With `scored` they are of the Gaussians by which images are scored.
+        """
         if isinstance(self.contrast, PixelwiseContrast):
-            return self.contrast(images, conditions, place)
+            contrast = self._scored_contrast if scored else self.contrast
+            return contrast(images, conditions, place)
         return images if self.contrast is None else self.contrast(images)
+
+    @computed_once
+    def _scored_contrast(self) -> PixelwiseContrast:
+        """The pixelwise contrast of posteriors, whose pixels vary in all directions."""
+        assert isinstance(self.contrast, PixelwiseContrast)
+        assert isinstance(self.encoder, ImageEncoder)
+        assert isinstance(self.conditional, GaussianDenoiser)
+        assert isinstance(self.scored, GaussianDenoiser)
+        return self.contrast.rescaled(self.conditional, self.scored, self.encoder)
 
     def draw(self, drawing: Drawing, device: Any = None) -> Any:
         """Return latents (n, d), in single precision if the images are and the start is standard normal noise.

@@ -306,7 +306,7 @@ def posterior(
             noise = latent[j][group], discarded[j][group], for_y
             xi = posterior_draw(measurement, of_group, parts[j], *noise, residual_noise)
             pixels = (encoder.mean + pixel_model.scale * xi).astype(encoder.dtype)
-            found[group, j] = fitted.finish(pixels, conditions, of_draw[j, group])
+            found[group, j] = fitted.finish(pixels, conditions, of_draw[j, group], scored=True)
     return found, read
 
 
