@@ -11,7 +11,12 @@ textures, which are left out where it is missing. For each model the example pri
     kurtosis    of the differences of neighbouring pixels within an image, median over the images of a label
 
 A Gaussian random field has a kurtosis of 3. Edges and objects raise it: most differences are small, and few are
-large. ``python examples/plot_photos.py`` draws docs/photos.png.
+large. ``python examples/plot_photos.py`` draws docs/photos.png. docs/photos.md discusses it.
+
+References
+----------
+Galerne, Gousseau and Morel (2011), Random phase textures: theory and synthesis. IEEE Transactions on Image
+Processing 20(1).
 """
 
 from __future__ import annotations
@@ -123,7 +128,7 @@ def make_crops(photos: dict[str, np.ndarray], n: int, held_out: bool) -> tuple[n
 
 
 def random_phases(images: np.ndarray) -> np.ndarray:
-    """Return images (n, h, w, c) with the phases of white noise, the same in all colours (Galerne et al. 2011)."""
+    """Return images (n, h, w, c) with the phases of white noise, the same in all colours."""
     noise = np.fft.fft2(np.random.default_rng(SEED).normal(size=images.shape[:3]), axes=(1, 2))
     turn = noise / abs(noise)
     turn[:, 0, 0] = 1.0  # the mean stays
