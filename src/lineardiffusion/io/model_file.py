@@ -5,7 +5,8 @@ same pixels and continues to learn. Nothing is pickled: a file is numbers and na
 functions and transformers cannot be stored.
 
 A float64 array whose entries are all float32 is stored as float32. In half precision spreads, centres and
-components are rounded to float32, while means, joint moments and the histogram keep all digits.
+components are rounded to float32, while means, joint moments and the histogram keep all digits. The mean and the
+deviation of pixels are rounded to 2^-11 of themselves.
 
 The file is written beside the old one and then replaces it in one step, so readers and interrupts find the old
 model or the new one. ``config.json`` is written beside it for people and for the Hub, and is never read.
@@ -17,7 +18,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,14 @@ from lineardiffusion.diffusion.schedules import SCHEDULES
 from lineardiffusion.encoders.clusters import StyleClusters
 from lineardiffusion.encoders.image import ImageEncoder
 from lineardiffusion.encoders.text import vocabulary
-from lineardiffusion.io.compact import compress, expand
+from lineardiffusion.io.compact import compress, compress_pixels, expand, expand_pixels
 from lineardiffusion.io.replacing import replacing
 from lineardiffusion.parameters import Parameters
 from lineardiffusion.statistics.dataset import Statistics
 from lineardiffusion.statistics.histogram import Histogram
 from lineardiffusion.statistics.joint import JointMoments
 from lineardiffusion.statistics.moments import Moments
+from lineardiffusion.statistics.pixels import PixelMoments
 from lineardiffusion.statistics.residual import Residual
 from lineardiffusion.statistics.styles import StyleStatistics
 
@@ -46,7 +48,9 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 KEY = "lineardiffusion"  # of the metadata; a single one, for safetensors writes several in random order
 FORMAT = 2
 LARGEST = 2**40  # number of anything that is counted
-ADDED = {"basis_tolerance": 1e-3}  # parameters that files of version 0.1 lack, with what they stand for
+# what files of version 0.1 lack, with what it stands for
+ADDED = {"basis_tolerance": 1e-3, "style_rank": "auto"}
+ADDED_TO_STYLES = {"rank": 0.25}
 STEPS = 10**7  # at most, because a sampler allocates its times
 
 Arrays = dict[str, NDArray[Any]]
@@ -58,16 +62,19 @@ NUMBERS = ("residual_variance", "pixel_variance", "scaling_factor")  # of an enc
 
 # The arrays of each part and their shapes, a letter an axis: v values, D pixels, d latents, T = n (n + 1) / 2,
 # N = m (m + 1) / 2 with m = (k + 1) (n + 1) for embeddings of k entries. Groups g are prompts of n pixels or
-# latents, or styles of n = d latents. In half precision a scatter is stored as spread and root, see compact.py.
+# latents, or styles of n = d latents. In half precision a scatter is stored as spread and root, and the mean and the
+# scatter of pixels as level and deviation, see compact.py.
 MOMENTS = {"weight": "g", "squares": "g", "mean": "gn"}
 SCATTER = {False: {"scatter": "gT"}, True: {"spread": "gn", "root": "gT"}}
+PIXELS = {False: {"mean": "gD", "scatter": "gD"}, True: {"level": "gD", "deviation": "gD"}}
 JOINT = {"matrix": "N", "origin": "n"}
 ENCODER = {"components": "dD", "mean": "D", "variance": "d", "pixel_scale": "D"}
 STYLES = {"prompt": "g", "centres": "gn"}
 HISTOGRAM = {"values": "v", "weight": "v"}
 RESIDUAL = {"total": "D", "sums": "r"}  # of weight, outside and second
-DTYPES = {"prompt": ("int64",), "root": ("float16",)}  # by the last part of an array's name; others are floating
-NOT_NEGATIVE = ("weight", "spread", "squares", "variance", "pixel_scale")
+# by the last part of an array's name; others are floating
+DTYPES = {"prompt": ("int64",), "root": ("float16",), "level": ("float16",), "deviation": ("float16",)}
+NOT_NEGATIVE = ("weight", "spread", "squares", "variance", "pixel_scale", "level", "deviation")
 LOSSLESS = (
     "sums",
     "total",
@@ -95,7 +102,7 @@ FIELDS: Json = {
     "prompts": [str],
     "latents": bool,  # whether the moments are of latents
     "encoder": (None, {"dtype": {"float32", "float64"}, **dict.fromkeys(NUMBERS, float)}),
-    "styles": (None, {"requested": object, "shared": bool}),
+    "styles": (None, {"requested": object, "shared": bool, "rank": float}),
 }
 
 
@@ -158,6 +165,8 @@ def _opened(path: Path) -> Iterator[tuple[Json, Any]]:
             _require(version == FORMAT, "it is not a model of this library: its metadata has no such configuration")
             if isinstance(config.get("parameters"), dict):
                 config["parameters"] = ADDED | config["parameters"]
+            if isinstance(config.get("styles"), dict):
+                config["styles"] = ADDED_TO_STYLES | config["styles"]
             _check(config, FIELDS, "the configuration")
             _require(config["temperature"] > 0, f"'temperature' must be above 0, got {config['temperature']}")
             yield config, file
@@ -253,7 +262,11 @@ def _describe_statistics(statistics: Statistics, encoder: Any) -> Json:
         "prompts": list(statistics.prompts),
         "latents": statistics.encoder is not None,
         "encoder": {"dtype": encoder.dtype.name, **numbers} if encoder else None,
-        "styles": styles and {"requested": styles.clusters.requested, "shared": styles.clusters.shared},
+        "styles": styles and {
+            "requested": styles.clusters.requested,
+            "shared": styles.clusters.shared,
+            "rank": float(styles.rank),
+        },
     }
 
 
@@ -262,6 +275,7 @@ def _arrays(statistics: Statistics, encoder: Any, half: bool) -> Arrays:
     styles = statistics.styles
     parts = [("moments", statistics.moments), ("encoder", encoder), ("histogram", statistics.histogram)]
     parts += [("styles", one) for one in (styles, styles.clusters, styles.moments)] if styles else []
+    parts += [("pixels", statistics.pixels), ("style_pixels", styles and styles.pixels)]
     found: Arrays = {}
     for part, owner in parts:
         values = {} if owner is None else {one.name: getattr(owner, one.name) for one in fields(owner)}
@@ -271,6 +285,10 @@ def _arrays(statistics: Statistics, encoder: Any, half: bool) -> Arrays:
         elif isinstance(owner, Moments):
             scatter = arrays.pop("scatter")
             arrays |= zip(SCATTER[half], compress(scatter) if half else [pack(scatter)], strict=True)
+        elif isinstance(owner, PixelMoments) and half:
+            arrays = {"weight": owner.weight} | dict(
+                zip(PIXELS[half], compress_pixels(owner, statistics.pixel_range), strict=True)
+            )
         elif isinstance(owner, JointMoments):
             size = math.isqrt(owner.matrix.size)
             arrays["matrix"] = pack(owner.matrix.reshape(1, size, size))[0]
@@ -332,8 +350,11 @@ def _restore_statistics(config: Json, arrays: Arrays) -> Statistics:
     else:
         moments = _restore_moments(arrays, "moments", len(prompts), n, half)
     styles = histogram = None
+    range_, D = (bounds[0], bounds[1]), math.prod(shape)
     if encoder is not None and config["styles"] is not None:
         styles = _restore_styles(config["styles"], arrays, encoder, len(prompts), half)
+        styles = replace(styles, pixels=_restore_pixels(arrays, "style_pixels", styles.moments.weight, D, range_, half))
+    pixels = _restore_pixels(arrays, "pixels", getattr(moments, "weight", None), D, range_, half)
     if "histogram.values" in arrays:
         histogram = Histogram(**_take(arrays, "histogram", HISTOGRAM, {}))
         rising = (np.diff(histogram.values) > 0).all() and histogram.weight.all()
@@ -346,7 +367,7 @@ def _restore_statistics(config: Json, arrays: Arrays) -> Statistics:
         residual = Residual(weight, taken["total"], outside, second)
     _require(not arrays, f"the array {min(arrays, default='')!r:.40} is superfluous")
     dtype, encoder = np.dtype(config["pixel_dtype"]), encoder if config["latents"] else None
-    return Statistics(moments, prompts, shape, (bounds[0], bounds[1]), dtype, encoder, styles, histogram, residual)
+    return Statistics(moments, prompts, shape, range_, dtype, encoder, styles, histogram, residual, pixels)
 
 
 def _restore_moments(arrays: Arrays, part: str, g: int, n: int, half: bool) -> Moments:
@@ -359,6 +380,21 @@ def _restore_moments(arrays: Arrays, part: str, g: int, n: int, half: bool) -> M
     scatter = expand(*stored) if half else unpack(stored[0], n)
     _require(np.isfinite(scatter).all(), f"{part}.spread holds numbers whose squares overflow")
     return Moments(weight, squares, mean, scatter)
+
+
+def _restore_pixels(
+    arrays: Arrays, part: str, images: NDArray[Any] | None, D: int, pixel_range: tuple[float, float], half: bool
+) -> PixelMoments | None:
+    """Return the moments of the pixels of groups of these weights (g,); None if they were not counted."""
+    if images is None or f"{part}.weight" not in arrays:
+        return None
+    shapes = {"weight": "g", **PIXELS[half]}
+    weight, mean, scatter = _take(arrays, part, shapes, {"g": len(images), "D": D}).values()
+    _require(((weight > 0) == (images > 0)).all(), f"{part}.weight must be above 0 where there are images, else 0")
+    found = expand_pixels(weight, mean, scatter, pixel_range) if half else PixelMoments(weight, mean, scatter)
+    _require((found.scatter >= 0).all(), f"{part}.scatter must not be negative")
+    _require(np.isfinite(found.mean + found.scatter).all(), f"{part}.deviation holds numbers whose squares overflow")
+    return found
 
 
 def _restore_joint(arrays: Arrays, n: int) -> JointMoments:
@@ -389,5 +425,7 @@ def _restore_styles(stored: Json, arrays: Arrays, encoder: ImageEncoder, p: int,
     _require(requested == "auto" or type(requested) is int, f"'requested' cannot be {requested!r:.40}")
     possible = (requested == "auto" or most <= requested) and (not stored["shared"] or least == most)
     _require(possible, f"prompts have {least} to {most} styles, {requested} were requested")
+    _require(0.0 < stored["rank"] <= 1.0, f"the rank of the styles must be above 0 and at most 1, got {stored['rank']}")
     moments = _restore_moments(arrays, "styles", len(owner), d, half)
-    return StyleStatistics(StyleClusters(centres, owner.astype(np.intp), **stored), moments, encoder)
+    clusters = StyleClusters(centres, owner.astype(np.intp), requested, stored["shared"])
+    return StyleStatistics(clusters, moments, encoder, stored["rank"])
