@@ -424,7 +424,11 @@ def test_the_error_names_what_is_wrong_in_half_precision(change, word, tmp_path,
     [
         ("full", lambda c, a: flip(a["style_pixels.scatter"], (0, 0), -1), "style_pixels.scatter must not be neg"),
         ("full", lambda c, a: flip(a["pixels.mean"], (0, 0), np.nan), "pixels.mean holds NaN"),
-        ("full", lambda c, a: a.update({"pixels.mean": a["pixels.mean"][:, 1:]}), "pixels.mean must have the shape"),
+        (
+            "full",
+            lambda c, a: a.update({"pixels.mean": a["pixels.mean"][:, 1:]}),
+            "pixels.mean must have the shape",
+        ),
         ("full", lambda c, a: flip(a["style_pixels.weight"], 0, 0), "style_pixels.weight must be above 0 where"),
         ("full", lambda c, a: a.pop("pixels.weight"), "'pixels.mean' is superfluous"),
         ("half", lambda c, a: flip(a["pixels.level"], (0, 0), -1), "pixels.level must not be negative"),

@@ -11,7 +11,7 @@ the product is symmetric and positive semidefinite; rounded entries of S could b
 again when they are read, so variances keep their digits, and half precision changes a correlation by 2^-9 at most.
 
 Of the pixels of a group of images, half precision stores the mean and the standard deviation in units of the pixel
-range, where both are from 0 to 1. Values below 2^-14 of the range have fewer digits.
+range: the mean is from 0 to 1 then, and the deviation from 0 to 1/2. As bytes they are 255 and 510 times that.
 
 References
 ----------
@@ -61,17 +61,28 @@ def expand(spread: NDArray[Any], roots: Half) -> Array:
     return matrices
 
 
-def compress_pixels(pixels: PixelMoments, pixel_range: tuple[float, float]) -> tuple[Half, Half]:
-    """Return the mean and the deviation (g, D) of pixels, in units of their range."""
+def compress_pixels(
+    pixels: PixelMoments, pixel_range: tuple[float, float], in_bytes: bool = False
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the mean and the deviation (g, D) of pixels in units of their range, in half precision or in bytes."""
     low, unit = _unit(pixel_range)
     images = pixels.weight[:, None] > 0
     level = np.where(images, np.clip((pixels.mean - low) / unit, 0.0, 1.0), 0.0)
-    return level.astype(np.float16), (np.sqrt(pixels.variance) / unit).astype(np.float16)
+    deviation = np.sqrt(pixels.variance) / unit
+    if in_bytes:
+        level, deviation = np.rint(255 * level), np.rint(510 * np.minimum(deviation, 0.5))
+    kind = np.uint8 if in_bytes else np.float16
+    return level.astype(kind), deviation.astype(kind)
 
 
-def expand_pixels(weight: Array, level: Half, deviation: Half, pixel_range: tuple[float, float]) -> PixelMoments:
+def expand_pixels(
+    weight: Array, level: NDArray[Any], deviation: NDArray[Any], pixel_range: tuple[float, float]
+) -> PixelMoments:
     """Return the moments of pixels of groups of these weights (g,); infinite where squares overflow."""
     low, unit = _unit(pixel_range)
+    level, deviation = (
+        one / bytes_ if one.dtype == np.uint8 else one for one, bytes_ in ((level, 255), (deviation, 510))
+    )
     with np.errstate(over="ignore", invalid="ignore"):
         mean = np.where(weight[:, None] > 0, low + unit * level.astype(np.float64), 0.0)
         return PixelMoments(weight, mean, weight[:, None] * (unit * deviation.astype(np.float64)) ** 2)
