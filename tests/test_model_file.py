@@ -298,13 +298,13 @@ def test_files_that_lack_what_was_added_later_stand_for_what_was_then(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", ["everything", "half", "embeddings", "basis"])
+@pytest.mark.parametrize("kind", ["everything", "half", "low_rank", "embeddings", "basis"])
 def test_every_field_of_the_wrong_type_is_refused(kind, tmp_path):
     """Each place of the configuration is removed, and replaced by values of other types."""
     if kind in KINDS:
         KINDS[kind]().save_pretrained(tmp_path)
     else:
-        everything(tmp_path, precision="half" if kind == "half" else "full")
+        everything(tmp_path, precision="full" if kind == "everything" else kind)
     config, arrays = read(tmp_path)
     accepted = []
     for *way, last in [path for path in places(config) if path]:
@@ -325,8 +325,8 @@ def test_every_field_of_the_wrong_type_is_refused(kind, tmp_path):
     # the parameters that may be None or infinite, the names of embeddings, and what older files lack
     several = {"temperature", "text_encoder", "contrast", "shrinkage", "random_state", "names", "max_memory"}
     several |= {"cache_memory", "basis_tolerance", "style_rank"}
-    removed = {path[-2] for path in accepted if path[-1] is ...}
-    assert removed <= {"basis_tolerance", "style_rank", "rank"}, accepted
+    removed = {path[-2] for path in accepted if path[-1] is ...}  # as in older files
+    assert removed <= {"basis_tolerance", "style_rank", "rank", "truncated"}, accepted
     accepted = [path for path in accepted if path[-1] is not ...]
     assert {path[-2] for path in accepted} <= several, accepted
 
@@ -435,6 +435,18 @@ def test_the_error_names_what_is_wrong_in_half_precision(change, word, tmp_path,
         ("half", lambda c, a: flip(a["pixels.deviation"], (0, 0), np.inf), "pixels.deviation holds NaN or inf"),
         ("half", lambda c, a: a.pop("style_pixels.deviation"), "style_pixels.deviation is missing"),
         ("half", lambda c, a: c.update(pixel_range=[0.0, 1e200]), "overflow"),
+        ("low_rank", lambda c, a: flip(a["styles.count"], 0, 0), "styles.count must be from 1 to 3"),
+        ("low_rank", lambda c, a: flip(a["styles.count"], 0, 1), "its sum"),
+        ("low_rank", lambda c, a: flip(a["styles.trace"], 0, -1), "styles.trace must not be negative"),
+        ("low_rank", lambda c, a: flip(a["styles.weight"], 0, 0), "styles.squares must be above 0 where"),
+        (
+            "low_rank",
+            lambda c, a: a.update({"styles.factor_scale": a["styles.factor_scale"].astype(float) * 1e200}),
+            "overflow",
+        ),
+        ("low_rank", lambda c, a: a.update({"styles.factor_codes": a["styles.mean_codes"]}), "int16"),
+        ("low_rank", lambda c, a: a.pop("styles.root"), "styles.root is missing"),
+        ("low_rank", lambda c, a: c.update(precision="half"), "styles.centres is missing"),
     ],
 )
 @pytest.mark.filterwarnings("error")
@@ -444,9 +456,9 @@ def test_the_error_names_what_is_wrong_with_pixels(precision, change, word, tmp_
 
 @pytest.fixture(scope="module")
 def everything_saved(tmp_path_factory):
-    """The configuration and the arrays of a model with everything, in both precisions."""
+    """The configuration and the arrays of two models with everything, in each precision."""
     saved = {}
-    for precision in ("full", "half"):
+    for precision in ("full", "half", "low_rank"):
         everything(folder := tmp_path_factory.mktemp(precision), precision=precision)
         saved[precision] = read(folder)
         pixelwise(folder := tmp_path_factory.mktemp(f"pixelwise-{precision}"), precision=precision)

@@ -52,7 +52,9 @@ def truncate(scatter: Array, r: Indices) -> tuple[NDArray[np.int8], Array, Array
         variance, basis = np.linalg.eigh(scatter[k])
         factor = (basis * np.sqrt(np.maximum(variance, 0.0))).T[::-1][: r[k]]
         codes[own], scale[own] = quantize(factor, np.int8)
-        found[k] = max(np.trace(scatter[k]) - (dequantize(codes[own], scale[own]) ** 2).sum(), 0.0)
+        total, stored = (factor**2).sum(), (dequantize(codes[own], scale[own]) ** 2).sum()
+        scale[own] *= np.sqrt(total / stored) if stored > 0 else 1.0
+        found[k] = max(np.trace(scatter[k]) - total, 0.0)
 
     side_by_side(fill, range(g))
     with one_thread():
