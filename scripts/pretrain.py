@@ -1,9 +1,9 @@
 """Train the models that ship with the package: ``python scripts/pretrain.py``. Needs MNIST and Fashion-MNIST.
 
 The data are the 60,000 training images of each. ``fit_basis`` fixes the components first, so the statistics are
-those of latents, and styles are stored by the directions that they are drawn in (io/low_rank.py). Components, styles
-and their rank are those that draw best in 6 MB: chosen by the Frechet distance of the judge's features on a tenth of
-the training images that was held out, with the share of copies at most that of real images.
+those of latents, and styles are stored by the directions that they are drawn in (io/low_rank.py). Components,
+styles and their rank are those that draw best in 6 MB. They were chosen on a tenth of the training images that was
+held out, by the Frechet distance of the judge's features, where the share of copies is near that of real images.
 
 ``--name`` trains one of the two. ``--judge`` compares 10,000 drawn images to the test images by the judge
 (benchmarks/judge.py), for each of two seeds.
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 SHIPPED = ROOT / "src" / "lineardiffusion" / "pretrained"
 LOADERS = {"mnist": load_mnist, "fashion-mnist": load_fashion_mnist}
 SETTINGS: dict[str, dict[str, Any]] = {
-    "mnist": {"n_components": 144, "n_styles": 100, "style_rank": 0.25},
+    "mnist": {"n_components": 144, "n_styles": "auto", "style_rank": 0.25},
     "fashion-mnist": {"n_components": 200, "n_styles": 70, "style_rank": 0.25},
 }
 SEEDS = 137, 138

@@ -80,7 +80,7 @@ def test_the_number_of_directions():
 
 
 def test_the_stored_model_draws_and_scores_almost_as_the_whole_one(digits, whole, stored, tmp_path):
-    again, folder = stored
+    again, _ = stored
     prompts, images = digits
     asked = whole.prompts_.tolist() * 30
     seeds = list(range(len(asked)))
