@@ -27,7 +27,7 @@ SHIPPED = ROOT / "src" / "lineardiffusion" / "pretrained"
 LOADERS = {"mnist": load_mnist, "fashion-mnist": load_fashion_mnist}
 SETTINGS: dict[str, dict[str, Any]] = {
     "mnist": {"n_components": 144, "n_styles": "auto", "style_rank": 0.25},
-    "fashion-mnist": {"n_components": 200, "n_styles": 70, "style_rank": 0.25},
+    "fashion-mnist": {"n_components": 200, "n_styles": 80, "style_rank": 0.2},
 }
 SEEDS = 137, 138
 COMPARED = 2000  # images whose nearest training images are searched for

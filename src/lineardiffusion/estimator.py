@@ -1366,8 +1366,9 @@ class LinearDiffusion(BaseEstimator):
         ----------
         name_or_path : str or Path
             A folder that :meth:`save_pretrained` wrote, the name of a model that ships with the library
-            (``"mnist"``, ``"fashion-mnist"``), or ``"owner/name"`` of one on the Hugging Face Hub (``pip install "linear-diffusion[hub]"``). The
-            first of these that exists; only the last uses the network.
+            (``"mnist"``, ``"fashion-mnist"``), or ``"owner/name"`` of one on the Hugging Face Hub
+            (``pip install "linear-diffusion[hub]"``). The first of these that exists; only the last uses the
+            network.
         revision : str, default=None
             Branch, tag or commit on the Hub; None for the newest.
         token : str, default=None
