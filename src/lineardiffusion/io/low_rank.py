@@ -15,7 +15,7 @@ styles with a scale each, and the mean and the deviation of each pixel as bytes.
 kept, and up to rounding the total variance of each style and the scatter of all styles together.
 
 In 6 MB the Frechet distance of drawn to held-out images, by the judge of benchmarks/judge.py, is 1.3 on MNIST (144
-components, 90 styles a prompt) and 2.1 on Fashion-MNIST (200 and 80). With roots of whole scatters it is 2.2 and
+components, 90 styles a prompt) and 2.2 on Fashion-MNIST (200 and 80). With roots of whole scatters it is 2.2 and
 5.7 (100 and 36). Without any loss the first two models take 24 MB and more, and are as good as in low rank.
 
 An image may have more variance in the other directions than the multiple of R; then the scatter without it is
