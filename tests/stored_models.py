@@ -48,6 +48,13 @@ def many_prompts(**params):
     return LinearDiffusion(**params).fit(prompts, images_of(120))
 
 
+def ranked():
+    """A model whose held-out images chose the rank of its styles, pixelwise and with unequal weights."""
+    prompts, images = [f"{i % 2}" for i in range(1200)], images_of(1200)
+    ld = LinearDiffusion(n_components=8, n_styles=3, contrast="pixelwise", random_state=0)
+    return ld.fit(prompts, images, np.random.default_rng(1).uniform(0.5, 2.0, 1200))
+
+
 # moments of latents: 6 prompts x 12 x 12 pixels x 8 bytes are more than max_memory
 TWO_PASSES = {"n_components": 3, "max_memory": 3000}
 KINDS = {
@@ -69,6 +76,9 @@ KINDS = {
     "basis with styles": lambda: on_basis(n_styles=2),
     "histogram": lambda: fitted(contrast="histogram", random_state=7),
     "streamed": lambda: streamed(contrast="histogram"),
+    "pixelwise": lambda: fitted(np.uint8, contrast="pixelwise", style_rank=0.5, **TWO_PASSES),
+    "styles pixelwise": lambda: fitted(n_styles=3, contrast="pixelwise"),
+    "styles ranked": lambda: ranked(),
     "merged": lambda: fitted(seed=1).merge(fitted(np.uint8, seed=2)),
     "weighted": lambda: LinearDiffusion().fit(pairs(60), images_of(60), np.linspace(0, 3, 60)),
 }

@@ -421,7 +421,7 @@ def test_info(saved):
     assert value["parameters"]["n_styles"] == 3
     assert value["bytes"] == (saved / "model.safetensors").stat().st_size
     assert value["precision"] == "full"
-    assert json.loads(run("info", "mnist", "--json").stdout)["precision"] == "half"
+    assert json.loads(run("info", "mnist", "--json").stdout)["precision"] == "low_rank"
 
 
 def test_evaluate(tmp_path, digits):

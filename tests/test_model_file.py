@@ -186,6 +186,13 @@ def everything(folder, **stored):
     return ld
 
 
+def pixelwise(folder, **stored):
+    """Save a model with moments of the pixels of prompts and of styles."""
+    ld = fitted(n_components=3, n_styles=2, contrast="pixelwise", max_memory=6000)
+    ld.save_pretrained(folder, **stored)
+    return ld
+
+
 def break_bytes(data, rng):
     data = bytearray(data)
     at = rng.randrange(len(data))
@@ -277,14 +284,27 @@ def places(value, path=()):
         yield from places(one, (*path, key))
 
 
+def test_files_that_lack_what_was_added_later_stand_for_what_was_then(tmp_path):
+    """Files of version 0.1 have no rank of styles; they drew a style in a quarter of its images' directions."""
+    ld = fitted(n_components=3, n_styles=2)
+    ld.save_pretrained(tmp_path)
+    config, arrays = read(tmp_path)
+    del config["parameters"]["style_rank"], config["styles"]["rank"]
+    forge(tmp_path, config, arrays)
+    again = LinearDiffusion.from_pretrained(tmp_path)
+    assert (again.style_rank, again.statistics_.styles.rank) == ("auto", 0.25)
+    assert np.array_equal(drawn(again), drawn(ld.refit(style_rank=0.25)))
+    assert not np.array_equal(drawn(again), drawn(ld.refit(style_rank=1.0)))  # the control
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", ["everything", "half", "embeddings", "basis"])
+@pytest.mark.parametrize("kind", ["everything", "half", "low_rank", "embeddings", "basis"])
 def test_every_field_of_the_wrong_type_is_refused(kind, tmp_path):
     """Each place of the configuration is removed, and replaced by values of other types."""
     if kind in KINDS:
         KINDS[kind]().save_pretrained(tmp_path)
     else:
-        everything(tmp_path, precision="half" if kind == "half" else "full")
+        everything(tmp_path, precision="full" if kind == "everything" else kind)
     config, arrays = read(tmp_path)
     accepted = []
     for *way, last in [path for path in places(config) if path]:
@@ -304,7 +324,10 @@ def test_every_field_of_the_wrong_type_is_refused(kind, tmp_path):
                 accepted.append((*way, last, odd))
     # the parameters that may be None or infinite, the names of embeddings, and what older files lack
     several = {"temperature", "text_encoder", "contrast", "shrinkage", "random_state", "names", "max_memory"}
-    several |= {"cache_memory", "basis_tolerance"}
+    several |= {"cache_memory", "basis_tolerance", "style_rank"}
+    removed = {path[-2] for path in accepted if path[-1] is ...}  # as in older files
+    assert removed <= {"basis_tolerance", "style_rank", "rank", "truncated"}, accepted
+    accepted = [path for path in accepted if path[-1] is not ...]
     assert {path[-2] for path in accepted} <= several, accepted
 
 
@@ -371,6 +394,8 @@ def flip(array, at, value):
         (lambda c, a: a.update({"more": np.zeros(1)}), "'more' is superfluous"),
         (lambda c, a: a.pop("moments.mean"), "moments.mean is missing"),
         (lambda c, a: a.pop("histogram.weight"), "histogram.weight is missing"),
+        (lambda c, a: c["styles"].update(rank=0.0), "rank of the styles must be above 0"),
+        (lambda c, a: c["parameters"].update(style_rank=2.0), "style_rank"),
     ],
 )
 @pytest.mark.filterwarnings("ignore")
@@ -394,13 +419,50 @@ def test_the_error_names_what_is_wrong_in_half_precision(change, word, tmp_path,
     check_refused(change, word, tmp_path, *everything_saved["half"])
 
 
+@pytest.mark.parametrize(
+    ("precision", "change", "word"),
+    [
+        ("full", lambda c, a: flip(a["style_pixels.scatter"], (0, 0), -1), "style_pixels.scatter must not be neg"),
+        ("full", lambda c, a: flip(a["pixels.mean"], (0, 0), np.nan), "pixels.mean holds NaN"),
+        (
+            "full",
+            lambda c, a: a.update({"pixels.mean": a["pixels.mean"][:, 1:]}),
+            "pixels.mean must have the shape",
+        ),
+        ("full", lambda c, a: flip(a["style_pixels.weight"], 0, 0), "style_pixels.weight must be above 0 where"),
+        ("full", lambda c, a: a.pop("pixels.weight"), "'pixels.mean' is superfluous"),
+        ("half", lambda c, a: flip(a["pixels.level"], (0, 0), -1), "pixels.level must not be negative"),
+        ("half", lambda c, a: flip(a["pixels.deviation"], (0, 0), np.inf), "pixels.deviation holds NaN or inf"),
+        ("half", lambda c, a: a.pop("style_pixels.deviation"), "style_pixels.deviation is missing"),
+        ("half", lambda c, a: c.update(pixel_range=[0.0, 1e200]), "overflow"),
+        ("low_rank", lambda c, a: flip(a["styles.count"], 0, 0), "styles.count must be from 1 to 3"),
+        ("low_rank", lambda c, a: flip(a["styles.count"], 0, 1), "its sum"),
+        ("low_rank", lambda c, a: flip(a["styles.trace"], 0, -1), "styles.trace must not be negative"),
+        ("low_rank", lambda c, a: flip(a["styles.weight"], 0, 0), "styles.squares must be above 0 where"),
+        (
+            "low_rank",
+            lambda c, a: a.update({"styles.factor_scale": a["styles.factor_scale"].astype(float) * 1e200}),
+            "overflow",
+        ),
+        ("low_rank", lambda c, a: a.update({"styles.factor_codes": a["styles.mean_codes"]}), "int16"),
+        ("low_rank", lambda c, a: a.pop("styles.root"), "styles.root is missing"),
+        ("low_rank", lambda c, a: c.update(precision="half"), "styles.centres is missing"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_the_error_names_what_is_wrong_with_pixels(precision, change, word, tmp_path, everything_saved):
+    check_refused(change, word, tmp_path, *everything_saved[f"pixelwise {precision}"])
+
+
 @pytest.fixture(scope="module")
 def everything_saved(tmp_path_factory):
-    """The configuration and the arrays of a model with everything, in both precisions."""
+    """The configuration and the arrays of two models with everything, in each precision."""
     saved = {}
-    for precision in ("full", "half"):
+    for precision in ("full", "half", "low_rank"):
         everything(folder := tmp_path_factory.mktemp(precision), precision=precision)
         saved[precision] = read(folder)
+        pixelwise(folder := tmp_path_factory.mktemp(f"pixelwise-{precision}"), precision=precision)
+        saved[f"pixelwise {precision}"] = read(folder)
     return saved
 
 

@@ -1,4 +1,4 @@
-"""The model that ships is small, needs no network, and draws digits that a classifier of real ones recognises."""
+"""The models that ship are small, need no network, and draw what a classifier of real images recognises."""
 
 import socket
 from pathlib import Path
@@ -8,54 +8,106 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 import lineardiffusion
+from cli_runs import run
 from lineardiffusion import LinearDiffusion
 from lineardiffusion.io.locate import shipped_models
 
-FOLDER = Path(lineardiffusion.__file__).parent / "pretrained" / "mnist"
-PROMPTS = [str(i % 10) for i in range(1000)]
+PRETRAINED = Path(lineardiffusion.__file__).parent / "pretrained"
+NAMES = ["fashion-mnist", "mnist"]
+INK = {"mnist": (0.1, 0.25), "fashion-mnist": (0.2, 0.45)}  # share of pixels above 127; real: 0.13 and 0.28
+RIGHT = {"mnist": 0.95, "fashion-mnist": 0.8}  # at least, of a classification of images of 10 prompts
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def name(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def shipped():
-    return LinearDiffusion.from_pretrained("mnist")
+def shipped(name):
+    return LinearDiffusion.from_pretrained(name)
 
 
 @pytest.fixture(scope="module")
-def unseen(mnist):
-    """The 10,000 test digits."""
-    prompts, images = mnist
+def drawn(shipped):
+    """A hundred images of every prompt, and their prompts."""
+    prompts = shipped.prompts_.tolist() * 100
+    return np.array(prompts), shipped.predict(prompts, seed=137)
+
+
+@pytest.fixture(scope="module")
+def unseen(name, request):
+    """The 10,000 test images."""
+    prompts, images = request.getfixturevalue(name.replace("-", "_"))
     return np.array(prompts[60_000:]), images[60_000:]
 
 
-def test_it_ships_and_is_small():
-    assert shipped_models() == ["mnist"]
-    assert sorted(file.name for file in FOLDER.iterdir()) == ["config.json", "model.safetensors"]
-    assert sum(file.stat().st_size for file in FOLDER.iterdir()) <= 3_000_000
+def test_they_ship_and_are_small(name):
+    assert shipped_models() == NAMES
+    assert sorted(file.name for file in (PRETRAINED / name).iterdir()) == ["config.json", "model.safetensors"]
+    assert sum(file.stat().st_size for file in (PRETRAINED / name).iterdir()) <= 6_000_000
 
 
-def test_it_needs_neither_data_nor_network(monkeypatch):
+def test_they_need_neither_data_nor_network(name, shipped, monkeypatch):
+    """A model that is loaded again draws the same pixels, image by image."""
     monkeypatch.delenv("LINEARDIFFUSION_DATA", raising=False)
     monkeypatch.setattr(socket, "socket", lambda *_, **__: pytest.fail("it used the network"))
-    digits = LinearDiffusion.from_pretrained("mnist").predict(["7", "7", "3"], seed=[1, 2, 1])
-    assert digits.shape == (3, 28, 28)
-    assert 0.1 < (digits > 127).mean() < 0.25  # ink
+    again, prompts = LinearDiffusion.from_pretrained(name), shipped.prompts_[[7, 7, 3]].tolist()
+    images = again.predict(prompts, seed=[1, 2, 1])
+    assert images.shape == (3, 28, 28)
+    assert np.array_equal(images, shipped.predict(prompts, seed=[1, 2, 1]))
+    assert not np.array_equal(images[0], images[1])
 
 
-def test_styles_can_be_named(shipped):
+def test_the_command_knows_them(name):
+    text = run("info", name).stdout
+    assert "28 x 28, uint8 from 0 to 255" in text
+    assert "low_rank precision" in text
+
+
+def test_every_prompt_is_drawn_and_read(name, shipped, drawn):
+    prompts, images = drawn
+    assert len(shipped.prompts_) == 10
+    low, high = INK[name]
+    assert low < (images > 127).mean() < high
+    assert images.min() >= 0
+    assert images.max() <= 255
+    found = np.asarray(shipped.classify(images))
+    assert np.mean(found == prompts) > RIGHT[name] + 0.03
+    assert min(np.mean(found[prompts == one] == one) for one in shipped.prompts_) > RIGHT[name] - 0.2
+
+
+def test_styles_can_be_named(name, shipped):
     names = [f"{prompt}~{style}" for prompt in shipped.prompts_ for style in (0, 5, 11)]
     found = shipped.classify(shipped.predict(names, seed=3))
-    assert np.mean(found == np.array([name[0] for name in names])) > 0.95
+    assert np.mean(found == np.array([one.split("~")[0] for one in names])) > RIGHT[name]
 
 
-def test_real_digits_are_the_neighbours_of_its_digits(shipped, unseen):
-    """Classify by the nearest of 10,000 digits that it never saw; the control has the prompts shifted by one."""
+def test_real_images_are_the_neighbours_of_the_drawn_ones(name, drawn, unseen):
+    """Classify by the nearest of 10,000 images that it never saw; the control has the prompts shifted by one."""
     prompts, images = unseen
     nearest = KNeighborsClassifier(3).fit(images.reshape(len(images), -1).astype(np.float32), prompts)
-    found = nearest.predict(shipped.predict(PROMPTS, seed=137).reshape(1000, -1))
-    assert np.mean(found == np.array(PROMPTS)) > 0.96
-    assert np.mean(found == np.roll(PROMPTS, 1)) < 0.1
+    found = nearest.predict(drawn[1].reshape(1000, -1))
+    assert np.mean(found == drawn[0]) > RIGHT[name]
+    assert np.mean(found == np.roll(drawn[0], 1)) < 0.1
 
 
-def test_it_classifies_the_real_test_digits(shipped, unseen):
+def test_pixels_have_the_mean_and_the_variance_of_real_ones(drawn, unseen):
+    """The control is the picture of all prompts in the place of each."""
     prompts, images = unseen
-    assert np.mean(np.asarray(shipped.classify(images[:2000])) == prompts[:2000]) > 0.95
+
+    def differences(of):
+        means, deviations = [], []
+        for prompt in np.unique(prompts):
+            real, found = images[prompts == prompt].astype(float), drawn[1][of == prompt]
+            means.append(np.abs(real.mean(axis=0) - found.mean(axis=0)).mean())
+            deviations.append(np.abs(real.std(axis=0) - found.std(axis=0)).mean())
+        return max(means), max(deviations)
+
+    assert max(differences(drawn[0])) < 8  # gray levels; 100 images of a prompt are off by some 5
+    assert min(differences(np.random.default_rng(0).permutation(drawn[0]))) > 12
+
+
+def test_they_classify_real_test_images(name, shipped, unseen):
+    prompts, images = unseen
+    assert np.mean(np.asarray(shipped.classify(images[:2000])) == prompts[:2000]) > RIGHT[name]

@@ -10,6 +10,9 @@ The triangle of U in half precision and D in full take about d^2 bytes, where S 
 the product is symmetric and positive semidefinite; rounded entries of S could be neither. Columns are normalised
 again when they are read, so variances keep their digits, and half precision changes a correlation by 2^-9 at most.
 
+Of the pixels of a group of images, half precision stores the mean and the standard deviation in units of the pixel
+range: the mean is from 0 to 1 then, and the deviation from 0 to 1/2. As bytes they are 255 and 510 times that.
+
 References
 ----------
 Bierman (1977), Factorization Methods for Discrete Sequential Estimation.
@@ -25,6 +28,7 @@ from numpy.typing import NDArray
 from lineardiffusion._arrays import Array
 from lineardiffusion._linalg import one_thread
 from lineardiffusion._triangles import pack, triangle, unpack
+from lineardiffusion.statistics.pixels import PixelMoments
 
 Half = NDArray[np.float16]
 
@@ -55,3 +59,36 @@ def expand(spread: NDArray[Any], roots: Half) -> Array:
             columns = U * (D / np.where(length > 0, length, 1.0))
             S[:] = columns.T @ columns  # symmetric to the last bit
     return matrices
+
+
+def compress_pixels(
+    pixels: PixelMoments, pixel_range: tuple[float, float], in_bytes: bool = False
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the mean and the deviation (g, D) of pixels in units of their range, in half precision or in bytes."""
+    low, unit = _unit(pixel_range)
+    images = pixels.weight[:, None] > 0
+    level = np.where(images, np.clip((pixels.mean - low) / unit, 0.0, 1.0), 0.0)
+    deviation = np.sqrt(pixels.variance) / unit
+    if in_bytes:
+        level, deviation = np.rint(255 * level), np.rint(510 * np.minimum(deviation, 0.5))
+    kind = np.uint8 if in_bytes else np.float16
+    return level.astype(kind), deviation.astype(kind)
+
+
+def expand_pixels(
+    weight: Array, level: NDArray[Any], deviation: NDArray[Any], pixel_range: tuple[float, float]
+) -> PixelMoments:
+    """Return the moments of pixels of groups of these weights (g,); infinite where squares overflow."""
+    low, unit = _unit(pixel_range)
+    level, deviation = (
+        one / bytes_ if one.dtype == np.uint8 else one for one, bytes_ in ((level, 255), (deviation, 510))
+    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.where(weight[:, None] > 0, low + unit * level.astype(np.float64), 0.0)
+        return PixelMoments(weight, mean, weight[:, None] * (unit * deviation.astype(np.float64)) ** 2)
+
+
+def _unit(pixel_range: tuple[float, float]) -> tuple[float, float]:
+    """Return the lowest pixel and the length of the range, 1 if all pixels are the same."""
+    low, high = pixel_range
+    return low, (high - low) or 1.0

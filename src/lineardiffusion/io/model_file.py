@@ -5,7 +5,9 @@ same pixels and continues to learn. Nothing is pickled: a file is numbers and na
 functions and transformers cannot be stored.
 
 A float64 array whose entries are all float32 is stored as float32. In half precision spreads, centres and
-components are rounded to float32, while means, joint moments and the histogram keep all digits.
+components are rounded to float32, while means, joint moments and the histogram keep all digits. The mean and the
+deviation of pixels are rounded to 2^-11 of themselves. With low rank, styles are stored as low_rank.py says, and
+all else as in half precision.
 
 The file is written beside the old one and then replaces it in one step, so readers and interrupts find the old
 model or the new one. ``config.json`` is written beside it for people and for the Hub, and is never read.
@@ -17,7 +19,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +28,22 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import safe_open
 
+from lineardiffusion._arrays import Array
 from lineardiffusion._triangles import pack, triangle, unpack
 from lineardiffusion.diffusion.samplers import SAMPLERS
 from lineardiffusion.diffusion.schedules import SCHEDULES
 from lineardiffusion.encoders.clusters import StyleClusters
 from lineardiffusion.encoders.image import ImageEncoder
 from lineardiffusion.encoders.text import vocabulary
-from lineardiffusion.io.compact import compress, expand
+from lineardiffusion.io.compact import compress, compress_pixels, expand, expand_pixels
+from lineardiffusion.io.low_rank import complete, dequantize, number_of_directions, quantize, truncate
 from lineardiffusion.io.replacing import replacing
 from lineardiffusion.parameters import Parameters
 from lineardiffusion.statistics.dataset import Statistics
 from lineardiffusion.statistics.histogram import Histogram
 from lineardiffusion.statistics.joint import JointMoments
 from lineardiffusion.statistics.moments import Moments
+from lineardiffusion.statistics.pixels import PixelMoments
 from lineardiffusion.statistics.residual import Residual
 from lineardiffusion.statistics.styles import StyleStatistics
 
@@ -46,7 +51,9 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 KEY = "lineardiffusion"  # of the metadata; a single one, for safetensors writes several in random order
 FORMAT = 2
 LARGEST = 2**40  # number of anything that is counted
-ADDED = {"basis_tolerance": 1e-3}  # parameters that files of version 0.1 lack, with what they stand for
+# what files of version 0.1 lack, with what it stands for
+ADDED = {"basis_tolerance": 1e-3, "style_rank": "auto"}
+ADDED_TO_STYLES = {"rank": 0.25, "truncated": False}
 STEPS = 10**7  # at most, because a sampler allocates its times
 
 Arrays = dict[str, NDArray[Any]]
@@ -58,16 +65,30 @@ NUMBERS = ("residual_variance", "pixel_variance", "scaling_factor")  # of an enc
 
 # The arrays of each part and their shapes, a letter an axis: v values, D pixels, d latents, T = n (n + 1) / 2,
 # N = m (m + 1) / 2 with m = (k + 1) (n + 1) for embeddings of k entries. Groups g are prompts of n pixels or
-# latents, or styles of n = d latents. In half precision a scatter is stored as spread and root, see compact.py.
+# latents, or styles of n = d latents. In half precision a scatter is stored as spread and root, and of pixels the
+# mean and the scatter as level and deviation, see compact.py.
 MOMENTS = {"weight": "g", "squares": "g", "mean": "gn"}
 SCATTER = {False: {"scatter": "gT"}, True: {"spread": "gn", "root": "gT"}}
+PIXELS = {False: {"mean": "gD", "scatter": "gD"}, True: {"level": "gD", "deviation": "gD"}}
 JOINT = {"matrix": "N", "origin": "n"}
 ENCODER = {"components": "dD", "mean": "D", "variance": "d", "pixel_scale": "D"}
 STYLES = {"prompt": "g", "centres": "gn"}
+LOW_RANK = {
+    "prompt": "g", "weight": "g", "squares": "g", "origin": "n", "mean_codes": "gn", "mean_scale": "g",
+    "centre_codes": "gn", "centre_scale": "g", "count": "g", "factor_codes": "rn", "factor_scale": "r",
+    "trace": "g", "spread": "on", "root": "oT",
+}  # of styles, with r directions and o = 1  # fmt: skip
 HISTOGRAM = {"values": "v", "weight": "v"}
 RESIDUAL = {"total": "D", "sums": "r"}  # of weight, outside and second
-DTYPES = {"prompt": ("int64",), "root": ("float16",)}  # by the last part of an array's name; others are floating
-NOT_NEGATIVE = ("weight", "spread", "squares", "variance", "pixel_scale")
+# by the last part of an array's name; others are floating
+DTYPES = {
+    "prompt": ("int64",), "root": ("float16",), "level": ("float16", "uint8"), "deviation": ("float16", "uint8"),
+    "count": ("int64",), "factor_codes": ("int8",), "mean_codes": ("int16",), "centre_codes": ("int16",),
+}  # fmt: skip
+NOT_NEGATIVE = (
+    "weight", "spread", "squares", "variance", "pixel_scale", "level", "deviation", "factor_scale", "mean_scale",
+    "centre_scale", "trace",
+)  # fmt: skip
 LOSSLESS = (
     "sums",
     "total",
@@ -85,7 +106,7 @@ FIELDS: Json = {
     "model_type": {KEY},
     "format_version": int,
     "library_version": str,
-    "precision": {"full", "half"},
+    "precision": {"full", "half", "low_rank"},
     "parameters": {one.name: object for one in fields(Parameters)} | {"image_encoder": bool},
     "temperature": float,
     "embedding": (None, {"size": int, "names": (None, [str])}),
@@ -95,7 +116,7 @@ FIELDS: Json = {
     "prompts": [str],
     "latents": bool,  # whether the moments are of latents
     "encoder": (None, {"dtype": {"float32", "float64"}, **dict.fromkeys(NUMBERS, float)}),
-    "styles": (None, {"requested": object, "shared": bool}),
+    "styles": (None, {"requested": object, "shared": bool, "rank": float, "truncated": bool}),
 }
 
 
@@ -109,7 +130,8 @@ def save(
     version: str,
 ) -> None:
     """Write a model to a folder; `embedding` holds ``size`` and ``names`` of embeddings, None for strings."""
-    _require(precision in FIELDS["precision"], f'precision must be "full" or "half", got {precision!r}')
+    known = precision in FIELDS["precision"]
+    _require(known, f'precision must be "full", "half" or "low_rank", got {precision!r}')
     config: Json = {"model_type": KEY, "format_version": FORMAT, "library_version": version, "precision": precision}
     config |= {
         "parameters": _describe_parameters(parameters, statistics.encoder),
@@ -117,8 +139,10 @@ def save(
     }
     config["embedding"] = embedding
     encoder = statistics.encoder or (statistics.styles and statistics.styles.encoder)
+    if precision == "low_rank" and statistics.styles is not None and not statistics.styles.clusters.shared:
+        statistics = replace(statistics, styles=replace(statistics.styles, truncated=True))
     config |= _describe_statistics(statistics, encoder)
-    arrays = _arrays(statistics, encoder, precision == "half")
+    arrays = _arrays(statistics, encoder, precision, parameters.style_rank)
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"{path} is a file; give the folder that {WEIGHTS} goes to")
     path.mkdir(parents=True, exist_ok=True)
@@ -158,6 +182,8 @@ def _opened(path: Path) -> Iterator[tuple[Json, Any]]:
             _require(version == FORMAT, "it is not a model of this library: its metadata has no such configuration")
             if isinstance(config.get("parameters"), dict):
                 config["parameters"] = ADDED | config["parameters"]
+            if isinstance(config.get("styles"), dict):
+                config["styles"] = ADDED_TO_STYLES | config["styles"]
             _check(config, FIELDS, "the configuration")
             _require(config["temperature"] > 0, f"'temperature' must be above 0, got {config['temperature']}")
             yield config, file
@@ -253,16 +279,27 @@ def _describe_statistics(statistics: Statistics, encoder: Any) -> Json:
         "prompts": list(statistics.prompts),
         "latents": statistics.encoder is not None,
         "encoder": {"dtype": encoder.dtype.name, **numbers} if encoder else None,
-        "styles": styles and {"requested": styles.clusters.requested, "shared": styles.clusters.shared},
+        "styles": styles
+        and {
+            "requested": styles.clusters.requested,
+            "shared": styles.clusters.shared,
+            "rank": float(styles.rank),
+            "truncated": styles.truncated,
+        },
     }
 
 
-def _arrays(statistics: Statistics, encoder: Any, half: bool) -> Arrays:
+def _arrays(statistics: Statistics, encoder: Any, precision: str, style_rank: float | str) -> Arrays:
     """Return the arrays of the statistics as they are stored."""
-    styles = statistics.styles
+    styles, half, found = statistics.styles, precision != "full", {}
     parts = [("moments", statistics.moments), ("encoder", encoder), ("histogram", statistics.histogram)]
-    parts += [("styles", one) for one in (styles, styles.clusters, styles.moments)] if styles else []
-    found: Arrays = {}
+    parts += [("pixels", statistics.pixels), ("style_pixels", styles and styles.pixels)]
+    low = styles is not None and _is_low_rank(precision, styles.clusters.shared)
+    if styles is not None and low:
+        rank = styles.rank if isinstance(style_rank, str) else float(style_rank)
+        found = {f"styles.{name}": one for name, one in _low_rank(styles, rank).items()}
+    elif styles is not None:
+        parts += [("styles", one) for one in (styles, styles.clusters, styles.moments)]
     for part, owner in parts:
         values = {} if owner is None else {one.name: getattr(owner, one.name) for one in fields(owner)}
         arrays = {name: one for name, one in values.items() if isinstance(one, np.ndarray)}
@@ -271,6 +308,9 @@ def _arrays(statistics: Statistics, encoder: Any, half: bool) -> Arrays:
         elif isinstance(owner, Moments):
             scatter = arrays.pop("scatter")
             arrays |= zip(SCATTER[half], compress(scatter) if half else [pack(scatter)], strict=True)
+        elif isinstance(owner, PixelMoments) and half:
+            stored = compress_pixels(owner, statistics.pixel_range, low and part == "style_pixels")
+            arrays = {"weight": owner.weight, **dict(zip(PIXELS[half], stored, strict=True))}
         elif isinstance(owner, JointMoments):
             size = math.isqrt(owner.matrix.size)
             arrays["matrix"] = pack(owner.matrix.reshape(1, size, size))[0]
@@ -280,6 +320,25 @@ def _arrays(statistics: Statistics, encoder: Any, half: bool) -> Arrays:
         found["residual.total"] = residual.total
         found["residual.sums"] = np.array([residual.weight, residual.outside, residual.second])
     return {name: _smallest(name, one, half) for name, one in found.items()}
+
+
+def _is_low_rank(precision: str, shared: bool) -> bool:
+    return precision == "low_rank" and not shared  # no style of prompts that share words is drawn by itself
+
+
+def _low_rank(styles: StyleStatistics, rank: float) -> Arrays:
+    """Return the arrays that LOW_RANK lists."""
+    moments, clusters = styles.moments, styles.clusters
+    origin = moments.pooled().mean[0]
+    held = moments.weight[:, None] > 0
+    count = number_of_directions(moments.effective, rank, len(origin))
+    codes, scale, trace, rest = truncate(moments.scatter, count)
+    found: Arrays = {"prompt": clusters.prompt.astype(np.int64), "origin": origin}
+    found |= {"weight": moments.weight, "squares": moments.squares, "count": count.astype(np.int64), "trace": trace}
+    found |= {"factor_codes": codes, "factor_scale": scale}
+    found |= zip(("mean_codes", "mean_scale"), quantize(held * (moments.mean - origin), np.int16), strict=True)
+    found |= zip(("centre_codes", "centre_scale"), quantize(clusters.centres - origin, np.int16), strict=True)
+    return {**found, **dict(zip(("spread", "root"), compress(rest[None]), strict=True))}
 
 
 def _smallest(name: str, array: NDArray[Any], half: bool = False) -> NDArray[Any]:
@@ -315,7 +374,7 @@ def _take(arrays: Arrays, part: str, shapes: dict[str, str], sizes: dict[str, in
 
 def _restore_statistics(config: Json, arrays: Arrays) -> Statistics:
     shape, prompts, embedding = tuple(config["image_shape"]), tuple(config["prompts"]), config["embedding"]
-    bounds, half = config["pixel_range"], config["precision"] == "half"
+    bounds, half = config["pixel_range"], config["precision"] != "full"
     _require(prompts == vocabulary(prompts), "'prompts' must be sorted, and each there once")
     _require(len(bounds) == 2 and bounds == sorted(bounds), f"'pixel_range' must rise, got {bounds!r:.40}")
     _require(bool(prompts) == (embedding is None), "there must be either prompts or the size of an embedding")
@@ -332,8 +391,13 @@ def _restore_statistics(config: Json, arrays: Arrays) -> Statistics:
     else:
         moments = _restore_moments(arrays, "moments", len(prompts), n, half)
     styles = histogram = None
+    range_, D = (bounds[0], bounds[1]), math.prod(shape)
     if encoder is not None and config["styles"] is not None:
-        styles = _restore_styles(config["styles"], arrays, encoder, len(prompts), half)
+        styles = _restore_styles(config["styles"], arrays, encoder, len(prompts), config["precision"])
+        styles = replace(
+            styles, pixels=_restore_pixels(arrays, "style_pixels", styles.moments.weight, D, range_, half)
+        )
+    pixels = _restore_pixels(arrays, "pixels", getattr(moments, "weight", None), D, range_, half)
     if "histogram.values" in arrays:
         histogram = Histogram(**_take(arrays, "histogram", HISTOGRAM, {}))
         rising = (np.diff(histogram.values) > 0).all() and histogram.weight.all()
@@ -346,19 +410,39 @@ def _restore_statistics(config: Json, arrays: Arrays) -> Statistics:
         residual = Residual(weight, taken["total"], outside, second)
     _require(not arrays, f"the array {min(arrays, default='')!r:.40} is superfluous")
     dtype, encoder = np.dtype(config["pixel_dtype"]), encoder if config["latents"] else None
-    return Statistics(moments, prompts, shape, (bounds[0], bounds[1]), dtype, encoder, styles, histogram, residual)
+    return Statistics(moments, prompts, shape, range_, dtype, encoder, styles, histogram, residual, pixels)
 
 
 def _restore_moments(arrays: Arrays, part: str, g: int, n: int, half: bool) -> Moments:
     sizes = {"g": g, "n": n, "T": triangle(n)}
     weight, squares, mean, *stored = _take(arrays, part, MOMENTS | SCATTER[half], sizes).values()
-    _require(weight.any(), f"{part}.weight must not be 0 everywhere")
-    _require(
-        ((squares > 0) == (weight > 0)).all(), f"{part}.squares must be above 0 where there are images, else 0"
-    )
+    _check_weights(part, weight, squares)
     scatter = expand(*stored) if half else unpack(stored[0], n)
     _require(np.isfinite(scatter).all(), f"{part}.spread holds numbers whose squares overflow")
     return Moments(weight, squares, mean, scatter)
+
+
+def _check_weights(part: str, weight: Array, squares: Array) -> None:
+    alike = ((squares > 0) == (weight > 0)).all()
+    _require(weight.any(), f"{part}.weight must not be 0 everywhere")
+    _require(alike, f"{part}.squares must be above 0 where there are images, else 0")
+
+
+def _restore_pixels(
+    arrays: Arrays, part: str, images: NDArray[Any] | None, D: int, pixel_range: tuple[float, float], half: bool
+) -> PixelMoments | None:
+    """Return the moments of the pixels of groups of these weights (g,); None if they were not counted."""
+    if images is None or f"{part}.weight" not in arrays:
+        return None
+    shapes = {"weight": "g", **PIXELS[half]}
+    weight, mean, scatter = _take(arrays, part, shapes, {"g": len(images), "D": D}).values()
+    _require(((weight > 0) == (images > 0)).all(), f"{part}.weight must be above 0 where there are images, else 0")
+    found = expand_pixels(weight, mean, scatter, pixel_range) if half else PixelMoments(weight, mean, scatter)
+    _require((found.scatter >= 0).all(), f"{part}.scatter must not be negative")
+    _require(
+        np.isfinite(found.mean + found.scatter).all(), f"{part}.deviation holds numbers whose squares overflow"
+    )
+    return found
 
 
 def _restore_joint(arrays: Arrays, n: int) -> JointMoments:
@@ -380,14 +464,41 @@ def _restore_encoder(stored: Json, arrays: Arrays, shape: tuple[int, ...]) -> Im
     return encoder
 
 
-def _restore_styles(stored: Json, arrays: Arrays, encoder: ImageEncoder, p: int, half: bool) -> StyleStatistics:
-    d = len(encoder.components)
-    owner, centres = _take(arrays, "styles", STYLES, {"n": d}).values()
+def _restore_styles(stored: Json, arrays: Arrays, encoder: ImageEncoder, p: int, precision: str) -> StyleStatistics:
+    d, moments = len(encoder.components), None
+    if _is_low_rank(precision, stored["shared"]):
+        owner, centres, moments = _restore_low_rank(arrays, d)
+    else:
+        owner, centres = _take(arrays, "styles", STYLES, {"n": d}).values()
     ordered = owner[0] == 0 and owner[-1] == p - 1 and np.isin(np.diff(owner), (0, 1)).all()
     _require(ordered, "styles.prompt must name the prompts in order, each at least once")
     least, most, requested = np.bincount(owner).min(), np.bincount(owner).max(), stored["requested"]
     _require(requested == "auto" or type(requested) is int, f"'requested' cannot be {requested!r:.40}")
     possible = (requested == "auto" or most <= requested) and (not stored["shared"] or least == most)
     _require(possible, f"prompts have {least} to {most} styles, {requested} were requested")
-    moments = _restore_moments(arrays, "styles", len(owner), d, half)
-    return StyleStatistics(StyleClusters(centres, owner.astype(np.intp), **stored), moments, encoder)
+    _require(
+        0.0 < stored["rank"] <= 1.0, f"the rank of the styles must be above 0 and at most 1, got {stored['rank']}"
+    )
+    if moments is None:
+        moments = _restore_moments(arrays, "styles", len(owner), d, precision != "full")
+    clusters = StyleClusters(centres, owner.astype(np.intp), requested, stored["shared"])
+    return StyleStatistics(clusters, moments, encoder, stored["rank"], truncated=stored["truncated"])
+
+
+def _restore_low_rank(arrays: Arrays, d: int) -> tuple[NDArray[np.int64], Array, Moments]:
+    """Return the prompts, the centres and the moments of styles that are stored by their directions."""
+    taken = _take(arrays, "styles", LOW_RANK, {"n": d, "T": triangle(d), "o": 1})
+    count, weight, squares, origin = (taken[name] for name in ("count", "weight", "squares", "origin"))
+    whole = ((count > 0) & (count <= d)).all() and count.sum() == len(taken["factor_codes"])
+    _require(whole, f"styles.count must be from 1 to {d}, and its sum the number of directions")
+    _check_weights("styles", weight, squares)
+    factors, means, centres = (
+        (taken[f"{one}_codes"], taken[f"{one}_scale"]) for one in ("factor", "mean", "centre")
+    )
+    (rest,) = expand(taken["spread"], taken["root"])
+    scatter = complete(*factors, count, taken["trace"], rest)
+    _require(
+        np.isfinite(scatter).all(), "styles.factor_scale, trace or spread holds numbers whose squares overflow"
+    )
+    mean = np.where(weight[:, None] > 0, origin + dequantize(*means), 0.0)
+    return taken["prompt"], origin + dequantize(*centres), Moments(weight, squares, mean, scatter)

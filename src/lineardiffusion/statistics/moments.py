@@ -150,6 +150,13 @@ class Moments:
 
     def __sub__(self, other: Moments) -> Moments:
         """Return the moments of this data set without a part of it; a ValueError if it was not in the data."""
+        return self.minus(other)
+
+    def minus(self, other: Moments, nearest: bool = False) -> Moments:
+        """Subtract; with `nearest` the nearest scatter takes the place of one that has a negative variance.
+
+        That is for scatters that were stored as approximations.
+        """
         weight = self.weight - other.weight
         weight[np.abs(weight) <= 1e-9 * self.weight] = 0.0
         if (weight < 0).any():
@@ -170,12 +177,16 @@ class Moments:
         size = float(before.sum() + self.weight @ ((self.mean - centre) ** 2).sum(axis=1))
         for g in np.flatnonzero(kept & (other.weight > 0)).tolist():
             if not is_positive(scatter[g], NEGATIVE * size):
-                raise ValueError("cannot subtract images that were never added: a variance would be negative")
+                if not nearest:
+                    raise ValueError("cannot subtract images that were never added: a variance would be negative")
+                variance, basis = np.linalg.eigh(scatter[g])
+                root = basis * np.sqrt(np.maximum(variance, 0.0))
+                scatter[g] = root @ root.T
             constant = np.diagonal(scatter[g]) <= ROUNDING * before[g]
             scatter[g][constant] = scatter[g][:, constant] = 0.0
         for g in np.flatnonzero(~kept & (self.weight > 0)).tolist():  # whose images are all subtracted
             apart = self.weight[g] * ((self.mean[g] - other.mean[g]) ** 2).sum()
-            if max(np.abs(self.scatter[g] - other.scatter[g]).max(), apart) > NEGATIVE * size:
+            if not nearest and max(np.abs(self.scatter[g] - other.scatter[g]).max(), apart) > NEGATIVE * size:
                 raise ValueError("cannot subtract images that were never added: they are not all of a group's")
         squares = self.squares - other.squares
         if (squares < -1e-9 * self.squares).any():

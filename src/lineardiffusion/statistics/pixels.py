@@ -105,6 +105,10 @@ class PixelMoments:
 
     def __sub__(self, other: PixelMoments) -> PixelMoments:
         """Return the moments without a part of the data; a ValueError if it was not in the data."""
+        return self.minus(other)
+
+    def minus(self, other: PixelMoments, nearest: bool = False) -> PixelMoments:
+        """Subtract; with `nearest`, for moments that were stored as approximations, no variance is negative."""
         weight = self.weight - other.weight
         weight[np.abs(weight) <= 1e-9 * self.weight] = 0.0
         kept = (weight > 0)[:, None]
@@ -113,7 +117,7 @@ class PixelMoments:
         between = weight[:, None] * ratio * (weight / np.where(self.weight > 0, self.weight, 1.0))[:, None]
         scatter = np.where(kept, self.scatter - other.scatter - between * (other.mean - mean) ** 2, 0.0)
         size = float(self.scatter.sum() + self.weight @ ((self.mean - self.pooled().mean) ** 2).sum(axis=1))
-        if (weight < 0).any() or (scatter < -NEGATIVE * size).any():
+        if (weight < 0).any() or (not nearest and (scatter < -NEGATIVE * size).any()):
             raise ValueError("cannot subtract images that were never added: a pixel's variance would be negative")
         return PixelMoments(weight, mean, np.maximum(scatter, 0.0))
 

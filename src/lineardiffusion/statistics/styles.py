@@ -60,6 +60,7 @@ class StyleStatistics:
     encoder: Encoder  # of the latents
     rank: float = RANK  # directions that a style is drawn in, for each of its images, as held-out images choose it
     pixels: PixelMoments | None = None  # of each style, where a contrast needs them
+    truncated: bool = False  # whether they were stored as approximations (io/low_rank.py)
 
     def __post_init__(self) -> None:
         freeze(self)
@@ -97,14 +98,16 @@ class StyleStatistics:
         self._check_same(other)
         both = self.pixels is not None and other.pixels is not None
         pixels = self.pixels + other.pixels if both else None  # type: ignore[operator]
-        return replace(self, moments=self.moments + other.moments, pixels=pixels)
+        truncated = self.truncated or other.truncated
+        return replace(self, moments=self.moments + other.moments, pixels=pixels, truncated=truncated)
 
     def __sub__(self, other: StyleStatistics) -> StyleStatistics:
         """Return the statistics without a part of the data."""
         self._check_same(other)
         both = self.pixels is not None and other.pixels is not None
-        pixels = self.pixels - other.pixels if both else None  # type: ignore[operator]
-        return replace(self, moments=self.moments - other.moments, pixels=pixels)
+        nearest = self.truncated or other.truncated
+        pixels = self.pixels.minus(other.pixels, nearest) if both else None  # type: ignore[union-attr, arg-type]
+        return replace(self, moments=self.moments.minus(other.moments, nearest), pixels=pixels)
 
     def of_prompts(self, kept: Indices) -> StyleStatistics:
         """Return the statistics of some of the prompts, which are numbered anew."""
