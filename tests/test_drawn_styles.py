@@ -242,3 +242,17 @@ def test_all_directions_are_the_unbiased_covariance(digits):
     refitted = ld.refit(style_rank=0.02)
     assert np.linalg.matrix_rank(refitted.law("3~0").covariance) == max(1, int(0.02 * len(own)))
     assert refitted.style_rank_ == 0.02
+
+
+@pytest.mark.parametrize("weight", [0.1, 1e-3, 7.0])
+def test_equal_weights_change_no_picture(digits, weight):
+    """Also where the effective number of images is a whole one less its rounding."""
+    prompts, images = digits
+    ld = LinearDiffusion(20, n_styles="auto", style_rank=0.5, contrast="pixelwise").fit(prompts, images)
+    same = LinearDiffusion(20, n_styles="auto", style_rank=0.5, contrast="pixelwise")
+    same.fit(prompts, images, np.full(len(images), weight))
+    drawn = [one.predict(["3"] * 50, seed=0) for one in (ld, same)]
+    np.testing.assert_allclose(*drawn, atol=1e-3)
+    some = np.where(np.arange(len(images)) % 2, weight, 3 * weight)  # control
+    other = LinearDiffusion(20, n_styles="auto", style_rank=0.5, contrast="pixelwise").fit(prompts, images, some)
+    assert np.abs(other.predict(["3"] * 50, seed=0) - drawn[0]).max() > 0.1

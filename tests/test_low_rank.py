@@ -8,9 +8,10 @@ import pytest
 
 from lineardiffusion import LinearDiffusion
 from lineardiffusion.datasets import load_digits
-from lineardiffusion.io.low_rank import complete, dequantize, number_of_directions, quantize, truncate
+from lineardiffusion.io.low_rank import LEAST, complete, dequantize, quantize, truncate
 from lineardiffusion.io.model_file import WEIGHTS
 from lineardiffusion.statistics.moments import NEGATIVE
+from lineardiffusion.statistics.styles import number_of_directions
 from lineardiffusion.training import Learned
 from stored_models import assert_same, drawn, fitted
 
@@ -74,9 +75,9 @@ def test_a_truncated_scatter_keeps_its_directions_and_its_total_and_all_together
 
 
 def test_the_number_of_directions():
-    found = number_of_directions(np.array([0.0, 1.0, 10.0, 60.0, 1000.0]), 0.25, 40)
+    found = number_of_directions(np.array([0.0, 1.0, 10.0, 60.0, 1000.0]), 0.25, 40, LEAST)
     assert found.tolist() == [3, 3, 3, 15, 40]
-    assert number_of_directions(np.array([60.0]), 0.25, 2).tolist() == [2]
+    assert number_of_directions(np.array([60.0]), 0.25, 2, LEAST).tolist() == [2]
 
 
 def test_the_stored_model_draws_and_scores_almost_as_the_whole_one(digits, whole, stored, tmp_path):

@@ -51,10 +51,11 @@ def groups():
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("entries", [2**23, 7 * D])
-def test_of_each_group(rows, groups, weighted, entries, monkeypatch):
-    """In one block of images and in many, with weights over four orders of magnitude and without."""
-    monkeypatch.setattr(pixels, "ENTRIES", entries)
+@pytest.mark.parametrize("size", [2048, 7])
+def test_of_each_group(rows, groups, weighted, size, monkeypatch):
+    """In one part of images and pixels and in many, with weights over four orders of magnitude and without."""
+    monkeypatch.setattr(pixels, "ROWS", size)
+    monkeypatch.setattr(pixels, "STRIP", size - 3)
     weight = 10.0 ** np.random.default_rng(2).uniform(-2, 2, N) if weighted else None
     found, expected = PixelMoments.of(rows, groups, G, weight), by_numpy(rows, groups, weight)
     assert_same(found, expected)

@@ -239,6 +239,7 @@ def test_parts_of_a_condition(digits, styled):
         ("3~1", {"guidance_scale": 1.5}, numbers((10, 1.0))),
         ("3~1", {"guidance_scale": 0.25}, numbers((10, 0.25), (None, 0.75))),
         ("3~1", {"guidance_scale": late}, numbers((10, 1.0))),
+        ({"3~1": 0.25, "8~0": 0.75}, {"guidance_scale": late}, numbers((10, 0.25), (24, 0.75))),
         ("3~1", {"guidance_scale": 1.5, "negative_prompt": "8~0"}, numbers((10, 1.0))),
         ("3~1", {"guidance_scale": 0.5, "negative_prompt": "8~0"}, numbers((10, 0.5), (24, 0.5))),
     ]
@@ -268,16 +269,18 @@ def test_images_in_any_order_have_their_own_style_s_numbers(digits, styled):
 
 def of_scored(ld):
     """The contrast of posteriors: of the Gaussians by which images are scored."""
-    return ld.contrast_.rescaled(ld.fitted_.conditional, ld.fitted_.scored, ld.image_encoder_)
+    return ld.contrast_.rescaled(ld.fitted_.conditional, ld.fitted_.scored, ld.image_encoder_, False)
 
 
-def test_posteriors_of_nothing_have_the_style_s_moments_too(digits, styled):
-    """They are drawn from the scored law, which has other directions, and from what the encoder discards."""
+@pytest.mark.parametrize("residual_noise", [False, True])
+def test_posteriors_of_nothing_have_the_style_s_moments_too(digits, styled, residual_noise):
+    """They are drawn from the scored law, which has other directions, with or without what the encoder discards."""
     prompts, images = digits
     ld = LinearDiffusion(20, n_styles=3, contrast="pixelwise", style_rank=0.25).fit(prompts, images)
     for model in (styled, ld):
         own = images[style_of(model, prompts, images) == 22]
-        hidden, how = np.full((4000, 8, 8), np.nan), {"prompts": ["7~1"] * 4000, "seed": 0, "residual_noise": True}
+        hidden, how = np.full((4000, 8, 8), np.nan), {"prompts": ["7~1"] * 4000, "seed": 0}
+        how["residual_noise"] = residual_noise
         drawn, pixels = (m.inpaint(hidden, **how) for m in (model, without(model)))
         usual = own.std(axis=0).ravel() > 0.3
         drawn, pixels, own = drawn.reshape(-1, 64)[:, usual], pixels.reshape(-1, 64), own.reshape(-1, 64)[:, usual]
@@ -328,7 +331,7 @@ def test_restored_images_have_the_numbers_of_the_prompt(digits):
 
 def test_what_was_not_counted_is_refused(digits):
     few = [digits[0][:300], digits[1][:300]]
-    sentence = "needs the moments of each style's pixels, which were not counted"
+    sentence = "needs the moments of each (style|prompt)'s pixels, which were not counted"
     ld = LinearDiffusion(10, n_styles=2).fit(*few)
     drawn = ld.predict(["3"], seed=0)
     with pytest.raises(ValueError, match=sentence):
@@ -427,4 +430,3 @@ def test_it_touches_pictures_only(digits, styled):
     assert_array_equal(styled.score_samples(images[:20]), raw.score_samples(images[:20]))
     a, b = (m.predict(["7"], seed=1, return_trajectory=True)[1] for m in (styled, raw))
     assert_array_equal(a, b)
-    assert ImageEncoder is type(styled.image_encoder_)

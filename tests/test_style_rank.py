@@ -73,9 +73,9 @@ def test_copies_by_hand():
 
 
 def test_any_unit_and_any_cut_into_batches(binary):
-    images = binary[:, :6]
+    images = binary
     expected = fitted(images, contrast="pixelwise")
-    assert fitted(100 - 255 * images).style_rank_ == expected.style_rank_
+    assert fitted(100 + 255 * images).style_rank_ == expected.style_rank_
     prompts = np.array(["a", "b"] * (N // 2))
     for size in (77, 1999):
         found = LinearDiffusion(64, n_styles=10, contrast="pixelwise")
@@ -84,9 +84,29 @@ def test_any_unit_and_any_cut_into_batches(binary):
         assert_allclose(found.predict(["a"] * 9, seed=0), expected.predict(["a"] * 9, seed=0), atol=1e-6)
     order = np.random.default_rng(0).permutation(N)  # another split, and other styles: a clear choice stays
     found = LinearDiffusion(64, n_styles=10).fit_batches(
-        in_batches(prompts[order].tolist(), images[order], batch_size=300)
+        in_batches(prompts[order].tolist(), binary[order], batch_size=300)
     )
-    assert found.style_rank_ == expected.style_rank_ == 0.125
+    assert found.style_rank_ == 0.125
+
+
+def test_the_cost_is_bounded_whatever_the_number_of_images(monkeypatch):
+    """Of 3,000 images of one style few are drawn for, and few are compared with."""
+    compared, nearest = [], style_rank._nearest
+
+    def counted(pictures, training):
+        compared.append((len(pictures), len(training)))
+        return nearest(pictures, training)
+
+    monkeypatch.setattr(style_rank, "_nearest", counted)
+    x = np.random.default_rng(0).normal(size=(3000, 4, 4))
+    LinearDiffusion(n_styles="auto").fit(["a"] * 3000, x)
+    every, one = len(compared), sum(m * n for m, n in compared)
+    compared.clear()
+    LinearDiffusion(n_styles=2).fit(["a"] * 3000, x)
+    assert every > 100  # control: many styles
+    assert len(compared) == 2 * (1 + len(style_rank.RANKS))
+    assert sum(m * n for m, n in compared) <= 2 * (1 + 2 * 4) * style_rank.NEAR**2
+    assert one < 2 * (1 + 2 * 4) * style_rank.NEAR**2
 
 
 def test_the_choice_is_kept_beside_a_rank_that_is_given(binary):

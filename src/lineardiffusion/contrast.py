@@ -18,8 +18,9 @@ density phi and distribution Phi, and P = Phi(b) - Phi(a),
 then leaves 10^-5 of it.
 
 **Pixelwise.** The same, with a gain and an offset for each pixel j of each prompt or style g, such that the
-clipped pixel has the mean mu_gj and the unbiased variance v_gj of that pixel in the images of g. In units of the
-range, with a = t b the mean and b the deviation of the normal before the clip to [0, 1],
+clipped pixel has the mean mu_gj and the variance v_gj of that pixel in the images of g: the unbiased variance of a
+style's (statistics/styles.py), the shrunk one of a prompt's without styles. In units of the range, with a = t b
+the mean and b the deviation of the normal before the clip to [0, 1],
 
     E[y] = mu_gj,    Var[y] = v_gj                                    two equations for t and b               (1)
 
@@ -30,9 +31,10 @@ s_gj and offset = a - gain m_gj. Where s_gj is 0 the picture is mu_gj. Everythin
 own, such as the unconditional Gaussian, has the affine contrast. A posterior is of the law by which images are
 scored (statistics/styles.py), so its pictures have the s_gj of that law, with what the encoder discards.
 
-So the pixels of a style have the data's mean and variance, with the variance that the encoder discards. A clip
-lowers correlations; a style that is drawn in few directions has higher ones, which makes up for it
-(style_rank.py).
+So the pixels of a style have the data's mean and variance, with the variance that the encoder discards; only a
+variance above BINARY mu (1 - mu) is cut to it. A clip lowers correlations; a style that is drawn in few directions
+has higher ones, which makes up for it (style_rank.py). Posteriors are of Gaussians with other variances, so their
+gains are scaled by the ratio of the deviations (`rescaled`).
 
 **Histogram.** The picture is y = Q(F(x)), the monotone curve that gives all pixels together the histogram of
 the data's. Over groups u of share p_u and pixels j, D of them,
@@ -69,10 +71,11 @@ from scipy.ndimage import map_coordinates
 from scipy.optimize import least_squares
 from scipy.special import ndtr, ndtri
 
-from lineardiffusion._arrays import ROWS, Array, Indices, freeze
+from lineardiffusion._arrays import Array, Indices, freeze
 from lineardiffusion._device import as_like, cast, dtype_of, namespace
 from lineardiffusion._linalg import side_by_side, split
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
+from lineardiffusion.diffusion.guidance import TimedWeight
 from lineardiffusion.encoders.conditioning import Condition
 from lineardiffusion.encoders.image import ImageEncoder
 from lineardiffusion.statistics.histogram import Histogram
@@ -87,6 +90,7 @@ BINARY = (
 )
 LEAST_T = -4.0  # least mean of the normal before the clip, in its deviations
 STEPS = 60  # of Newton's method at most
+ENTRIES = 2**23  # of pixels that get a contrast of their own at a time
 NODES_A_SIDE = 48  # of the table that it starts from
 ALIKE = 0.15  # differences of means in deviations, and of log-deviations, below which normals are merged
 
@@ -211,14 +215,16 @@ class PixelwiseContrast:
         return cls(gain, offset, rest)
 
     def rescaled(
-        self, drawn: GaussianDenoiser, scored: GaussianDenoiser, encoder: ImageEncoder
+        self, drawn: GaussianDenoiser, scored: GaussianDenoiser, encoder: ImageEncoder, residual_noise: bool
     ) -> PixelwiseContrast:
         """Return the contrast that gives pictures of Gaussians of the same means, `scored`, the same moments.
 
-        Their pixels have the residual variance, too. The normals before the clip stay.
+        With `residual_noise` their pixels have the residual variance, too. The normals before the clip stay.
         """
-        discarded = encoder.pixel_scale**2 * (1.0 - np.square(encoder.components).sum(axis=0))
-        spread = np.sqrt(np.square(deviations(scored, encoder)) + encoder.residual_variance * discarded)
+        spread = deviations(scored, encoder)
+        if residual_noise:
+            discarded = encoder.pixel_scale**2 * (1.0 - np.square(encoder.components).sum(axis=0))
+            spread = np.sqrt(np.square(spread) + encoder.residual_variance * discarded)
         ratio = np.divide(deviations(drawn, encoder), spread, out=np.zeros_like(spread), where=spread > 0)
         gain = (self.gain * ratio).astype(np.float32)
         centre = encoder.mean + scored.mean @ encoder.synthesis
@@ -228,22 +234,22 @@ class PixelwiseContrast:
         """Return the pictures of images (n, ...) in pixel units, where image i is of ``conditions[place[i]]``."""
         xp, dtype = namespace(images), dtype_of(images)
         rows = images.reshape(len(images), -1)
-        used, place = np.unique(place, return_inverse=True)
-        numbers = [
-            np.stack(column).astype(dtype) for column in zip(*(self._of(conditions[i]) for i in used), strict=True)
-        ]
+        step = max(1, ENTRIES // rows.shape[1])
         blocks = []
-        for start in range(0, len(rows), ROWS):
-            own = place[start : start + ROWS]
-            gain, offset = (as_like(table[own], images, dtype) for table in numbers)
-            blocks.append(xp.clip(rows[start : start + ROWS] * gain + offset, self.rest.low, self.rest.high))
+        for start in range(0, len(rows), step):
+            used, own = np.unique(place[start : start + step], return_inverse=True)
+            numbers = zip(*(self._of(conditions[i]) for i in used), strict=True)
+            gain, offset = (as_like(np.stack(column).astype(dtype)[own], images, dtype) for column in numbers)
+            blocks.append(xp.clip(rows[start : start + step] * gain + offset, self.rest.low, self.rest.high))
         return xp.concat(blocks).reshape(images.shape) if blocks else images
 
     def _of(self, condition: Condition) -> tuple[Array, Array]:
         """Return gain and offset (D,) of a condition: the mean of those of its parts of positive weight."""
         gain, offset, total = np.zeros(self.gain.shape[1]), np.zeros(self.gain.shape[1]), 0.0
-        for i, (part, w) in enumerate(condition):
-            weight = float(w) if isinstance(w, int | float) else float(i == 0)  # others depend on the time
+        for part, w in condition:
+            weight = (
+                w.slope + w.constant if isinstance(w, TimedWeight) else float(w)
+            )  # a timed scale at its value 1
             if weight > 0:
                 gain += weight * (self.gain[part] if isinstance(part, int) else self.rest.gain)
                 offset += weight * (self.offset[part] if isinstance(part, int) else self.rest.offset)

@@ -455,7 +455,7 @@ class LinearDiffusion(BaseEstimator):
         ValueError
             As in :meth:`fit`; also if the images have another shape than those before, if the moments of
             the pixels under every prompt take more than ``max_memory``, or if ``contrast`` is
-            ``"histogram"`` and was not from the first batch on. The model stays as it was.
+            ``"histogram"`` or ``"pixelwise"`` and was not from the first batch on. The model stays as it was.
         """
         before = self._learned if self.__sklearn_is_fitted__() else None
         parameters = self._parameters()
@@ -529,7 +529,8 @@ class LinearDiffusion(BaseEstimator):
         ------
         ValueError
             If the statistics do not add up: other image shapes or kinds of prompts, moments of latents of other
-            encoders (see ``max_memory``), styles with other centres, no histogram for the contrast.
+            encoders (see ``max_memory``), styles with other centres, pixels that the contrast needs and
+            one of them has not counted.
 
         Examples
         --------
@@ -624,7 +625,8 @@ class LinearDiffusion(BaseEstimator):
         ValueError
             If the statistics do not determine that model. Moments of latents (of a model with styles, or one
             that ``fit`` made in two passes) fix ``n_components`` and ``scale``; other styles need the images;
-            ``contrast="histogram"`` needs the pixels' histogram. The model stays as it was.
+            ``contrast="histogram"`` and ``"pixelwise"`` need pixels that ``fit`` counted. The model stays as it
+            was.
 
         Examples
         --------

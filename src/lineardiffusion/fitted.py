@@ -312,24 +312,35 @@ class FittedDiffusion:
 
     # ------------------------------------------------------------------ drawing
 
-    def finish(self, images: Any, conditions: Sequence[Condition], place: Indices, scored: bool = False) -> Any:
-        """Return the pictures of images (n, ...), where image i was drawn under ``conditions[place[i]]``.
-
-        With `scored` they are of the Gaussians by which images are scored.
-        """
-        if isinstance(self.contrast, PixelwiseContrast):
-            contrast = self._scored_contrast if scored else self.contrast
+    def finish(
+        self, images: Any, conditions: Sequence[Condition], place: Indices, contrast: Contrast | None = None
+    ) -> Any:
+        """Return the pictures of images (n, ...), where image i was drawn under ``conditions[place[i]]``."""
+        contrast = self.contrast if contrast is None else contrast
+        if isinstance(contrast, PixelwiseContrast):
             return contrast(images, conditions, place)
-        return images if self.contrast is None else self.contrast(images)
+        return images if contrast is None else contrast(images)
+
+    def posterior_contrast(self, residual_noise: bool) -> Contrast | None:
+        """Return the contrast of draws from posteriors, which vary in all directions."""
+        if not isinstance(self.contrast, PixelwiseContrast):
+            return self.contrast
+        return self._noisy_contrast if residual_noise else self._scored_contrast
 
     @computed_once
     def _scored_contrast(self) -> PixelwiseContrast:
-        """The pixelwise contrast of posteriors, whose pixels vary in all directions."""
+        return self._rescaled(False)
+
+    @computed_once
+    def _noisy_contrast(self) -> PixelwiseContrast:
+        return self._rescaled(True)
+
+    def _rescaled(self, residual_noise: bool) -> PixelwiseContrast:
         assert isinstance(self.contrast, PixelwiseContrast)
         assert isinstance(self.encoder, ImageEncoder)
         assert isinstance(self.conditional, GaussianDenoiser)
         assert isinstance(self.scored, GaussianDenoiser)
-        return self.contrast.rescaled(self.conditional, self.scored, self.encoder)
+        return self.contrast.rescaled(self.conditional, self.scored, self.encoder, residual_noise)
 
     def draw(self, drawing: Drawing, device: Any = None) -> Any:
         """Return latents (n, d), in single precision if the images are and the start is standard normal noise.

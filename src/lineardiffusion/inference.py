@@ -266,10 +266,9 @@ def posterior(
     every = list(_candidates(fitted, n, resolved))
     found = np.empty((n, max(m, 1), len(pixel_model.scale)), encoder.dtype)
     read = np.zeros((n, max(m, 1)), np.intp)
-    owner, of_draw = (
-        _owners(every, n),
-        np.zeros((m, n), np.intp),
-    )  # candidates of an image, and the law of each draw
+    owner = _owners(every, n)
+    of_draw = np.zeros((m, n), np.intp)  # the condition of each draw
+    contrast = fitted.posterior_contrast(residual_noise) if m else None
     conditions = [condition for candidates in every for condition in candidates.conditions]
     first = np.cumsum([0, *(len(candidates.conditions) for candidates in every)])
     for group, measurement, of_group in reduced:
@@ -306,7 +305,7 @@ def posterior(
             noise = latent[j][group], discarded[j][group], for_y
             xi = posterior_draw(measurement, of_group, parts[j], *noise, residual_noise)
             pixels = (encoder.mean + pixel_model.scale * xi).astype(encoder.dtype)
-            found[group, j] = fitted.finish(pixels, conditions, of_draw[j, group], scored=True)
+            found[group, j] = fitted.finish(pixels, conditions, of_draw[j, group], contrast)
     return found, read
 
 

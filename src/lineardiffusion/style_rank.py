@@ -14,11 +14,12 @@ blocks of two along every axis of the image. All ranks give every pixel the same
 how a pixel varies with its neighbours.
 
 A rank that copies is no choice. Of real images one in twenty is nearer to the training images of its style than
-the 5 % quantile of held-out images of its prompt. A rank is left out if more than COPIES of its pictures are,
-unless this holds for all.
+the 5 % quantile of held-out images of its prompt. A rank is left out if this holds for more than COPIES of its
+pictures and two standard errors of that share of real images, unless no rank copies less.
 
-The images are their decoded latents, so the choice needs no pass over the data. It costs as much as some 2,000
-images, whatever their number. All ranks share their random numbers.
+The images are their decoded latents, so the choice needs no pass over the data. It takes part of the styles, and
+of a style TRAINING images at most, so its cost is bounded. All ranks share their random numbers. Sample weights
+take no part.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from lineardiffusion._arrays import Array, Indices, members_of
 from lineardiffusion._linalg import side_by_side
@@ -39,12 +39,12 @@ from lineardiffusion.statistics.sample import Sample
 from lineardiffusion.statistics.styles import RANK
 
 RANKS = (1.0, 0.5, 0.25, 0.125)
-HELD_OUT = 2000  # images at most
+HELD_OUT, TRAINING, NEAR = 2000, 1000, 200  # images at most: held out, of a style, and of a style to be near to
 LEAST = 100  # held-out images, below which there is no choice
 SMALL = 10  # images of a style, below which it takes no part
 BLOCKS = 256  # local contrasts at most
 DRAWS = 2  # for each held-out image
-QUANTILE, COPIES = 0.05, 0.1  # of distances to training images, and the share of pictures below it at most
+QUANTILE, COPIES = 0.05, 0.08  # of distances to training images, and the share of pictures below it at most
 
 Pictures = NDArray[np.float32]
 
@@ -58,18 +58,23 @@ def choose_rank(
     style, rng = clusters.assign(sample.latents, sample.prompts), np.random.default_rng(0)
     members = [rng.permutation(own) for own in members_of(style, len(clusters))]
     order = [g for g in rng.permutation(len(members)).tolist() if len(members[g]) >= SMALL]
-    held = np.cumsum([len(members[g]) // SMALL for g in order])
-    chosen = order[: int(np.searchsorted(held, HELD_OUT)) + 1]
-    if not order or held[len(chosen) - 1] < LEAST:
+    held = [min(len(members[g]) // SMALL, NEAR) for g in order]
+    chosen = order[: int(np.searchsorted(np.cumsum(held), HELD_OUT)) + 1]
+    if sum(held[: len(chosen)]) < LEAST:
         return RANK
-    seeds = rng.integers(2**63, size=len(chosen))
+    seeds = rng.integers(2**63, size=len(chosen)).tolist()
 
     def of_style(i: int) -> list[tuple[Array, Array]]:
-        own, n = members[chosen[i]], len(members[chosen[i]]) // SMALL
+        own, n = members[chosen[i]], int(held[i])
         training, *pictures = _pictures(
-            sample.latents[own[n:]], sample.latents[own[:n]], encoder, pixel_range, int(seeds[i])
+            sample.latents[own[n : n + TRAINING]],
+            sample.latents[own[:n]],
+            len(own) - n,
+            encoder,
+            pixel_range,
+            seeds[i],
         )
-        return [(local_contrast(one, encoder.image_shape), cdist(one, training).min(axis=1)) for one in pictures]
+        return [(local_contrast(one, encoder.image_shape), _nearest(one, training[:NEAR])) for one in pictures]
 
     columns = list(zip(*side_by_side(of_style, range(len(chosen))), strict=True))  # real ones, and each rank's
     distances = [[far for _, far in column] for column in columns]
@@ -77,7 +82,11 @@ def choose_rank(
     real, *drawn = (Gaussian(x.mean(axis=0), np.atleast_2d(np.cov(x.T))) for x in features)
     distance = np.array([law.wasserstein(real) for law in drawn])
     copies = np.array([_copies(distances[0], one, clusters.prompt[chosen]) for one in distances[1:]])
-    return RANKS[int(np.argmin(np.where(copies <= max(COPIES, copies.min()), distance, np.inf)))]
+    chance = (
+        QUANTILE * (1 - QUANTILE) * sum(1 / len(features[i]) for i in (0, 1))
+    )  # variance of the share of real ones
+    allowed = max(COPIES + 2 * chance**0.5, copies.min())
+    return RANKS[int(np.argmin(np.where(copies <= allowed, distance, np.inf)))]
 
 
 def _copies(real: Sequence[Array], drawn: Sequence[Array], prompt: Indices) -> float:
@@ -93,12 +102,13 @@ def _copies(real: Sequence[Array], drawn: Sequence[Array], prompt: Indices) -> f
 def _pictures(
     latents: NDArray[np.floating],
     held_out: NDArray[np.floating],
+    n: int,
     encoder: ImageEncoder,
     pixel_range: tuple[float, float],
     seed: int,
 ) -> list[Pictures]:
-    """Return training and held-out pictures of a style, and those that each rank draws, from 0 to 1."""
-    (low, high), n = pixel_range, len(latents)
+    """Return training and held-out pictures of a style, and those that each rank draws of n images, from 0 to 1."""
+    low, high = pixel_range
     mean, synthesis = latents.mean(axis=0), encoder.synthesis.astype(np.float32)
 
     def decode(z: NDArray[np.floating]) -> Pictures:
@@ -119,6 +129,13 @@ def _pictures(
         centre = np.where(unit > 0, t * b, images.mean(axis=0))
         found.append(np.clip(drawn * unit + centre, 0.0, 1.0).astype(np.float32))
     return found
+
+
+def _nearest(pictures: Pictures, training: Pictures) -> Array:
+    """Return the distance (m,) of pictures (m, D) to the nearest of others."""
+    x, y = pictures - training.mean(axis=0), training - training.mean(axis=0)
+    squares = (x**2).sum(axis=1)[:, None] - 2 * x @ y.T + (y**2).sum(axis=1)
+    return np.asarray(np.sqrt(np.maximum(squares.min(axis=1), 0.0)), dtype=np.float64)
 
 
 def local_contrast(pictures: NDArray[np.floating], shape: tuple[int, ...]) -> Array:

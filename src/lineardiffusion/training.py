@@ -60,7 +60,7 @@ SOLVED_BY = (
     "shrinkage",
     "contrast",
 )
-COUNTED = {"histogram": "the histogram of the data's pixels", "pixelwise": "the moments of each style's pixels"}
+COUNTED = ("histogram", "pixelwise")  # contrasts that need more than the moments
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,14 +240,16 @@ def _equal(a: Any, b: Any) -> bool:
 
 def check_counted(statistics: Statistics, parameters: Parameters) -> None:
     """Raise an error if the contrast needs what was not counted."""
-    contrast, found = parameters.contrast, statistics.histogram is not None
-    if contrast == "pixelwise":
-        styles = statistics.styles
-        found = statistics.encoder is None if statistics.pixels is None else True
-        found = found or not isinstance(statistics.moments, Moments)
-        found = styles.pixels is not None if styles is not None and not styles.clusters.shared else found
-    if contrast in COUNTED and not found:
-        what = f'contrast="{contrast}" needs {COUNTED[contrast]}, which were not counted'
+    needed, styles = "", statistics.styles
+    if parameters.contrast == "histogram" and statistics.histogram is None:
+        needed = "the histogram of the data's pixels"
+    elif parameters.contrast == "pixelwise" and not parameters.shares_words and statistics.prompts:
+        if styles is not None and styles.pixels is None:
+            needed = "the moments of each style's pixels"
+        elif styles is None and statistics.encoder is not None and statistics.pixels is None:
+            needed = "the moments of each prompt's pixels"
+    if needed:
+        what = f'contrast="{parameters.contrast}" needs {needed}, which were not counted (in all of the data)'
         raise ValueError(f'{what}; fit again with it, or use "affine", which follows from the moments')
 
 
@@ -265,8 +267,10 @@ def measure(source: Source, parameters: Parameters, basis: ImageEncoder | None =
     known, d = found, _latent_size(encoder, source.first)
     text = fit_text_encoder(parameters.text_encoder, known) if known else None
     k = 0 if text is None else text.embed(known[:1]).shape[1]
+    pixels = parameters.contrast == "pixelwise" and not parameters.shares_words
+    more = PixelMoments.nbytes(len(known), source.first.rows.shape[1]) if pixels else 0
     of_prompts = functools.partial(Moments.nbytes, len(known)) if known else source.first.nbytes
-    nbytes = [min(of_prompts(i), JointMoments.nbytes(k, i) if k else np.inf) for i in range(1, d + 1)]
+    nbytes = [more + min(of_prompts(i), JointMoments.nbytes(k, i) if k else np.inf) for i in range(1, d + 1)]
     fitting = int(np.searchsorted(nbytes, parameters.max_memory, side="right"))
     instead = f"use n_components={fitting}" if fitting else "use fewer prompts, or embeddings of fewer entries"
     _check_memory(nbytes[-1], parameters, f"the moments of all prompts in {d} components", instead)
@@ -278,26 +282,35 @@ def measure(source: Source, parameters: Parameters, basis: ImageEncoder | None =
 def _total(source: Source, parameters: Parameters, encoder: Encoder | None) -> Statistics | tuple[str, ...]:
     """Return the statistics of all batches with a group for every prompt, or the prompts if memory is short."""
     d = source.first.rows.shape[1] if encoder is None else _latent_size(encoder, source.first)
-    how = d, parameters.max_memory
-    measure = functools.partial(_measure, *how, encoder, parameters.contrast)
+    contrast = parameters.contrast
+    if contrast == "pixelwise" and (encoder is None or parameters.shares_words):
+        contrast = None  # moments of pixels tell, and prompts that share words have no pixels of their own
+    of_pixels = PixelMoments.nbytes(1, source.first.rows.shape[1]) if contrast == "pixelwise" else 0
+    how = d, of_pixels, parameters.max_memory
+    measure = functools.partial(_measure, *how, encoder, contrast)
     found: Statistics | tuple[str, ...] = source.total(measure, functools.partial(_add, *how))
     return replace(found, encoder=encoder) if isinstance(found, Statistics) else found
 
 
 def _measure(
-    d: int, max_memory: float, encoder: Encoder | None, contrast: str | None, batch: Batch
+    d: int, of_pixels: int, max_memory: float, encoder: Encoder | None, contrast: str | None, batch: Batch
 ) -> Statistics | tuple[str, ...]:
-    if batch.nbytes(d) > max_memory:
+    if batch.nbytes(d) + len(batch.known) * of_pixels > max_memory:
         return batch.known
     # without the encoder, which may be larger than they are, and is the same for all batches
     return replace(Statistics.measure(batch, encoder, contrast=contrast), encoder=None)
 
 
 def _add(
-    d: int, max_memory: float, one: Statistics | tuple[str, ...], other: Statistics | tuple[str, ...]
+    d: int,
+    of_pixels: int,
+    max_memory: float,
+    one: Statistics | tuple[str, ...],
+    other: Statistics | tuple[str, ...],
 ) -> Statistics | tuple[str, ...]:
     known = vocabulary(u for part in (one, other) for u in (part if isinstance(part, tuple) else part.prompts))
-    if isinstance(one, tuple) or isinstance(other, tuple) or Moments.nbytes(len(known), d) > max_memory:
+    needed = Moments.nbytes(len(known), d) + len(known) * of_pixels
+    if isinstance(one, tuple) or isinstance(other, tuple) or needed > max_memory:
         return known
     return one + other
 

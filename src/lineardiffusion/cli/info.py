@@ -22,6 +22,7 @@ def info(model: str) -> tuple[Any, str]:
     prompts = [str(prompt) for prompt in getattr(ld, "prompts_", ())]
     parameters = {name: str(setting) if callable(setting) else setting for name, setting in ld.get_params().items()}
     styles = {prompt: len(weight) for prompt, (weight, _) in getattr(ld, "styles_", {}).items()}
+    rank = ld.style_rank_ if styles else None
     value = {
         "prompts": prompts,
         "image_shape": list(ld.image_shape_),
@@ -29,6 +30,7 @@ def info(model: str) -> tuple[Any, str]:
         "pixel_dtype": str(ld.pixel_dtype_),
         "n_components": ld.n_components_,
         "styles": styles,
+        "style_rank": rank,
         "parameters": parameters,
         "bytes": path.stat().st_size,
         "precision": read_configuration(path)["precision"],
@@ -40,7 +42,8 @@ def info(model: str) -> tuple[Any, str]:
         f"prompts     {f'{len(prompts)}: {names}' if prompts else f'embeddings of size {ld.n_features_in_}'}",
         f"images      {' x '.join(map(str, ld.image_shape_))}, {ld.pixel_dtype_} from {low:g} to {high:g}",
         f"components  {ld.n_components_}",
-        f"styles      {fewest if fewest == most else f'{fewest} to {most}'} per prompt",
+        f"styles      {fewest if fewest == most else f'{fewest} to {most}'} per prompt"
+        + (f", drawn in {rank:g} directions an image" if styles else ""),
         f"parameters  {', '.join(f'{name}={setting}' for name, setting in parameters.items())}",
         f"size        {value['bytes'] / 1e6:.1f} MB in {value['precision']} precision",
     ]

@@ -61,6 +61,6 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "sh
 def main() -> None:
     """Linear diffusion models: fitted in closed form, sampled exactly.
 
-    MODEL is a folder that the command fit wrote, the name of a model that ships with the library (mnist), or
-    OWNER/NAME of a model on the Hugging Face Hub. The help of fit describes DATA.
+    MODEL is a folder that the command fit wrote, the name of a model that ships with the library (mnist,
+    fashion-mnist), or OWNER/NAME of a model on the Hugging Face Hub. The help of fit describes DATA.
     """

@@ -35,11 +35,6 @@ from lineardiffusion._linalg import one_thread, side_by_side
 LEAST = 3  # directions that are stored of a style
 
 
-def number_of_directions(images: Array, rank: float, d: int) -> Indices:
-    """Return the number (g,) of directions that are stored of styles of `images` (g,) images, `rank` for each."""
-    return np.clip(rank * images, min(LEAST, d), d).astype(np.intp)
-
-
 def truncate(scatter: Array, r: Indices) -> tuple[NDArray[np.int8], Array, Array, Array]:
     """Return what stands for scatters (g, d, d) with r (g,) directions.
 

@@ -36,7 +36,7 @@ from lineardiffusion.encoders.clusters import StyleClusters
 from lineardiffusion.encoders.image import ImageEncoder
 from lineardiffusion.encoders.text import vocabulary
 from lineardiffusion.io.compact import compress, compress_pixels, expand, expand_pixels
-from lineardiffusion.io.low_rank import complete, dequantize, number_of_directions, quantize, truncate
+from lineardiffusion.io.low_rank import LEAST, complete, dequantize, quantize, truncate
 from lineardiffusion.io.replacing import replacing
 from lineardiffusion.parameters import Parameters
 from lineardiffusion.statistics.dataset import Statistics
@@ -45,7 +45,7 @@ from lineardiffusion.statistics.joint import JointMoments
 from lineardiffusion.statistics.moments import Moments
 from lineardiffusion.statistics.pixels import PixelMoments
 from lineardiffusion.statistics.residual import Residual
-from lineardiffusion.statistics.styles import StyleStatistics
+from lineardiffusion.statistics.styles import StyleStatistics, number_of_directions
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 KEY = "lineardiffusion"  # of the metadata; a single one, for safetensors writes several in random order
@@ -331,7 +331,7 @@ def _low_rank(styles: StyleStatistics, rank: float) -> Arrays:
     moments, clusters = styles.moments, styles.clusters
     origin = moments.pooled().mean[0]
     held = moments.weight[:, None] > 0
-    count = number_of_directions(moments.effective, rank, len(origin))
+    count = number_of_directions(moments.effective, rank, len(origin), LEAST)
     codes, scale, trace, rest = truncate(moments.scatter, count)
     found: Arrays = {"prompt": clusters.prompt.astype(np.int64), "origin": origin}
     found |= {"weight": moments.weight, "squares": moments.squares, "count": count.astype(np.int64), "trace": trace}
@@ -397,7 +397,9 @@ def _restore_statistics(config: Json, arrays: Arrays) -> Statistics:
         styles = replace(
             styles, pixels=_restore_pixels(arrays, "style_pixels", styles.moments.weight, D, range_, half)
         )
-    pixels = _restore_pixels(arrays, "pixels", getattr(moments, "weight", None), D, range_, half)
+    pixels = None
+    if config["latents"]:
+        pixels = _restore_pixels(arrays, "pixels", getattr(moments, "weight", None), D, range_, half)
     if "histogram.values" in arrays:
         histogram = Histogram(**_take(arrays, "histogram", HISTOGRAM, {}))
         rising = (np.diff(histogram.values) > 0).all() and histogram.weight.all()

@@ -22,7 +22,7 @@ from lineardiffusion._device import to_numpy
 from lineardiffusion._linalg import side_by_side
 from lineardiffusion.statistics.moments import NEGATIVE, Moments
 
-ENTRIES = 2**23  # of pixels in float64 at a time
+ROWS, STRIP = 2048, 256  # images and pixels of a product
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,25 +68,24 @@ class PixelMoments:
             return cls.zeros(n_groups, D)
         each = np.ones(n) if sample_weight is None else sample_weight
         origin = to_numpy(rows[:BLOCK]).astype(np.float64).mean(axis=0)
-        step = max(1, ENTRIES // D)
-
-        def sums(start: int) -> tuple[Any, Any, Any]:
-            block = slice(start, start + step)
-            x = to_numpy(rows[block]) - origin
-            present, place = np.unique(groups[block], return_inverse=True)  # a block may hold few of the groups
-            sum_of = csr_array((each[block], (place, np.arange(len(x)))), shape=(len(present), len(x)))
-            first = sum_of @ x
-            return present, first, sum_of @ np.square(x, out=x)
-
         weight = np.bincount(groups, each, n_groups).astype(np.float64)
         total, scatter = np.zeros((n_groups, D)), np.zeros((n_groups, D))
-        for present, first, second in side_by_side(sums, range(0, n, step)):
-            total[present] += first
-            scatter[present] += second
+        parts = [slice(start, start + ROWS) for start in range(0, n, ROWS)]
+        which = [np.unique(groups[part], return_inverse=True) for part in parts]  # few groups, maybe
+
+        def fill(start: int) -> None:  # a strip of the pixels of all images
+            strip = slice(start, start + STRIP)
+            for part, (present, place) in zip(parts, which, strict=True):
+                x = to_numpy(rows[part, strip]) - origin[strip]
+                sum_of = csr_array((each[part], (place, np.arange(len(x)))), shape=(len(present), len(x)))
+                total[present, strip] += sum_of @ x
+                scatter[present, strip] += sum_of @ np.square(x, out=x)
+
+        side_by_side(fill, range(0, D, STRIP))
         size = np.where(weight > 0, weight, 1.0)[:, None]
         mean = total / size
         np.maximum(scatter - mean * total, 0.0, out=scatter)
-        rounding = np.finfo(np.float64).eps * max(64, min(n, step))  # of a sum of equal terms, for each of them
+        rounding = np.finfo(np.float64).eps * max(64, min(n, ROWS))  # of a sum of equal terms, for each of them
         scatter[scatter <= rounding * size * mean**2] = 0.0  # a pixel that is constant
         return cls(weight, np.where(weight[:, None] > 0, origin + mean, 0.0), scatter)
 
@@ -117,7 +116,9 @@ class PixelMoments:
         between = weight[:, None] * ratio * (weight / np.where(self.weight > 0, self.weight, 1.0))[:, None]
         scatter = np.where(kept, self.scatter - other.scatter - between * (other.mean - mean) ** 2, 0.0)
         size = float(self.scatter.sum() + self.weight @ ((self.mean - self.pooled().mean) ** 2).sum(axis=1))
-        if (weight < 0).any() or (not nearest and (scatter < -NEGATIVE * size).any()):
+        if (weight < 0).any():
+            raise ValueError("cannot subtract images that were never added: a weight would be negative")
+        if not nearest and (scatter < -NEGATIVE * size).any():
             raise ValueError("cannot subtract images that were never added: a pixel's variance would be negative")
         return PixelMoments(weight, mean, np.maximum(scatter, 0.0))
 

@@ -9,8 +9,8 @@ scaled so that their total is the whole unbiased variance of the style,
     l'_k = s l_k  for k <= r,    s = (n / (n - 1)) sum_k l_k / sum_{k <= r} l_k,    r = max(1, floor(rank n))
 
 so no variance is lost, and no image is stored. `rank`, directions for each image, is chosen on held-out images
-(style_rank.py). A style of fewer than 4 images would draw copies of them; S of (1) takes the place of C there, and
-n + k that of n.
+(style_rank.py). A style of fewer than 4 images would draw copies of them. Instead it is drawn in
+floor(rank (n + k)) directions of S, equation (1), with the variance of S.
 
 **Scored.** Where images are scored, C is shrunk towards the covariance W within the styles of the prompt u, as if W
 had been observed in k = 20 images more,
@@ -48,7 +48,8 @@ from lineardiffusion.statistics.shrinkage import shrink
 
 RANK = 0.25  # directions for each image, where nothing tells which number is best
 PRIOR_IMAGES = 20.0  # k
-FEW = 4  # images, below which a style is drawn from S
+FEW = 4  # images; a style of fewer is drawn from S
+ROUNDING = 1e-6  # of an effective number of images
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +151,7 @@ class StyleStatistics:
         within /= np.where(weight > 0, weight, 1.0)[:, None]
         k = PRIOR_IMAGES / (n + PRIOR_IMAGES)
         shrunk = (1 - k) * pixels.variance + k * within[owner]
-        return pixels.mean, np.where(n < FEW, shrunk, pixels.variance * n / np.maximum(n - 1, 1.0))
+        return pixels.mean, np.where(n < FEW - ROUNDING, shrunk, pixels.variance * n / np.maximum(n - 1, 1.0))
 
     def scored(self, within: Array) -> tuple[Array, Array]:
         """Return the eigenvalues (g, d) and eigenvectors (g, d, d) of S, with W = `within` (p, d, d)."""
@@ -169,8 +170,8 @@ class StyleStatistics:
         directions without variance.
         """
         n, (g, d) = self.moments.effective, self.moments.mean.shape
-        few = n < FEW
-        r = np.clip((rank * np.where(few, n + PRIOR_IMAGES, n)).astype(int), 1, d)
+        few = n < FEW - ROUNDING
+        r = number_of_directions(np.where(few, n + PRIOR_IMAGES, n), rank, d)
         variance, basis = np.zeros((g, r.max())), np.zeros((g, d, r.max()))
 
         def fill(k: int) -> None:
@@ -194,6 +195,11 @@ class StyleStatistics:
         n, weight = float(self.moments.effective[g]), float(self.moments.weight[g]) or 1.0
         k = PRIOR_IMAGES / (n + PRIOR_IMAGES)
         return np.asarray((1 - k) / weight * self.moments.scatter[g] + k * within[self.clusters.prompt[g]])
+
+
+def number_of_directions(images: Array, rank: float, d: int, least: int = 1) -> Indices:
+    """Return the number (g,) of directions of styles of so many images (g,), from `least` to d."""
+    return np.clip(rank * images + ROUNDING, min(least, d), d).astype(np.intp)
 
 
 def leading(C: Array, r: int, rank: int) -> tuple[Array, Array]:
