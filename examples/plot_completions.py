@@ -20,7 +20,7 @@ UNSEEN = matplotlib.colormaps["gray_r"].with_extremes(bad="#d5e3f0")
 
 
 def main() -> None:
-    ld = LinearDiffusion(n_styles="auto", contrast="pixelwise").fit(*load_mnist("train"))
+    ld = LinearDiffusion(n_styles=50, contrast="affine").fit(*load_mnist("train"))
     images = load_mnist("test")[1][DIGITS].astype(float)
     lower_half = np.arange(28)[:, None] >= np.full(28, 14)
     seen = np.where(lower_half, np.nan, images)

@@ -17,7 +17,7 @@ HANDS = [7882, 8110, 1687, 3819, 5043, 5056]  # of the test digits
 
 
 def main() -> None:
-    ld = LinearDiffusion(contrast="affine").fit(*load_mnist("train"))
+    ld = LinearDiffusion(contrast="pixelwise").fit(*load_mnist("train"))
     prompts, images = load_mnist("test")
     digits = [str(digit) for digit in range(10)]
     latents = ld.invert([prompts[i] for i in HANDS], images[HANDS])

@@ -18,7 +18,7 @@ BLUR, FACTOR, NOISE = 1.0, 4, 8.0  # pixels, pixels, grey levels
 
 
 def main() -> None:
-    ld = LinearDiffusion(n_styles="auto", contrast="pixelwise").fit(*load_mnist("train"))
+    ld = LinearDiffusion(n_styles=50, contrast="affine").fit(*load_mnist("train"))
     images = load_mnist("test")[1][DIGITS].astype(float)
     shape, n = images.shape[1:], len(images)
     A = operators.downsampling(shape, FACTOR) @ operators.blurring(shape, BLUR)
