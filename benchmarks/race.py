@@ -62,7 +62,7 @@ from lineardiffusion.metrics import frechet_distance, precision_recall_density_c
 from lineardiffusion.samplers import dpmpp_2m
 from lineardiffusion.schedules import Cosine
 
-LIBRARY: dict[str, Any] = {"n_styles": 50, "contrast": "affine"}  # arguments of LinearDiffusion
+LIBRARY: dict[str, Any] = {"n_styles": "auto", "contrast": "pixelwise"}  # arguments of LinearDiffusion
 CHANNELS = {"cpu": (32, 64), "cuda": (64, 128)}  # of the U-Net at 14 x 14 and at 7 x 7
 RATE, WARM_UP = 2e-3, 100  # of AdamW; the rate grows linearly during the first steps
 GAMMA = 6.94  # standard deviation of the average over steps: a tenth of the training so far
