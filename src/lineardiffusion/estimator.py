@@ -1474,7 +1474,7 @@ class LinearDiffusion(BaseEstimator):
 
     @property
     def style_rank_(self) -> float:
-        styles, rank = self.statistics_.styles, self.fitted_.parameters.style_rank
+        styles, rank = self.statistics_.styles, self._learned.parameters.style_rank
         if styles is None:
             raise AttributeError('this model has no styles; fit with n_styles=2 or more, or "auto"')
         return styles.rank if isinstance(rank, str) else float(rank)
