@@ -247,9 +247,8 @@ class PixelwiseContrast:
         """Return gain and offset (D,) of a condition: the mean of those of its parts of positive weight."""
         gain, offset, total = np.zeros(self.gain.shape[1]), np.zeros(self.gain.shape[1]), 0.0
         for part, w in condition:
-            weight = (
-                w.slope + w.constant if isinstance(w, TimedWeight) else float(w)
-            )  # a timed scale at its value 1
+            # that of a scale which depends on the time at its value 1
+            weight = w.slope + w.constant if isinstance(w, TimedWeight) else float(w)
             if weight > 0:
                 gain += weight * (self.gain[part] if isinstance(part, int) else self.rest.gain)
                 offset += weight * (self.offset[part] if isinstance(part, int) else self.rest.offset)

@@ -114,6 +114,13 @@ class Parameters:
         return self.n_styles != 1
 
     @property
+    def counted(self) -> str | None:
+        """The contrast that needs sums over the pixels beside the moments: "histogram", "pixelwise" or None."""
+        if self.contrast == "pixelwise" and self.shares_words:
+            return None  # prompts that share words have no pixels of their own
+        return self.contrast if self.contrast in ("histogram", "pixelwise") else None
+
+    @property
     def shares_words(self) -> bool:
         """Whether prompts share words, and so styles."""
         return self.text_encoder not in (None, "onehot")

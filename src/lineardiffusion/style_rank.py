@@ -36,7 +36,7 @@ from lineardiffusion.distributions.gaussian import Gaussian
 from lineardiffusion.encoders.clusters import StyleClusters
 from lineardiffusion.encoders.image import Encoder, ImageEncoder
 from lineardiffusion.statistics.sample import Sample
-from lineardiffusion.statistics.styles import RANK
+from lineardiffusion.statistics.styles import RANK, number_of_directions
 
 RANKS = (1.0, 0.5, 0.25, 0.125)
 HELD_OUT, TRAINING, NEAR = 1200, 1000, 200  # images at most: held out, of a style, and of a style to be near to
@@ -82,10 +82,10 @@ def choose_rank(
     real, *drawn = (Gaussian(x.mean(axis=0), np.atleast_2d(np.cov(x.T))) for x in features)
     distance = np.array([law.wasserstein(real) for law in drawn])
     copies = np.array([_copies(distances[0], one, clusters.prompt[chosen]) for one in distances[1:]])
-    chance = (
-        QUANTILE * (1 - QUANTILE) * sum(1 / len(features[i]) for i in (0, 1))
-    )  # variance of the share of real ones
-    allowed = max(COPIES + 2 * chance**0.5, copies.min())
+    variance = (
+        QUANTILE * (1 - QUANTILE) * (1 / len(features[0]) + 1 / len(features[1]))
+    )  # of the share of real ones
+    allowed = max(COPIES + 2 * variance**0.5, copies.min())
     return RANKS[int(np.argmin(np.where(copies <= allowed, distance, np.inf)))]
 
 
@@ -122,7 +122,7 @@ def _pictures(
     noise = np.random.default_rng(seed).standard_normal((DRAWS * len(held_out), len(spread)), np.float32)
     found = [images, decode(held_out)]
     for rank in RANKS:
-        r = min(max(int(rank * n), 1), len(spread))
+        r = int(number_of_directions(np.array(n), rank, len(spread)))
         drawn = noise[:, :r] @ factor[:r]
         deviation = np.sqrt((factor[:r] ** 2).sum(axis=0))
         unit = np.divide(b, deviation, out=np.zeros_like(b), where=deviation > 1e-6 * deviation.max())

@@ -60,7 +60,6 @@ SOLVED_BY = (
     "shrinkage",
     "contrast",
 )
-COUNTED = ("histogram", "pixelwise")  # contrasts that need more than the moments
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +115,7 @@ def identity(parameters: Parameters, basis: Any = None) -> str:
     sums = [
         zlib.crc32(one.components.tobytes(), zlib.crc32(one.mean.tobytes())) for one in arrays if one is not None
     ]
-    return f"{values} {parameters.contrast if parameters.contrast in COUNTED else None} {sums}"
+    return f"{values} {parameters.counted} {sums}"
 
 
 def update(
@@ -142,7 +141,7 @@ def update(
     if batch.has_missing:
         statistics, _ = measure_missing(old, batch, replace(parameters, image_encoder=encoder))
     elif before is None:
-        statistics = Statistics.measure(batch, encoder, contrast=parameters.contrast)
+        statistics = Statistics.measure(batch, encoder, contrast=parameters.counted)
     else:
         statistics = _measure_alike(before, batch)
     if old is not None:
@@ -243,7 +242,7 @@ def check_counted(statistics: Statistics, parameters: Parameters) -> None:
     needed, styles = "", statistics.styles
     if parameters.contrast == "histogram" and statistics.histogram is None:
         needed = "the histogram of the data's pixels"
-    elif parameters.contrast == "pixelwise" and not parameters.shares_words and statistics.prompts:
+    elif parameters.counted == "pixelwise" and statistics.prompts:
         if styles is not None and styles.pixels is None:
             needed = "the moments of each style's pixels"
         elif styles is None and statistics.encoder is not None and statistics.pixels is None:
@@ -267,27 +266,25 @@ def measure(source: Source, parameters: Parameters, basis: ImageEncoder | None =
     known, d = found, _latent_size(encoder, source.first)
     text = fit_text_encoder(parameters.text_encoder, known) if known else None
     k = 0 if text is None else text.embed(known[:1]).shape[1]
-    pixels = parameters.contrast == "pixelwise" and not parameters.shares_words
-    more = PixelMoments.nbytes(len(known), source.first.rows.shape[1]) if pixels else 0
+    counts = parameters.counted == "pixelwise"
+    more = PixelMoments.nbytes(len(known), source.first.rows.shape[1]) if counts else 0
     of_prompts = functools.partial(Moments.nbytes, len(known)) if known else source.first.nbytes
     nbytes = [more + min(of_prompts(i), JointMoments.nbytes(k, i) if k else np.inf) for i in range(1, d + 1)]
     fitting = int(np.searchsorted(nbytes, parameters.max_memory, side="right"))
     instead = f"use n_components={fitting}" if fitting else "use fewer prompts, or embeddings of fewer entries"
     _check_memory(nbytes[-1], parameters, f"the moments of all prompts in {d} components", instead)
     assert text is not None
-    total = source.total(functools.partial(_joint, known, encoder, text.embed(known), parameters.contrast))
+    total = source.total(functools.partial(_joint, known, encoder, text.embed(known), parameters.counted))
     return replace(total, encoder=encoder)
 
 
 def _total(source: Source, parameters: Parameters, encoder: Encoder | None) -> Statistics | tuple[str, ...]:
     """Return the statistics of all batches with a group for every prompt, or the prompts if memory is short."""
     d = source.first.rows.shape[1] if encoder is None else _latent_size(encoder, source.first)
-    contrast = parameters.contrast
-    if contrast == "pixelwise" and (encoder is None or parameters.shares_words):
-        contrast = None  # moments of pixels tell, and prompts that share words have no pixels of their own
-    of_pixels = PixelMoments.nbytes(1, source.first.rows.shape[1]) if contrast == "pixelwise" else 0
+    counts = parameters.counted == "pixelwise" and encoder is not None
+    of_pixels = PixelMoments.nbytes(1, source.first.rows.shape[1]) if counts else 0
     how = d, of_pixels, parameters.max_memory
-    measure = functools.partial(_measure, *how, encoder, contrast)
+    measure = functools.partial(_measure, *how, encoder, parameters.counted)
     found: Statistics | tuple[str, ...] = source.total(measure, functools.partial(_add, *how))
     return replace(found, encoder=encoder) if isinstance(found, Statistics) else found
 
@@ -371,7 +368,7 @@ def measure_missing(before: Statistics | None, batch: Batch, parameters: Paramet
     moments, filled = complete(batch, known, parameters.shrinkage, rounding_variance((low, high)))
     pixels = None
     if encoder is not None:
-        pixels = PixelMoments.of_moments(moments) if parameters.contrast == "pixelwise" else None
+        pixels = PixelMoments.of_moments(moments) if parameters.counted == "pixelwise" else None
         moments = moments.project(encoder.mean, encoder.analysis)
     rows: Any = batch.rows
     histogram = Histogram.of_present(rows, batch.sample_weight) if parameters.contrast == "histogram" else None
@@ -403,7 +400,7 @@ def add_styles(statistics: Statistics, source: Source, parameters: Parameters) -
     d = _latent_size(encoder, source.first)
     counts = style_counts(statistics, parameters, d)
     needed = Moments.nbytes(int(counts.sum()), d)
-    D = source.first.rows.shape[1] if parameters.contrast == "pixelwise" and not parameters.shares_words else None
+    D = source.first.rows.shape[1] if parameters.counted == "pixelwise" else None
     needed += 0 if D is None else PixelMoments.nbytes(int(counts.sum()), D)
     if parameters.shares_words:
         needed = max(needed, JointMoments.nbytes(_words(statistics, parameters) + int(counts[0]), d))

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -41,6 +41,7 @@ from lineardiffusion._device import as_like, cast, dtype_of, empty, is_tensor, n
 from lineardiffusion._linalg import one_thread, side_by_side
 from lineardiffusion._triangles import condensed, whole
 
+M = TypeVar("M")
 NEGATIVE = 1e-7  # share of the whole scatter that differences of scatters may miss by rounding
 STRIP = 64  # rows of a matrix worked on at a time
 ALONE = 0.75  # share of the rows above which BLAS splits the products of a group among its threads
@@ -197,14 +198,11 @@ class Moments:
 
     def __getitem__(self, groups: Indices) -> Moments:
         """Return the moments of some of the groups."""
-        return Moments(*(getattr(self, one.name)[groups] for one in fields(self)))
+        return chosen(self, groups)
 
     def spread(self, positions: ArrayLike, n_groups: int) -> Moments:
         """Return the same groups at other positions among ``n_groups``, the new ones empty."""
-        other = {one.name: np.zeros((n_groups, *getattr(self, one.name).shape[1:])) for one in fields(self)}
-        for name, array in other.items():
-            array[np.asarray(positions)] = getattr(self, name)
-        return Moments(**other)
+        return spread(self, positions, n_groups)
 
     def pooled(self) -> Moments:
         """Return the moments of all groups as one: scatter within plus scatter between."""
@@ -236,6 +234,21 @@ class Moments:
     def covariance(self) -> Array:
         """Maximum-likelihood covariance of each group, shape (g, d, d): divided by the weight."""
         return self.scatter / np.where(self.weight > 0, self.weight, 1.0)[:, None, None]
+
+
+def chosen(moments: M, groups: Indices) -> M:
+    """Return some groups of moments, whose arrays have a row for each group."""
+    names = [one.name for one in fields(moments)]  # type: ignore[arg-type]
+    return type(moments)(*(getattr(moments, name)[groups] for name in names))
+
+
+def spread(moments: M, positions: ArrayLike, n_groups: int) -> M:
+    """Return moments with their groups at other positions among ``n_groups``, the new ones empty."""
+    names = [one.name for one in fields(moments)]  # type: ignore[arg-type]
+    other = {name: np.zeros((n_groups, *getattr(moments, name).shape[1:])) for name in names}
+    for name, array in other.items():
+        array[np.asarray(positions)] = getattr(moments, name)
+    return type(moments)(**other)
 
 
 def _restored(weight: Array, squares: Array, mean: Array, stored: tuple[Any, ...]) -> Moments:

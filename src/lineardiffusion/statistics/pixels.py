@@ -10,7 +10,7 @@ because the encoder discards a part of every pixel's variance. The pixelwise con
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from scipy.sparse import csr_array
 from lineardiffusion._arrays import BLOCK, Array, Indices, freeze
 from lineardiffusion._device import to_numpy
 from lineardiffusion._linalg import side_by_side
-from lineardiffusion.statistics.moments import NEGATIVE, Moments
+from lineardiffusion.statistics.moments import NEGATIVE, Moments, chosen, spread
 
 ROWS, STRIP = 2048, 256  # images and pixels of a product
 
@@ -124,14 +124,11 @@ class PixelMoments:
 
     def __getitem__(self, groups: Indices) -> PixelMoments:
         """Return the moments of some of the groups."""
-        return PixelMoments(*(getattr(self, one.name)[groups] for one in fields(self)))
+        return chosen(self, groups)
 
     def spread(self, positions: ArrayLike, n_groups: int) -> PixelMoments:
         """Return the same groups at other positions among ``n_groups``, the new ones empty."""
-        other = {one.name: np.zeros((n_groups, *getattr(self, one.name).shape[1:])) for one in fields(self)}
-        for name, array in other.items():
-            array[np.asarray(positions)] = getattr(self, name)
-        return PixelMoments(**other)
+        return spread(self, positions, n_groups)
 
     def pooled(self) -> PixelMoments:
         """Return the moments of all groups as one."""
