@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 from typing import Any
@@ -53,7 +54,7 @@ def get_adapter(sampler: Any, **options: Any) -> Adapter:
 
 def _library(sampler: Any) -> str | None:
     """Return the library in which the class of an object, or one of its bases, or a function is defined."""
-    function = getattr(sampler, "func", sampler)  # of a partial
+    function = sampler.func if isinstance(sampler, functools.partial) else sampler
     classes = function.__mro__ if isinstance(function, type) else type(function).__mro__
     modules = [getattr(function, "__module__", None), *(one.__module__ for one in classes)]
     return next((top for one in modules if one and (top := one.partition(".")[0]) in LIBRARIES), None)
