@@ -53,7 +53,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(f"{__name__}.{_CLASSES.get(name, name)}")
-    found = getattr(module, name, module)
+    found = getattr(module, name) if name in _CLASSES else module
     globals()[name] = found
     return found
 

@@ -117,7 +117,7 @@ class Responses:
     @property
     def std(self) -> Array:
         """Standard deviation s of what is drawn, (k,)."""
-        return np.sqrt(self.gain**2 + (self.noises**2).sum(axis=0))
+        return np.asarray(np.sqrt(self.gain**2 + (self.noises**2).sum(axis=0)))
 
     @property
     def noise_left(self) -> float:

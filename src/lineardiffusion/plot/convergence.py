@@ -40,7 +40,7 @@ def convergence(reports: Sequence[Any], *, parts: bool | None = None) -> Figure:
         rows = [row for row in report.rows if np.isfinite(row.distance) and row.distance > 0]
         calls = [row.calls for row in rows]
         errors = [row.standard_error / unit for row in rows]
-        style = {"color": colour, "marker": "o", "markersize": 4}
+        style: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 4}
         if any(errors):
             axes.errorbar(calls, [row.distance / unit for row in rows], errors, label=report.sampler, **style)
         else:

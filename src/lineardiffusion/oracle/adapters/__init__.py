@@ -34,22 +34,22 @@ def get_adapter(sampler: Any, **options: Any) -> Adapter:
         return _no_options(sampler, options)
     if isinstance(sampler, str | Sampler):
         return _make(OwnSampler, sampler, options)
-    found = _library(sampler)
-    if found is not None:
-        module, name = LIBRARIES[found]
-        return _make(getattr(importlib.import_module(f"{__name__}.{module}"), name), sampler, options)
-    if not callable(sampler):
-        raise TypeError(_unknown(sampler))
-    names = _required(sampler)
-    if not names:
-        return get_adapter(sampler(), **options)
-    if names[:3] == ["model", "x", "sigmas"]:
-        from lineardiffusion.oracle.adapters.kdiffusion import KDiffusionSampler
-
-        return _make(KDiffusionSampler, sampler, options)
-    if len(names) == 5:
-        return _make(OwnSampler, sampler, options)
-    raise TypeError(_unknown(sampler))
+    library = _library(sampler)
+    if library is None and callable(sampler):
+        names = _required(sampler)
+        if not names:
+            return get_adapter(sampler(), **options)
+        if len(names) == 5:
+            return _make(OwnSampler, sampler, options)
+        library = "k_diffusion" if names == ["model", "x", "sigmas"] else None
+    if library is None:
+        raise TypeError(
+            "sampler must be a name or an object of lineardiffusion.samplers, a generator function of (denoise, x, "
+            "schedule, times, add_noise), a scheduler of diffusers, a sampler of azula, a function of (model, x, "
+            f"sigmas) as in k-diffusion, or an Adapter; got {sampler!r}"
+        )
+    module, name = LIBRARIES[library]
+    return _make(getattr(importlib.import_module(f"{__name__}.{module}"), name), sampler, options)
 
 
 def _library(sampler: Any) -> str | None:
@@ -79,11 +79,3 @@ def _no_options(adapter: Adapter, options: dict[str, Any]) -> Adapter:
     if options:
         raise TypeError(f"an Adapter takes no further options, got {', '.join(options)}")
     return adapter
-
-
-def _unknown(sampler: Any) -> str:
-    return (
-        "sampler must be a name or an object of lineardiffusion.samplers, a generator function of (denoise, x, "
-        "schedule, times, add_noise), a scheduler of diffusers, a sampler of azula, a function of (model, x, "
-        f"sigmas) as in k-diffusion, or an Adapter; got {sampler!r}"
-    )
