@@ -79,9 +79,8 @@ BEHIND = {
     "LMSDiscreteScheduler": "scheduling_lms_discrete",
 }
 NOT_AFFINE = {"clip_sample": False, "thresholding": False, "clip_denoised": False, "correct_steps": 0}
-GIVEN = frozenset(
-    "self model_output timestep sample generator return_dict variance_noise device num_inference_steps args kwargs".split()
-)
+GIVEN = {"self", "generator", "return_dict", "variance_noise", "device", "num_inference_steps", "args", "kwargs"}
+GIVEN |= {"model_output", "timestep", "sample"}  # what the oracle itself passes
 
 
 class DiffusersScheduler(Adapter):
@@ -148,7 +147,7 @@ class DiffusersScheduler(Adapter):
             if name in set(inspect.signature(function).parameters) - GIVEN:
                 return found
         raise TypeError(
-            f"{self.kind.__name__} has no option {name!r}: none of its configuration, its set_timesteps and its step"
+            f"{self.kind.__name__} has no option {name!r}, neither in its configuration nor in its set_timesteps or step"
         )
 
     def _fresh(self) -> Any:
@@ -540,7 +539,9 @@ class _Helios(_Flow):
     def check(cls, config: Mapping[str, Any], name: str) -> None:
         if config["stages"] != 1:
             stages = config["stages"]
-            raise ValueError(f"{name} is refused: stages={stages} changes the resolution between steps; stages=1 runs")
+            raise ValueError(
+                f"{name} is refused: stages={stages} changes the resolution between steps; stages=1 runs"
+            )
 
 
 class _HeliosDMD(_Helios):
@@ -554,7 +555,12 @@ class _HeliosDMD(_Helios):
         for i, t in enumerate(times):
             level = self.level(t)
             out = self.output(self.clean(x, x, t, level, denoise), x, x, t, level)
-            known = {"dmd_noisy_tensor": start, "dmd_sigmas": sigmas, "dmd_timesteps": times, "all_timesteps": times}
+            known = {
+                "dmd_noisy_tensor": start,
+                "dmd_sigmas": sigmas,
+                "dmd_timesteps": times,
+                "all_timesteps": times,
+            }
             x = self.scheduler.step(out, t, x, cur_sampling_step=i, **known, **self.options)[0]
         return x
 
@@ -666,12 +672,10 @@ class _ScoreSdeVp(_Loop):
 
 
 CONVENTIONS: dict[str, type[_Loop]] = {
-    **dict.fromkeys(
-        """CogVideoXDDIM DDIM DDIMParallel DDPM DDPMParallel DEISMultistep DPMSolverMultistep DPMSolverSDE
-        DPMSolverSinglestep EulerAncestralDiscrete EulerDiscrete HeunDiscrete KDPM2AncestralDiscrete KDPM2Discrete
-        LMSDiscrete PNDM SASolver UniPCMultistep""".split(),
-        _Loop,
-    ),
+    **dict.fromkeys(["CogVideoXDDIM", "DDIM", "DDIMParallel", "DDPM", "DDPMParallel", "PNDM"], _Loop),
+    **dict.fromkeys(["DEISMultistep", "DPMSolverMultistep", "DPMSolverSinglestep", "SASolver"], _Loop),
+    **dict.fromkeys(["EulerAncestralDiscrete", "EulerDiscrete", "HeunDiscrete", "LMSDiscrete"], _Loop),
+    **dict.fromkeys(["KDPM2AncestralDiscrete", "KDPM2Discrete", "DPMSolverSDE", "UniPCMultistep"], _Loop),
     **dict.fromkeys(["FlowMatchEulerDiscrete", "FlowMatchHeunDiscrete", "LTXEulerAncestralRF"], _Flow),
     **dict.fromkeys(["EDMEuler", "EDMDPMSolverMultistep"], _Skip),
     "CMStochasticIterative": _CM,
@@ -766,9 +770,9 @@ def _mode() -> Any:
             if function is torch.randn_like:
                 like = args[0] if args else kwargs["input"]
                 return self.draw(tuple(like.shape))
-            if function is torch.Tensor.to and torch.float32 in (*args[1:], kwargs.get("dtype")):
-                if args[0].dtype is torch.float64:
-                    return args[0]
+            single = function is torch.Tensor.to and torch.float32 in (*args[1:], kwargs.get("dtype"))
+            if single and args[0].dtype is torch.float64:
+                return args[0]
             return function(*args, **kwargs)
 
         def draw(self, size: tuple[int, ...]) -> Any:
