@@ -147,7 +147,7 @@ class DiffusersScheduler(Adapter):
             if name in set(inspect.signature(function).parameters) - GIVEN:
                 return found
         raise TypeError(
-            f"{self.kind.__name__} has no option {name!r}, neither in its configuration nor in its set_timesteps or step"
+            f"{self.kind.__name__} has no option {name!r}, neither in its configuration nor in set_timesteps or step"
         )
 
     def _fresh(self) -> Any:
