@@ -56,7 +56,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lineardiffusion._arrays import Array
-from lineardiffusion.oracle.responses import Adapter, Noise, Start
+from lineardiffusion.oracle.responses import Adapter, Draws, Noise, NotAffineError, Start
 
 TOKENS = "it draws discrete tokens, which have no Gaussian law"
 INVERSE = "it runs from image to noise, so what it ends at is no draw"
@@ -78,7 +78,7 @@ BEHIND = {
     "ScoreSdeVpScheduler": "deprecated.scheduling_sde_vp",
     "LMSDiscreteScheduler": "scheduling_lms_discrete",
 }
-NOT_AFFINE = {"clip_sample": False, "thresholding": False, "clip_denoised": False, "correct_steps": 0}
+NOT_AFFINE = {"clip_sample": False, "thresholding": False, "clip_denoised": False}
 GIVEN = {"self", "generator", "return_dict", "variance_noise", "device", "num_inference_steps", "args", "kwargs"}
 GIVEN |= {"model_output", "timestep", "sample"}  # what the oracle itself passes
 
@@ -631,6 +631,14 @@ class _ScoreSdeVe(_Loop):
     """Predictor and corrector (Song et al. 2021), of which the last mean is the result; the corrector has norms."""
 
     steps = ("step_pred",)
+
+    def use(self, noise: Noise) -> None:
+        n = self.config.correct_steps
+        if n and not isinstance(noise, Draws):  # without noise the corrector makes no step, so no probe finds it
+            raise NotAffineError(
+                f"ScoreSdeVeScheduler is not affine: correct_steps={n}. The corrector's step depends on the norms of "
+                "the score and the noise; judge it with correct_steps=0"
+            )
 
     @staticmethod
     def set_timesteps(scheduler: Any, options: dict[str, Any]) -> None:
