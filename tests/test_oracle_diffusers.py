@@ -454,7 +454,7 @@ NUMBER = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?|nan")
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda text: text.partition("\n")[0])
 def test_a_catch_prints_what_its_page_says(section, capsys):
     """Words as they stand, and numbers to two units of their last digit."""
-    space = {}
+    space = {"__name__": "catches"}
     blocks = re.findall(r"^```(python|text)\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL)
     assert blocks, "a section without code"
     for kind, text in blocks:
