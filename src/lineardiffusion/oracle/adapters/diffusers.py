@@ -100,7 +100,8 @@ class DiffusersScheduler(Adapter):
         By name: parameters of the scheduler's constructor, which replace those of an object's configuration
         (``timestep_spacing="trailing"``); of its ``set_timesteps`` (``mu=1.15``, ``original_inference_steps=100``);
         or of its ``step`` (``eta=0.5``). The first of the three that has the name takes it. A function given for
-        ``sigmas`` or ``timesteps`` is called with the number of steps.
+        ``sigmas`` or ``timesteps`` is called with the number of steps. An option that :func:`oracle` has too is
+        given here: ``oracle(DiffusersScheduler(LMSDiscreteScheduler, order=2), law)``.
 
     Raises
     ------
@@ -147,7 +148,7 @@ class DiffusersScheduler(Adapter):
             if name in set(inspect.signature(function).parameters) - GIVEN:
                 return found
         raise TypeError(
-            f"{self.kind.__name__} has no option {name!r}, neither in its configuration nor in set_timesteps or step"
+            f"{self.kind.__name__} has no option {name!r}, in its configuration, its set_timesteps or its step"
         )
 
     def _fresh(self) -> Any:
@@ -636,8 +637,8 @@ class _ScoreSdeVe(_Loop):
         n = self.config.correct_steps
         if n and not isinstance(noise, Draws):  # without noise the corrector makes no step, so no probe finds it
             raise NotAffineError(
-                f"ScoreSdeVeScheduler is not affine: correct_steps={n}. The corrector's step depends on the norms of "
-                "the score and the noise; judge it with correct_steps=0"
+                f"ScoreSdeVeScheduler is not affine: correct_steps={n}. The corrector's step depends on the norms "
+                "of the score and the noise; judge it with correct_steps=0"
             )
 
     @staticmethod
