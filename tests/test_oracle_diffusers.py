@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lineardiffusion import Gaussian, samplers
+from lineardiffusion.distributions.mixture import Mixture
 from lineardiffusion.oracle import Adapter, NotAffineError, Start, oracle
 from lineardiffusion.oracle.adapters import get_adapter
 from lineardiffusion.oracle.adapters.diffusers import DiffusersScheduler
@@ -253,6 +254,18 @@ def test_level_sigma_tells_what_the_scheduler_holds():
     assert np.abs(responses("DPMSolverMultistep", 20, level="time", **options).std - ours).max() > 1e-4
 
 
+def test_under_a_mixture_schedulers_are_judged_by_draws_and_may_clip():
+    law = Mixture([0.5, 0.5], [Gaussian(np.array([x, 0.3]), np.diag([0.04, 0.01])) for x in (-1.0, 1.0)])
+    for name, options in (("DDIM", {}), ("DPMSolverMultistep", {}), ("EDMEuler", {})):
+        few, many = oracle(get(name), law, steps=(4, 40), **options).rows
+        assert many.distance < few.distance / 2
+    for name in ("LCM", "SCM", "FlowMatchLCM"):
+        (row,) = oracle(get(name), law, steps=(2,)).rows
+        assert abs(row.distance) < 4 * row.standard_error
+    (row,) = oracle(get("LCM"), law, steps=(1,), network="diffusion").rows
+    assert row.distance > 4 * row.standard_error
+
+
 def test_a_start_from_noise_has_the_noise_of_the_pipeline():
     found = responses("EulerDiscrete", 10, start="noise")
     assert found.start.noise_std == pytest.approx(found.start.sigma)
@@ -297,6 +310,8 @@ def test_an_unknown_scheduler_and_an_unknown_option_are_errors():
         get_adapter(Strange)
     with pytest.raises(TypeError, match="DDIMScheduler has no option 'spacing'"):
         get_adapter(get("DDIM"), spacing="trailing")
+    with pytest.raises(ValueError, match="KarrasVeScheduler takes the ordinary network"):
+        get_adapter(get("KarrasVe"), network="consistency")
     with pytest.raises(ValueError, match='level must be "time" or "sigma"'):
         get_adapter(get("DDIM"), level="alpha")
 

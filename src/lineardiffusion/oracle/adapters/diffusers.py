@@ -75,8 +75,6 @@ BEHIND = {
     "DPMSolverSDEScheduler": "scheduling_dpmsolver_sde",
     "CosineDPMSolverMultistepScheduler": "scheduling_cosine_dpmsolver_multistep",
     "KarrasVeScheduler": "deprecated.scheduling_karras_ve",
-    "ScoreSdeVpScheduler": "deprecated.scheduling_sde_vp",
-    "LMSDiscreteScheduler": "scheduling_lms_discrete",
 }
 NOT_AFFINE = {"clip_sample": False, "thresholding": False, "clip_denoised": False}
 GIVEN = {"self", "generator", "return_dict", "variance_noise", "device", "num_inference_steps", "args", "kwargs"}
@@ -126,11 +124,14 @@ class DiffusersScheduler(Adapter):
             scheduler = scheduler()
         kind = scheduler if isinstance(scheduler, type) else type(scheduler)
         self.kind, self.loop = _convention(kind)
+        if network not in (None, *self.loop.networks):
+            raise ValueError(f"{kind.__name__} takes the ordinary network, network='diffusion'")
         self.config = {} if kind is scheduler else _explicit(scheduler.config)
         self.shift = None if kind is scheduler or not hasattr(self.kind, "set_shift") else scheduler.shift
         self.level, self.network = level, network
         self.for_grid, self.for_step = dict[str, Any](), dict[str, Any]()
-        self.set, self.ready = options, dict[int, Any]()  # schedulers with their timesteps, by number of steps
+        self.options = options
+        self.ready = dict[int, Any]()  # schedulers with their timesteps, by number of steps
         for name, value in options.items():
             self._place(name)[name] = value
         fresh = self._fresh()
@@ -154,7 +155,7 @@ class DiffusersScheduler(Adapter):
     def _fresh(self) -> Any:
         """Return a scheduler of the configuration that has made no step."""
         fresh = self.kind.from_config(self.config) if self.config else self.kind()
-        if self.shift is not None and "shift" not in self.set:
+        if self.shift is not None and "shift" not in self.options:
             fresh.set_shift(self.shift)
         return fresh
 
@@ -200,7 +201,7 @@ class DiffusersScheduler(Adapter):
 
     def without(self) -> Iterator[tuple[str, Adapter]]:
         found = [one for one, off in NOT_AFFINE.items() if self.settings.get(one, off) != off]
-        for names in ([one] for one in found) if len(found) < 2 else (*([one] for one in found), found):
+        for names in [[one] for one in found] + ([found] if len(found) > 1 else []):
             scheduler = self.kind.from_config({**self.settings, **{one: NOT_AFFINE[one] for one in names}})
             options = self.for_grid | self.for_step
             text = ", ".join(f"{one}={self.settings[one]!r}" for one in names)
@@ -218,6 +219,7 @@ class _Loop:
 
     inner: ClassVar[tuple[int, ...]] = (1, 1)  # axes of a state between its rows and its coordinates
     consistency: ClassVar[bool] = False  # whether the network that it was made for is a consistency function
+    networks: ClassVar[tuple[str, ...]] = ("diffusion", "consistency")  # that it can be given
     steps: ClassVar[tuple[str, ...]] = ("step",)
     unit: float = 1.0  # of the state, in standard deviations of the law's own scale
 
@@ -311,7 +313,7 @@ class _Loop:
             "v_prediction": lambda: alpha * noise - sigma * clean,
             "flow_prediction": lambda: noise - clean,
         }
-        return kinds[self.prediction]()
+        return kinds.get(self.prediction, lambda: noise)()  # of another one the scheduler itself complains
 
     def step(self, i: int, t: Any, out: Any, x: Any) -> Any:
         return self.scheduler.step(out, t, x, **self.options)[0]
@@ -480,7 +482,7 @@ class _SCM(_Loop):
         return self.scheduler.timesteps[:-1]
 
     def level(self, t: Any) -> tuple[float, float]:
-        return math.cos(float(t)) * self.unit, math.sin(float(t)) * self.unit
+        return max(math.cos(float(t)), 0.0) * self.unit, math.sin(float(t)) * self.unit  # t begins above pi / 2
 
     def output(self, clean: Any, x: Any, seen: Any, t: Any, level: tuple[float, float]) -> Any:
         return (math.cos(float(t)) * x - self.unit * clean) / math.sin(float(t))
@@ -612,6 +614,8 @@ class _Piflow(_Flow):
 class _KarrasVe(_Loop):
     """Heun's method with churn (Karras et al. 2022, algorithm 2), as the former pipeline ran it."""
 
+    networks = ("diffusion",)
+
     def start(self) -> Start:
         return Start(1.0, float(self.scheduler.schedule[-1]), float(self.scheduler.init_noise_sigma))
 
@@ -631,6 +635,7 @@ class _KarrasVe(_Loop):
 class _ScoreSdeVe(_Loop):
     """Predictor and corrector (Song et al. 2021), of which the last mean is the result; the corrector has norms."""
 
+    networks = ("diffusion",)
     steps = ("step_pred",)
 
     def use(self, noise: Noise) -> None:
@@ -662,6 +667,7 @@ class _ScoreSdeVe(_Loop):
 class _ScoreSdeVp(_Loop):
     """Euler-Maruyama (Song et al. 2021), of which the last mean is the result."""
 
+    networks = ("diffusion",)
     steps = ("step_pred",)
 
     def trained(self, t: Any) -> tuple[float, float]:
