@@ -1,0 +1,326 @@
+"""Posteriors by approximate methods, each with its exact law.
+
+A diffusion model samples z given a measurement y = A z + tau n if its denoiser is that of the posterior,
+D(x | y) = E[z | x, y]. Of x = alpha z + sigma n' the model knows D(x) = E[z | x] and, by Tweedie's second formula,
+
+    C_x = Cov(z | x) = (sigma^2 / alpha) dD/dx
+
+The methods of the literature replace p(y | x) by N(y; A D(x), A V A^T + tau^2 I) with a V of their own, and leave out
+that V depends on x. Then, with the score of that likelihood by the chain rule through D,
+
+    D(x | y) = D(x) + C_x A^T (A V A^T + tau^2 I)^-1 (y - A D(x))                                    (1)
+
+    tmpd            V = C_x                                                       (Boys et al. 2024)
+    tmpd_diagonal   A V A^T replaced by the diagonal matrix of the row sums of A C_x A^T, as TMPD is used on images
+    pigdm           V = r^2 I,  r^2 = s^2 sigma^2 / (s^2 alpha^2 + sigma^2),  s the data's standard deviation,
+                    1 in the paper: the posterior variance under a prior N(0, s^2 I)     (Song et al. 2023)
+    dps_score       V = 0: the likelihood of the point estimate D(x)        (Chung et al. 2023, theorem 1)
+    dps             no likelihood, but a correction after every step, with a fixed step zeta
+                    x'' = x' - zeta grad_x |y - A D(x)|^2                   (Chung et al. 2023, algorithm 1)
+
+Under a Gaussian law of z, D is affine and C_x does not depend on x, so all of them are affine in x. Hence a sampler
+composes them into one map (affine.py), and its law given y is a Gaussian that is known exactly. p(z | x) is Gaussian
+then, so (1) with V = C_x is Bayes' rule: ``tmpd`` is exact. The exact denoiser has a second form, by the other order of
+conditioning: first on y, which gives the Gaussian N(m_y, C_y), and then on x, which is the denoiser of that Gaussian.
+
+A = U diag(s) W^T is replaced by diag(s) W^T, and y by U^T y. This changes (1) only where the matrix to be inverted
+is not a function of A A^T and A C_x A^T, as with ``tmpd_diagonal``, which keeps A.
+
+References
+----------
+Boys, Girolami, Pidstrigach, Reich, Mosca and Akyildiz (2024), Tweedie moment projected diffusions for inverse
+problems. TMLR.
+Chung, Kim, McCann, Klasky and Ye (2023), Diffusion posterior sampling for general noisy inverse problems. ICLR.
+Song, Vahdat, Mardani and Kautz (2023), Pseudoinverse-guided diffusion models for inverse problems. ICLR.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import check_scalar
+
+from lineardiffusion._arrays import Array
+from lineardiffusion._linalg import eigh
+from lineardiffusion.diffusion.affine import Affine
+from lineardiffusion.diffusion.denoisers import Denoiser, GaussianDenoiser, State
+from lineardiffusion.diffusion.ode import integrate
+from lineardiffusion.diffusion.samplers import Noise, Sampler, ddim, ddpm, get_sampler
+from lineardiffusion.diffusion.schedules import Schedule, get_schedule
+from lineardiffusion.diffusion.trajectory import Trajectory, compose
+from lineardiffusion.distributions import bayes
+from lineardiffusion.distributions.gaussian import Gaussian
+
+__all__ = ["METHODS", "posterior_denoiser", "posterior_law"]
+
+METHODS = ("exact", "tmpd", "tmpd_diagonal", "pigdm", "dps", "dps_score")
+DIVERGED = 1e3  # standard deviations of the prior beyond which a sampler's law has diverged
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredDenoiser:
+    """The denoiser (1) of one Gaussian given one measurement."""
+
+    prior: GaussianDenoiser
+    y: Array  # (m,)
+    A: Array  # (m, d)
+    variance: float  # tau^2
+    method: str
+    data_std: float = 1.0  # s of pigdm
+
+    def __call__(self, x: State, alpha: float, sigma: float) -> State:
+        x0 = self.prior(x, alpha, sigma)
+        gain = self._gain(alpha, sigma)
+        return x0 - x0 @ (self.A.T @ gain) + self.y @ gain
+
+    def flow(self, x: State, start: tuple[float, float], end: tuple[float, float]) -> State:
+        return integrate(self, x, start, end)
+
+    def gradient(self, x: State, alpha: float, sigma: float) -> State:
+        """Return -grad_x |y - A D(x)|^2 = 2 (dD/dx) A^T (y - A D(x))."""
+        x0 = self.prior(x, alpha, sigma)
+        slope = 2 * self.A @ _covariance(self.prior, alpha / (alpha**2 * self.prior.variance[0] + sigma**2))
+        return x0 @ (-self.A.T @ slope) + self.y @ slope
+
+    def _gain(self, alpha: float, sigma: float) -> Array:
+        """Return (A V A^T + tau^2 I)^-1 A C_x, shape (m, d)."""
+        A = self.A
+        AC = A @ _covariance(self.prior, sigma**2 / (alpha**2 * self.prior.variance[0] + sigma**2))
+        if self.method == "tmpd":
+            spread = AC @ A.T
+        elif self.method == "tmpd_diagonal":
+            spread = np.diag((AC @ A.T).sum(axis=1))
+        elif self.method == "pigdm":
+            spread = (A @ A.T) * (self.data_std * sigma) ** 2 / ((self.data_std * alpha) ** 2 + sigma**2)
+        else:
+            spread = np.zeros((len(A), len(A)))
+        if self.variance:
+            return np.linalg.solve(spread + self.variance * np.eye(len(A)), AC)
+        return np.asarray(
+            np.linalg.pinv(spread, rcond=1e-12, hermitian=True) @ AC
+        )  # a fixed direction has no spread
+
+
+def _covariance(prior: GaussianDenoiser, factor: Array) -> Array:
+    """Return C diag(factor) in the eigenbasis of the prior's covariance C, (d, d)."""
+    assert prior.basis is not None
+    Q = prior.basis[0]
+    return np.asarray((Q * (prior.variance[0] * factor)) @ Q.T)
+
+
+@dataclass(frozen=True, eq=False)
+class CorrectedSampler(Sampler):
+    """Diffusion posterior sampling: a sampler whose every step is corrected towards the measurement.
+
+    Parameters
+    ----------
+    num_steps : int, default=50
+        Number of steps.
+    sampler : ddim or ddpm
+        Sampler of the steps, which adds its noise last; by keyword.
+    gradient : callable
+        ``gradient(x, alpha, sigma)``, minus the gradient of |y - A D(x)|^2; by keyword.
+    step : float
+        Step zeta of the correction; by keyword.
+    """
+
+    sampler: Sampler = field(kw_only=True)
+    gradient: Callable[[Any, float, float], Any] = field(kw_only=True)
+    step: float = field(kw_only=True)
+
+    @property
+    def stochastic(self) -> bool:
+        return self.sampler.stochastic
+
+    def __call__(
+        self, denoise: Denoiser, x: State, schedule: Schedule, times: Array, add_noise: Noise
+    ) -> Iterator[State]:
+        for pair in pairwise(times):
+            fresh: list[float] = []
+
+            def postpone(x: State, tau: float, fresh: list[float] = fresh) -> State:
+                fresh.append(tau)
+                return x
+
+            alpha, sigma = map(float, schedule(pair[0]))
+            correction = self.step * self.gradient(x, alpha, sigma)
+            (x,) = self.sampler(denoise, x, schedule, np.array(pair), postpone)
+            x = x + correction
+            for tau in fresh:
+                x = add_noise(x, tau)
+            yield x
+
+
+def posterior_denoiser(
+    law: Gaussian, y: ArrayLike, operator: Any, noise_std: float, *, method: str = "exact", data_std: float = 1.0
+) -> Denoiser:
+    """Return the denoiser of a Gaussian given a linear measurement, exactly or by an approximate method.
+
+    Parameters
+    ----------
+    law, y, operator, noise_std, data_std
+        As in :func:`posterior_law`.
+    method : {"exact", "tmpd", "tmpd_diagonal", "pigdm", "dps_score"}, default="exact"
+        Method, as in :func:`posterior_law`. ``"dps"`` is not among them, because it corrects the steps of a sampler.
+
+    Returns
+    -------
+    Denoiser
+        ``denoiser(x, alpha, sigma)`` is the expected vector, shape (1, n, d), given `y` and
+        ``x = alpha z + sigma n``, shape (1, n, d).
+
+    Examples
+    --------
+    >>> law = Gaussian(np.zeros(2), np.array([[2.0, 1.0], [1.0, 2.0]]))
+    >>> denoise = posterior_denoiser(law, [1.0], [0], 0.5)
+    >>> denoise(np.array([[[0.3, -0.2]]]), 0.8, 0.6).round(3)  # E[z | x, y] with x = 0.8 z + 0.6 n, z_0 + n' = 1
+    array([[[0.634, 0.027]]])
+    """
+    if method == "dps":
+        raise ValueError(
+            "method 'dps' corrects steps and has no denoiser; use posterior_law, or method='dps_score'"
+        )
+    measured, A, noise_std = _check(law, y, operator, noise_std, method)
+    if method == "exact":
+        return _denoiser(law.condition(measured, A, noise_std**2 * np.eye(len(A)) if noise_std else None))
+    return _measured(law, measured, A, noise_std, method, data_std)
+
+
+def posterior_law(
+    law: Gaussian,
+    y: ArrayLike,
+    operator: Any,
+    noise_std: float,
+    *,
+    method: str = "exact",
+    sampler: str | Sampler | Callable[..., Any] = "ddpm",
+    num_steps: int | None = None,
+    schedule: str | Schedule | Callable[[Any], tuple[Any, Any]] = "cosine",
+    step: float | None = None,
+    data_std: float = 1.0,
+) -> Gaussian:
+    """Return the law that a sampler draws from, given a linear measurement y = A z + noise.
+
+    :meth:`Gaussian.condition` gives the true posterior, and :meth:`Gaussian.wasserstein` the distance to it.
+
+    Parameters
+    ----------
+    law : Gaussian
+        Law of the data z, (d,): of latents or of pixels.
+    y : array-like of shape (m,)
+        Measured values.
+    operator : array-like or scipy sparse array of shape (m, d), or the indices of m coordinates
+        Matrix A.
+    noise_std : float
+        Standard deviation of the measurement's noise, in the unit of `y`; 0 for none.
+    method : str, default="exact"
+        How the sampler takes `y` into account.
+
+        - ``"exact"``: by the posterior denoiser E[z | x, y]. Only the sampler's steps are inexact.
+        - ``"tmpd"``: with the covariance of z given x (Boys et al. 2024), which for a Gaussian is the same denoiser.
+        - ``"tmpd_diagonal"``: the same with the covariance of A z given x replaced by its row sums.
+        - ``"pigdm"``: with an isotropic covariance of z given x (Song et al. 2023).
+        - ``"dps"``: a step along the gradient of |y - A D(x)|^2 after every step of the sampler (Chung et al. 2023).
+        - ``"dps_score"``: with the likelihood of D(x), as if z were known to be D(x).
+    sampler : str, Sampler or callable, default="ddpm"
+        Sampler; ddim or ddpm with method ``"dps"``.
+    num_steps : int, default=None
+        Number of steps; None for the sampler's own.
+    schedule : str, Schedule or callable, default="cosine"
+        Noise schedule.
+    step : float, default=None
+        Step zeta of ``"dps"``, per squared unit of `y`; that method needs it, and no other takes it.
+    data_std : float, default=1.0
+        Standard deviation of the data that ``"pigdm"`` assumes, in the unit of z. The paper's data has about 1.
+
+    Returns
+    -------
+    Gaussian
+        Exact law of what the sampler draws.
+
+    Raises
+    ------
+    ValueError
+        If the steps diverge, if `method` is unknown, or if a value is out of range.
+    TypeError
+        If `law` is not a Gaussian: given a mixture, the methods are not affine.
+
+    Examples
+    --------
+    >>> law = Gaussian(np.zeros(2), np.array([[2.0, 1.0], [1.0, 2.0]]))
+    >>> exact = law.condition([1.0], [0], [[0.25]])
+    >>> for method in ("tmpd", "pigdm", "dps"):
+    ...     step = 0.2 if method == "dps" else None
+    ...     approx = posterior_law(law, [1.0], [0], 0.5, method=method, num_steps=200, step=step)
+    ...     print(method, round(approx.wasserstein(exact), 2))
+    tmpd 0.01
+    pigdm 0.1
+    dps 0.23
+    """
+    measured, A, noise_std = _check(law, y, operator, noise_std, method)
+    resolved = get_sampler(sampler, num_steps)
+    if (method == "dps") != (step is not None):
+        raise ValueError("step is the step of method 'dps': that method needs it, and no other takes it")
+    denoiser: Denoiser
+    if step is None:
+        denoiser = posterior_denoiser(law, measured, A, noise_std, method=method, data_std=data_std)
+    else:
+        check_scalar(step, "step", numbers.Real, min_val=0.0)
+        if not isinstance(resolved, ddim | ddpm):
+            raise ValueError(f"method 'dps' corrects the steps of ddim or ddpm, got the sampler {resolved}")
+        denoiser = _denoiser(law)
+        gradient = _measured(law, measured, A, noise_std, method, data_std).gradient
+        resolved = CorrectedSampler(resolved.num_steps, sampler=resolved, gradient=gradient, step=float(step))
+    with np.errstate(over="ignore", invalid="ignore"):
+        try:
+            x = compose(denoiser, 1, law.dim, Trajectory(resolved, get_schedule(schedule)))
+            mean, covariance = x.offset[0], x.covariance[0]
+        except np.linalg.LinAlgError:  # of numbers that have overflowed
+            mean, covariance = np.full(law.dim, np.inf), np.full((law.dim, law.dim), np.inf)
+    unit = math.sqrt(np.trace(law.covariance)) + float(np.linalg.norm(law.mean))
+    unit += float(np.linalg.norm(np.linalg.lstsq(A, measured)[0]))
+    size = math.sqrt(np.trace(covariance)) + float(np.linalg.norm(mean))
+    if not size <= DIVERGED * unit:
+        stiffness = float(np.linalg.norm(A, 2)) ** 2
+        advice = f"a step below {1 / stiffness:.2g}" if step else "more steps, or the sampler 'exact'"
+        raise ValueError(
+            f"{method} diverges with {resolved}: its draws are {size / unit:.1g} times as large; {advice}"
+        )
+    return Gaussian(mean, covariance)
+
+
+def _check(law: Gaussian, y: ArrayLike, operator: Any, noise_std: float, method: str) -> tuple[Array, Array, float]:
+    """Return y (m,), A (m, d) and tau."""
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; choose one of {', '.join(map(repr, METHODS))}")
+    if not isinstance(law, Gaussian):
+        what = "given a mixture these methods are not affine, and the law of their draws is not known"
+        raise TypeError(f"law must be a Gaussian, got {type(law).__name__}; {what}")
+    check_scalar(noise_std, "noise_std", numbers.Real, min_val=0.0)
+    if method == "dps_score" and not noise_std:
+        raise ValueError("method 'dps_score' divides by the noise's variance: noise_std must be above 0")
+    measured, A, _ = bayes.check_measurement(y, operator, None, law.dim)
+    return measured, A, float(noise_std)
+
+
+def _denoiser(law: Gaussian) -> GaussianDenoiser:
+    variance, basis = eigh(law.covariance[None])
+    return GaussianDenoiser(law.mean[None], np.maximum(variance, 0.0), basis)
+
+
+def _measured(
+    law: Gaussian, y: Array, A: Array, noise_std: float, method: str, data_std: float
+) -> MeasuredDenoiser:
+    check_scalar(data_std, "data_std", numbers.Real, min_val=0.0, include_boundaries="neither")
+    if method != "tmpd_diagonal":
+        U, s, Wt = np.linalg.svd(A, full_matrices=False)
+        kept = s > bayes.rounding(max(A.shape)) * s.max()
+        y, A = y @ U[:, kept], s[kept, None] * Wt[kept]
+    return MeasuredDenoiser(_denoiser(law), y, A, noise_std**2, method, data_std)
