@@ -5,26 +5,31 @@ D(x | y) = E[z | x, y]. Of x = alpha z + sigma n' the model knows D(x) = E[z | x
 
     C_x = Cov(z | x) = (sigma^2 / alpha) dD/dx
 
-The methods of the literature replace p(y | x) by N(y; A D(x), A V A^T + tau^2 I) with a V of their own, and leave out
-that V depends on x. Then, with the score of that likelihood by the chain rule through D,
+The methods of the literature replace p(y | x) by N(y; A D(x), A V A^T + tau^2 I), each with its own V, which they
+hold constant in the gradient. The score of that likelihood, by the chain rule through D, gives
 
     D(x | y) = D(x) + C_x A^T (A V A^T + tau^2 I)^-1 (y - A D(x))                                    (1)
 
-    tmpd            V = C_x                                                       (Boys et al. 2024)
-    tmpd_diagonal   A V A^T replaced by the diagonal matrix of the row sums of A C_x A^T, as TMPD is used on images
-    pigdm           V = r^2 I,  r^2 = s^2 sigma^2 / (s^2 alpha^2 + sigma^2),  s the data's standard deviation,
-                    1 in the paper: the posterior variance under a prior N(0, s^2 I)     (Song et al. 2023)
-    dps_score       V = 0: the likelihood of the point estimate D(x)        (Chung et al. 2023, theorem 1)
-    dps             no likelihood, but a correction after every step, with a fixed step zeta
-                    x'' = x' - zeta grad_x |y - A D(x)|^2                   (Chung et al. 2023, algorithm 1)
+    tmpd            V = C_x                                                               (Boys et al. 2024)
+    tmpd_diagonal   A V A^T is the diagonal matrix of the row sums of A C_x A^T, the form used on images, which
+                    needs one product with dD/dx instead of m
+    pigdm           V = r^2 I, r^2 = s^2 sigma^2 / (s^2 alpha^2 + sigma^2), the posterior variance under the prior
+                    N(0, s^2 I), with s = 1 in the paper                                  (Song et al. 2023)
+    dps_score       V = 0: the likelihood of the point estimate D(x)                      (Chung et al. 2023)
+
+The algorithm of diffusion posterior sampling is not of this form. It corrects every step x' of a sampler,
+
+    dps             x'' = x' - zeta grad_x |y - A D(x)|^2                           (Chung et al. 2023, algorithm 1)
+
+with a fixed step zeta. (A zeta divided by |y - A D(x)|, as in that paper's experiments, is not affine in x.)
 
 Under a Gaussian law of z, D is affine and C_x does not depend on x, so all of them are affine in x. Hence a sampler
-composes them into one map (affine.py), and its law given y is a Gaussian that is known exactly. p(z | x) is Gaussian
-then, so (1) with V = C_x is Bayes' rule: ``tmpd`` is exact. The exact denoiser has a second form, by the other order of
-conditioning: first on y, which gives the Gaussian N(m_y, C_y), and then on x, which is the denoiser of that Gaussian.
+composes them into one map (affine.py), and its law given y is a Gaussian that is known exactly. With p(z | x)
+Gaussian, (1) with V = C_x is Bayes' rule, so ``tmpd`` is exact. The exact denoiser has a second form, which
+conditions in the other order: z given y is the Gaussian N(m_y, C_y), and D(x | y) is the denoiser of that Gaussian.
 
-A = U diag(s) W^T is replaced by diag(s) W^T, and y by U^T y. This changes (1) only where the matrix to be inverted
-is not a function of A A^T and A C_x A^T, as with ``tmpd_diagonal``, which keeps A.
+A = U diag(s) W^T is replaced by diag(s) W^T, and y by U^T y, which has at most d rows and changes no method but
+``tmpd_diagonal``, because row sums depend on the basis. That method keeps A.
 
 References
 ----------
@@ -49,7 +54,6 @@ from sklearn.utils import check_scalar
 
 from lineardiffusion._arrays import Array
 from lineardiffusion._linalg import eigh
-from lineardiffusion.diffusion.affine import Affine
 from lineardiffusion.diffusion.denoisers import Denoiser, GaussianDenoiser, State
 from lineardiffusion.diffusion.ode import integrate
 from lineardiffusion.diffusion.samplers import Noise, Sampler, ddim, ddpm, get_sampler
@@ -81,18 +85,39 @@ class MeasuredDenoiser:
         return x0 - x0 @ (self.A.T @ gain) + self.y @ gain
 
     def flow(self, x: State, start: tuple[float, float], end: tuple[float, float]) -> State:
-        return integrate(self, x, start, end)
+        try:
+            return integrate(self, x, start, end)
+        except ValueError as error:
+            raise ValueError(
+                f"the probability flow of method {self.method!r} diverges; use ddim or ddpm"
+            ) from error
+
+    def contracting_step(self, trajectory: Trajectory) -> float:
+        """Return the largest step zeta for which I - 2 zeta (dD/dx) A^T A (dD/dx) expands at no level."""
+        levels = zip(*trajectory.levels, strict=True)
+        slopes = [self.A @ self._slope(alpha, sigma) for alpha, sigma in levels if sigma]
+        return 1 / max(float(np.linalg.norm(slope, 2)) ** 2 for slope in slopes)
 
     def gradient(self, x: State, alpha: float, sigma: float) -> State:
         """Return -grad_x |y - A D(x)|^2 = 2 (dD/dx) A^T (y - A D(x))."""
-        x0 = self.prior(x, alpha, sigma)
-        slope = 2 * self.A @ _covariance(self.prior, alpha / (alpha**2 * self.prior.variance[0] + sigma**2))
+        x0: State = self.prior(x, alpha, sigma)
+        slope = 2 * self.A @ self._slope(alpha, sigma)
         return x0 @ (-self.A.T @ slope) + self.y @ slope
+
+    def _slope(self, alpha: float, sigma: float) -> Array:
+        """Return dD/dx, (d, d)."""
+        return self._times_covariance(alpha / (alpha**2 * self.prior.variance[0] + sigma**2))
+
+    def _times_covariance(self, factor: Array) -> Array:
+        """Return C diag(factor) in the eigenbasis of the prior's covariance C, (d, d)."""
+        assert self.prior.basis is not None
+        Q = self.prior.basis[0]
+        return np.asarray((Q * (self.prior.variance[0] * factor)) @ Q.T)
 
     def _gain(self, alpha: float, sigma: float) -> Array:
         """Return (A V A^T + tau^2 I)^-1 A C_x, shape (m, d)."""
         A = self.A
-        AC = A @ _covariance(self.prior, sigma**2 / (alpha**2 * self.prior.variance[0] + sigma**2))
+        AC = A @ self._times_covariance(sigma**2 / (alpha**2 * self.prior.variance[0] + sigma**2))
         if self.method == "tmpd":
             spread = AC @ A.T
         elif self.method == "tmpd_diagonal":
@@ -102,17 +127,10 @@ class MeasuredDenoiser:
         else:
             spread = np.zeros((len(A), len(A)))
         if self.variance:
-            return np.linalg.solve(spread + self.variance * np.eye(len(A)), AC)
+            return np.asarray(np.linalg.solve(spread + self.variance * np.eye(len(A)), AC))
         return np.asarray(
             np.linalg.pinv(spread, rcond=1e-12, hermitian=True) @ AC
         )  # a fixed direction has no spread
-
-
-def _covariance(prior: GaussianDenoiser, factor: Array) -> Array:
-    """Return C diag(factor) in the eigenbasis of the prior's covariance C, (d, d)."""
-    assert prior.basis is not None
-    Q = prior.basis[0]
-    return np.asarray((Q * (prior.variance[0] * factor)) @ Q.T)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +156,9 @@ class CorrectedSampler(Sampler):
     @property
     def stochastic(self) -> bool:
         return self.sampler.stochastic
+
+    def __str__(self) -> str:
+        return f"{self.sampler}, corrected"
 
     def __call__(
         self, denoise: Denoiser, x: State, schedule: Schedule, times: Array, add_noise: Noise
@@ -168,7 +189,7 @@ def posterior_denoiser(
     law, y, operator, noise_std, data_std
         As in :func:`posterior_law`.
     method : {"exact", "tmpd", "tmpd_diagonal", "pigdm", "dps_score"}, default="exact"
-        Method, as in :func:`posterior_law`. ``"dps"`` is not among them, because it corrects the steps of a sampler.
+        Method, as in :func:`posterior_law`. ``"dps"`` has no denoiser: it corrects steps.
 
     Returns
     -------
@@ -181,7 +202,7 @@ def posterior_denoiser(
     >>> law = Gaussian(np.zeros(2), np.array([[2.0, 1.0], [1.0, 2.0]]))
     >>> denoise = posterior_denoiser(law, [1.0], [0], 0.5)
     >>> denoise(np.array([[[0.3, -0.2]]]), 0.8, 0.6).round(3)  # E[z | x, y] with x = 0.8 z + 0.6 n, z_0 + n' = 1
-    array([[[0.634, 0.027]]])
+    array([[[ 0.72 , -0.084]]])
     """
     if method == "dps":
         raise ValueError(
@@ -224,11 +245,11 @@ def posterior_law(
         How the sampler takes `y` into account.
 
         - ``"exact"``: by the posterior denoiser E[z | x, y]. Only the sampler's steps are inexact.
-        - ``"tmpd"``: with the covariance of z given x (Boys et al. 2024), which for a Gaussian is the same denoiser.
-        - ``"tmpd_diagonal"``: the same with the covariance of A z given x replaced by its row sums.
-        - ``"pigdm"``: with an isotropic covariance of z given x (Song et al. 2023).
-        - ``"dps"``: a step along the gradient of |y - A D(x)|^2 after every step of the sampler (Chung et al. 2023).
-        - ``"dps_score"``: with the likelihood of D(x), as if z were known to be D(x).
+        - ``"tmpd"``: by Tweedie's covariance of z given x (Boys et al. 2024). For a Gaussian it is exact.
+        - ``"tmpd_diagonal"``: by the row sums of that covariance, the form used on images.
+        - ``"pigdm"``: by an isotropic covariance of z given x (Song et al. 2023).
+        - ``"dps"``: by a step against the gradient of |y - A D(x)|^2 after every step (Chung et al. 2023).
+        - ``"dps_score"``: by the likelihood of D(x), as if z were known to be D(x).
     sampler : str, Sampler or callable, default="ddpm"
         Sampler; ddim or ddpm with method ``"dps"``.
     num_steps : int, default=None
@@ -260,38 +281,43 @@ def posterior_law(
     ...     step = 0.2 if method == "dps" else None
     ...     approx = posterior_law(law, [1.0], [0], 0.5, method=method, num_steps=200, step=step)
     ...     print(method, round(approx.wasserstein(exact), 2))
-    tmpd 0.01
+    tmpd 0.02
     pigdm 0.1
-    dps 0.23
+    dps 0.58
     """
     measured, A, noise_std = _check(law, y, operator, noise_std, method)
     resolved = get_sampler(sampler, num_steps)
     if (method == "dps") != (step is not None):
         raise ValueError("step is the step of method 'dps': that method needs it, and no other takes it")
     denoiser: Denoiser
+    measuring = None
     if step is None:
         denoiser = posterior_denoiser(law, measured, A, noise_std, method=method, data_std=data_std)
     else:
         check_scalar(step, "step", numbers.Real, min_val=0.0)
         if not isinstance(resolved, ddim | ddpm):
             raise ValueError(f"method 'dps' corrects the steps of ddim or ddpm, got the sampler {resolved}")
-        denoiser = _denoiser(law)
-        gradient = _measured(law, measured, A, noise_std, method, data_std).gradient
+        measuring = _measured(law, measured, A, noise_std, method, data_std)
+        denoiser, gradient = measuring.prior, measuring.gradient
         resolved = CorrectedSampler(resolved.num_steps, sampler=resolved, gradient=gradient, step=float(step))
+    trajectory = Trajectory(resolved, get_schedule(schedule))
     with np.errstate(over="ignore", invalid="ignore"):
         try:
-            x = compose(denoiser, 1, law.dim, Trajectory(resolved, get_schedule(schedule)))
+            x = compose(denoiser, 1, law.dim, trajectory)
             mean, covariance = x.offset[0], x.covariance[0]
-        except np.linalg.LinAlgError:  # of numbers that have overflowed
+        except np.linalg.LinAlgError:  # numbers that have overflowed
             mean, covariance = np.full(law.dim, np.inf), np.full((law.dim, law.dim), np.inf)
+        size = math.sqrt(np.trace(covariance)) + float(np.linalg.norm(mean))
     unit = math.sqrt(np.trace(law.covariance)) + float(np.linalg.norm(law.mean))
     unit += float(np.linalg.norm(np.linalg.lstsq(A, measured)[0]))
-    size = math.sqrt(np.trace(covariance)) + float(np.linalg.norm(mean))
     if not size <= DIVERGED * unit:
-        stiffness = float(np.linalg.norm(A, 2)) ** 2
-        advice = f"a step below {1 / stiffness:.2g}" if step else "more steps, or the sampler 'exact'"
+        if measuring is None:
+            advice = "take more steps, or the sampler 'exact'"
+        else:
+            advice = f"take a step below {measuring.contracting_step(trajectory):.2g}"
         raise ValueError(
-            f"{method} diverges with {resolved}: its draws are {size / unit:.1g} times as large; {advice}"
+            f"method {method!r} diverges with {resolved}: its draws are {size / unit:.1g} times as large as those "
+            f"of the law; {advice}"
         )
     return Gaussian(mean, covariance)
 
