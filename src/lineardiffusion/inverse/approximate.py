@@ -65,7 +65,7 @@ from lineardiffusion.distributions.gaussian import Gaussian
 __all__ = ["METHODS", "posterior_denoiser", "posterior_law"]
 
 METHODS = ("exact", "tmpd", "tmpd_diagonal", "pigdm", "dps", "dps_score")
-DIVERGED = 1e3  # standard deviations of the prior beyond which a sampler's law has diverged
+DIVERGED = 100.0  # a law that is larger than the prior by this factor is that of a sampler that diverges
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +88,7 @@ class MeasuredDenoiser:
         try:
             return integrate(self, x, start, end)
         except ValueError as error:
-            raise ValueError(
-                f"the probability flow of method {self.method!r} diverges; use ddim or ddpm"
-            ) from error
+            raise ValueError(f"the flow of method {self.method!r} diverges; use ddim or ddpm") from error
 
     def contracting_step(self, trajectory: Trajectory) -> float:
         """Return the largest step zeta for which I - 2 zeta (dD/dx) A^T A (dD/dx) expands at no level."""
@@ -128,9 +126,8 @@ class MeasuredDenoiser:
             spread = np.zeros((len(A), len(A)))
         if self.variance:
             return np.asarray(np.linalg.solve(spread + self.variance * np.eye(len(A)), AC))
-        return np.asarray(
-            np.linalg.pinv(spread, rcond=1e-12, hermitian=True) @ AC
-        )  # a fixed direction has no spread
+        inverse = np.linalg.pinv(spread, rcond=1e-12, hermitian=True)  # a direction without variance has no spread
+        return np.asarray(inverse @ AC)
 
 
 @dataclass(frozen=True, eq=False)
