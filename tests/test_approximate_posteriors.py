@@ -181,6 +181,18 @@ def test_the_score_of_dps_diverges_in_few_steps_and_is_refused():
 # ---------------------------------------------------------------- measurements
 
 
+@pytest.mark.parametrize("method", ["exact", "tmpd", "pigdm", "dps"])
+def test_a_diagonal_law_is_a_law(method):
+    step = 0.05 if method == "dps" else None
+    variance = np.array([2.0, 1.0, 0.5, 0.0, 0.1])
+    for operator in ([0, 2, 4], A):
+        one, other = (
+            posterior_law(prior, Y, operator, TAU, method=method, step=step)
+            for prior in (Gaussian.diagonal(LAW.mean, variance), Gaussian(LAW.mean, np.diag(variance)))
+        )
+        assert one.wasserstein(other) < 1e-6
+
+
 @pytest.mark.parametrize("method", ["exact", "tmpd"])
 def test_without_noise_draws_have_the_measured_values(method):
     """Also where the law is singular; ``pigdm`` misses them, because its spread is not that of z."""

@@ -53,7 +53,6 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar
 
 from lineardiffusion._arrays import Array
-from lineardiffusion._linalg import eigh
 from lineardiffusion.diffusion.denoisers import Denoiser, GaussianDenoiser, State
 from lineardiffusion.diffusion.ode import integrate
 from lineardiffusion.diffusion.samplers import Noise, Sampler, ddim, ddpm, get_sampler
@@ -207,7 +206,9 @@ def posterior_denoiser(
         )
     measured, A, noise_std = _check(law, y, operator, noise_std, method)
     if method == "exact":
-        return _denoiser(law.condition(measured, A, noise_std**2 * np.eye(len(A)) if noise_std else None))
+        given = law.condition(y, operator, noise_std**2 * np.eye(len(A)) if noise_std else None)
+        variance, basis = given.principal()
+        return GaussianDenoiser(given.mean[None], variance[None], None if basis is None else basis[None])
     return _measured(law, measured, A, noise_std, method, data_std)
 
 
@@ -282,41 +283,43 @@ def posterior_law(
     pigdm 0.1
     dps 0.58
     """
-    measured, A, noise_std = _check(law, y, operator, noise_std, method)
     resolved = get_sampler(sampler, num_steps)
+    measured, A, noise_std = _check(law, y, operator, noise_std, method)
     if (method == "dps") != (step is not None):
         raise ValueError("step is the step of method 'dps': that method needs it, and no other takes it")
-    denoiser: Denoiser
-    measuring = None
-    if step is None:
-        denoiser = posterior_denoiser(law, measured, A, noise_std, method=method, data_std=data_std)
-    else:
+    if method == "exact":
+        denoiser = posterior_denoiser(law, y, operator, noise_std)
+        x = compose(denoiser, 1, law.dim, Trajectory(resolved, get_schedule(schedule)))
+        return Gaussian(x.offset[0], x.covariance[0])
+    measuring = _measured(law, measured, A, noise_std, method, data_std)
+    denoiser = measuring
+    if step is not None:
         check_scalar(step, "step", numbers.Real, min_val=0.0)
         if not isinstance(resolved, ddim | ddpm):
             raise ValueError(f"method 'dps' corrects the steps of ddim or ddpm, got the sampler {resolved}")
-        measuring = _measured(law, measured, A, noise_std, method, data_std)
-        denoiser, gradient = measuring.prior, measuring.gradient
-        resolved = CorrectedSampler(resolved.num_steps, sampler=resolved, gradient=gradient, step=float(step))
+        denoiser = measuring.prior
+        resolved = CorrectedSampler(
+            resolved.num_steps, sampler=resolved, gradient=measuring.gradient, step=float(step)
+        )
     trajectory = Trajectory(resolved, get_schedule(schedule))
     with np.errstate(over="ignore", invalid="ignore"):
         try:
             x = compose(denoiser, 1, law.dim, trajectory)
-            mean, covariance = x.offset[0], x.covariance[0]
+            size = _size(x.offset[0], x.covariance[0])
         except np.linalg.LinAlgError:  # numbers that have overflowed
-            mean, covariance = np.full(law.dim, np.inf), np.full((law.dim, law.dim), np.inf)
-        size = math.sqrt(np.trace(covariance)) + float(np.linalg.norm(mean))
-    unit = math.sqrt(np.trace(law.covariance)) + float(np.linalg.norm(law.mean))
-    unit += float(np.linalg.norm(np.linalg.lstsq(A, measured)[0]))
+            size = math.inf
+    unit = _size(law.mean, law.covariance) + float(np.linalg.norm(np.linalg.lstsq(measuring.A, measuring.y)[0]))
     if not size <= DIVERGED * unit:
-        if measuring is None:
-            advice = "take more steps, or the sampler 'exact'"
-        else:
-            advice = f"take a step below {measuring.contracting_step(trajectory):.2g}"
-        raise ValueError(
-            f"method {method!r} diverges with {resolved}: its draws are {size / unit:.1g} times as large as those "
-            f"of the law; {advice}"
-        )
-    return Gaussian(mean, covariance)
+        advice = "more steps, or the sampler 'exact'"
+        if step is not None:
+            advice = f"a step below {measuring.contracting_step(trajectory):.2g}"
+        what = f"its draws are {size / unit:.1g} times as large as those of the law"
+        raise ValueError(f"method {method!r} diverges with {resolved}: {what}; take {advice}")
+    return Gaussian(x.offset[0], x.covariance[0])
+
+
+def _size(mean: Array, covariance: Array) -> float:
+    return math.sqrt(np.trace(covariance)) + float(np.linalg.norm(mean))
 
 
 def _check(law: Gaussian, y: ArrayLike, operator: Any, noise_std: float, method: str) -> tuple[Array, Array, float]:
@@ -333,11 +336,6 @@ def _check(law: Gaussian, y: ArrayLike, operator: Any, noise_std: float, method:
     return measured, A, float(noise_std)
 
 
-def _denoiser(law: Gaussian) -> GaussianDenoiser:
-    variance, basis = eigh(law.covariance[None])
-    return GaussianDenoiser(law.mean[None], np.maximum(variance, 0.0), basis)
-
-
 def _measured(
     law: Gaussian, y: Array, A: Array, noise_std: float, method: str, data_std: float
 ) -> MeasuredDenoiser:
@@ -346,4 +344,7 @@ def _measured(
         U, s, Wt = np.linalg.svd(A, full_matrices=False)
         kept = s > bayes.rounding(max(A.shape)) * s.max()
         y, A = y @ U[:, kept], s[kept, None] * Wt[kept]
-    return MeasuredDenoiser(_denoiser(law), y, A, noise_std**2, method, data_std)
+    variance, basis = law.principal()
+    basis = np.eye(law.dim) if basis is None else basis
+    prior = GaussianDenoiser(law.mean[None], variance[None], basis[None])
+    return MeasuredDenoiser(prior, y, A, noise_std**2, method, data_std)
