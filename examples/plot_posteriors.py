@@ -1,7 +1,7 @@
 """Complete half digits by approximate posteriors, whose laws are exact.
 
 Each row shows a digit, the noisy upper half that is seen, and for every method the mean and two draws of a law: the
-exact posterior, and the laws of PiGDM, DPS and TMPD's diagonal form with 100 steps of ddpm. (TMPD's full form is
+exact posterior, and the laws of PiGDM, DPS and TMPD by row sums with 100 steps of ddpm. (TMPD in full is
 exact.) ``python examples/plot_posteriors.py`` draws docs/posteriors.png and prints the table of docs/posteriors.md.
 The digits are MNIST's test digits, which the model was not fitted on, reduced to its components. Their prompts are
 given.
@@ -68,7 +68,7 @@ def main() -> None:
         row(f"`dps`, ddpm, step {zeta:.2f}", method="dps", step=zeta)
 
     shown = {"exact": exact, "PiGDM": laws(100, method="pigdm"), "DPS": laws(100, method="dps", step=ZETAS[1])}
-    shown["TMPD, diagonal"] = laws(100, method="tmpd_diagonal")
+    shown["row sums"] = laws(100, method="tmpd_diagonal")
     seen = np.concatenate([y, np.full_like(y, np.nan)], axis=1).reshape(digits.shape)
     rows = [digits[:, None], seen[:, None]]
     rows += [
