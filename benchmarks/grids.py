@@ -4,11 +4,11 @@ Distances are relative: W2 divided by the root of the total variance. The target
 from -1 to 1, in 144 components. The laws are those of the library's own samplers, from sigma = 80.
 
 The transfer table runs the samplers on mixtures, whose denoiser is not linear. The strong error is the root mean
-square distance of a sampler's end to that of 150 steps of heun from the same start, relative to the mixture's spread.
+square distance of a sampler's end to that of 150 steps of heun from the same start, divided by its spread.
 The optimal grid depends on the mixture's covariance only.
 
-"errors cancel" compares the errors of the steps (changes of the logarithm of F, the drawn standard deviation divided
-by the exact one): the sum of their sizes divided by the size of their sum, each weighted by the variance.
+"errors cancel" is the sum of the sizes of the steps' errors divided by the size of their sum, weighted by variance.
+The error of a step is the change of the logarithm of F, the drawn standard deviation divided by the exact one.
 """
 
 from __future__ import annotations

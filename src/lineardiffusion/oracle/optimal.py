@@ -11,7 +11,7 @@ the samplers of samplers.py, in the time sigma, have
     ddim    r = cos D
     heun    r = cos D + 1/2 sin^2 D cos theta' / cos theta,     but cos D in the last step, which is Euler's
 
-and F, the product of r over the steps, is the standard deviation that the sampler draws divided by that of the data.
+and F, the product of r over the steps, is the sampler's standard deviation divided by that of the data.
 From the marginal N(m, C + s_0^2 I) the mean is exact, and the distance is
 
     W2^2 = sum_k l_k (F_k - 1)^2
@@ -94,11 +94,11 @@ def optimal_times(
 
     ``"dpm++2m"`` gets the levels of ``"ddim"``, because its own optimum overfits the Gaussian. Each step of ddim
     shrinks every direction (r <= 1). The errors of its steps add up, so the optimum makes each of them small. Steps
-    of dpm++2m shrink or stretch, and its optimum makes their errors cancel. At 10 steps for MNIST's "7" the sizes of
-    its steps' errors add up to 1,800 times the size of their sum (3.4 times with the levels of ddim), and W2 is 0.0001
-    of the spread (0.038). The denoiser of a mixture is not linear, so the cancellation fails. For a mixture of 120
-    styles of digits the own optimum has the error 0.309 at 5 steps and 0.153 at 10, the levels of ddim 0.236 and
-    0.128, and the levels of Karras et al. 0.380 and 0.198 (docs/optimal_times.md).
+    of dpm++2m shrink or stretch, and its optimum makes their errors cancel. For MNIST's "7" and 10 steps, the sizes
+    of its steps' errors add up to 1,800 times the size of their sum (with the levels of ddim: 3.4 times), and W2 is
+    0.0001 of the spread (0.038). The denoiser of a mixture is not linear, and there the errors do not cancel. For a
+    mixture of 120 styles of digits the error at 5 and 10 steps is 0.309 and 0.153 at the own optimum, 0.236 and
+    0.128 at the levels of ddim, and 0.380 and 0.198 at those of Karras et al. (docs/optimal_times.md).
 
     Parameters
     ----------
