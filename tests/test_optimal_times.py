@@ -86,6 +86,20 @@ def test_other_grids_are_worse(sampler, start, num_steps):
         assert least < 0.999 * distance(law, sampler, cosine, start)
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(("variance", "first"), [(np.geomspace(3.0, 1.0, 10), 2.0), (SPECTRUM, 80.0)])
+def test_no_pair_of_levels_is_better(sampler, variance, first):
+    """Three steps, against every pair of 60 levels. The first law has several local minima for heun."""
+
+    def found(sigmas):
+        F = ratios(sampler, np.array(sigmas), variance)[0].prod(axis=1)
+        return variance @ (F - 1) ** 2
+
+    levels = np.geomspace(first, 1e-3 * first, 61)[1:]
+    every = [found([first, levels[i], levels[j], 0.0]) for i in range(60) for j in range(i + 1, 60)]
+    assert found(optimal_times(gaussian(variance), 3, sampler, sigma_max=first)) < min(every)
+
+
 def test_one_variance_has_even_angles():
     law, c = Gaussian(np.zeros(3), 4.0 * np.eye(3)), 2.0
     angles = np.arctan(optimal_times(law, 7) / c)
@@ -113,6 +127,8 @@ def test_the_mean_counts_where_noise_alone_starts():
     levels = {start: optimal_times(far, 5, "heun", sigma_max=10.0, start=start) for start in ("exact", "noise")}
     found = {start: distance(far, "heun", sigmas, "noise") for start, sigmas in levels.items()}
     assert found["noise"] < 0.99 * found["exact"]
+    apart = Gaussian(50.0 + far.mean, far.covariance)  # so wrong a start that one long step is the best
+    assert (np.diff(optimal_times(apart, 5, "heun", sigma_max=10.0, start="noise")) < 0).all()
 
 
 def test_a_mixture_counts_by_its_moments_and_dpm_gets_the_levels_of_ddim():
