@@ -46,12 +46,8 @@ from lineardiffusion.distributions.mixture import Mixture
 
 __all__ = ["Levels", "optimal_times"]
 
-OPTIMA = {
-    "ddim": "ddim",
-    "euler": "ddim",
-    "heun": "heun",
-    "dpm++2m": "ddim",
-}  # sampler -> whose optimum it is given
+# sampler -> the sampler for which its levels are optimal
+OPTIMA = {"ddim": "ddim", "euler": "ddim", "heun": "heun", "dpm++2m": "ddim"}
 
 
 def ratios(sampler: str, sigmas: Array, variance: Array) -> tuple[Array, Array, Array]:
@@ -79,9 +75,8 @@ def _residuals(sampler: str, sigmas: Array, variance: Array, mean: Array | None)
         return root * (F - 1), root[:, None] * slope
     total = np.hypot(root, sigmas[0])
     kept, shift = root * sigmas[0] / total, root * mean / total
-    return np.concatenate([kept * F - root, shift * F]), np.concatenate(
-        [kept[:, None] * slope, shift[:, None] * slope]
-    )
+    values = np.concatenate([kept * F - root, shift * F])
+    return values, np.concatenate([kept[:, None] * slope, shift[:, None] * slope])
 
 
 def optimal_times(
@@ -169,9 +164,10 @@ def optimal_times(
         raise ValueError("law has no variance, so one step to sigma = 0 is exact at any levels")
     scale = float(np.sqrt(variance.sum()))  # from here on the total variance is 1
     variance, mean = variance[varies] / scale**2, mean[varies] / scale
-    return scale * _minimise(
-        OPTIMA[sampler], variance, None if start == "exact" else mean, num_steps, sigma_max / scale
-    )
+    counted = None if start == "exact" else mean
+    sigmas = scale * _minimise(OPTIMA[sampler], variance, counted, num_steps, sigma_max / scale)
+    sigmas[0] = sigma_max  # without rounding
+    return sigmas
 
 
 def _minimise(sampler: str, variance: Array, mean: Array | None, num_steps: int, sigma_max: float) -> Array:
