@@ -164,6 +164,14 @@ def test_levels_are_a_schedule_of_the_model(digits):
     assert found["optimal"].wasserstein(exact) < 0.8 * found["karras"].wasserstein(exact)
 
 
+@pytest.mark.parametrize("start", ["exact", "noise"])
+def test_a_diagonal_law_has_the_levels_of_the_full_one(start):
+    mean = np.linspace(-3.0, 3.0, len(SPECTRUM))
+    full = optimal_times(Gaussian(mean, np.diag(SPECTRUM)), 5, "heun", start=start)
+    diagonal = Gaussian.diagonal(mean, SPECTRUM)
+    np.testing.assert_allclose(optimal_times(diagonal, 5, "heun", start=start), full, rtol=1e-9)
+
+
 def test_bad_input():
     law = gaussian()
     with pytest.raises(ValueError, match="unknown sampler 'ddpm'; choose one of 'ddim'"):

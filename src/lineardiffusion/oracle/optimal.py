@@ -40,7 +40,6 @@ from sklearn.utils import check_scalar
 from lineardiffusion._arrays import Array
 from lineardiffusion._validation import check_integer
 from lineardiffusion.diffusion.schedules import Schedule
-from lineardiffusion.distributions.bayes import spectrum
 from lineardiffusion.distributions.gaussian import Gaussian
 from lineardiffusion.distributions.mixture import Mixture
 
@@ -141,12 +140,12 @@ def optimal_times(
     --------
     >>> import numpy as np
     >>> from lineardiffusion import Gaussian
-    >>> optimal_times(Gaussian(np.zeros(3), np.diag([10.0, 1.0, 0.1])), 5).round(2)
+    >>> optimal_times(Gaussian.diagonal(np.zeros(3), np.array([10.0, 1.0, 0.1])), 5).round(2)
     array([80.  ,  7.91,  3.61,  1.8 ,  0.68,  0.  ])
 
     With one variance only, the levels are the tangents of even angles:
 
-    >>> angles = np.arctan(optimal_times(Gaussian(np.zeros(2), np.eye(2)), 4, sigma_max=1.0))
+    >>> angles = np.arctan(optimal_times(Gaussian.diagonal(np.zeros(2), np.ones(2)), 4, sigma_max=1.0))
     >>> np.degrees(angles).round(2)
     array([45.  , 33.75, 22.5 , 11.25,  0.  ])
     """
@@ -158,8 +157,9 @@ def optimal_times(
         raise ValueError(f'start must be "exact" (the marginal law) or "noise", got {start!r}')
     if not isinstance(law, Gaussian | Mixture):
         raise TypeError(f"law must be a Gaussian or a Mixture, got {type(law).__name__}")
-    variance, basis = spectrum(law.covariance)
-    mean = law.mean @ basis
+    gaussian = Gaussian(law.mean, law.covariance) if isinstance(law, Mixture) else law
+    variance, basis = gaussian.principal()
+    mean = law.mean if basis is None else law.mean @ basis
     if not (varies := variance > 0).any():
         raise ValueError("law has no variance, so one step to sigma = 0 is exact at any levels")
     scale = float(np.sqrt(variance.sum()))  # from here on the total variance is 1
