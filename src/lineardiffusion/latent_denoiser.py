@@ -24,8 +24,8 @@ from lineardiffusion.diffusion.ode import integrate
 class LatentDenoiser:
     """Denoiser of the latents under one prompt, see :meth:`LinearDiffusion.denoiser`.
 
-    Called with noisy latents (n, d) and their level, it returns the expected clean latents (n, d). sigma has the unit
-    of the latents.
+    Called with noisy latents (n, d) and their level, it returns the expected clean latents (n, d). The unit of
+    sigma is that of the latents.
     """
 
     denoise: Any  # takes states (1, n, d)
