@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from lineardiffusion import FittedDiffusion, Gaussian, LinearDiffusion, Mixture, samplers
+from lineardiffusion import Gaussian, LinearDiffusion, Mixture, samplers
 from lineardiffusion.schedules import Cosine, Discrete, Karras, VPLinear
 
 ABAR = np.cumprod(1 - np.linspace(0.0008, 0.12, 40))
@@ -199,12 +199,17 @@ def test_guidance_does_not_change_the_marginal(models, kind):
         np.testing.assert_allclose(one.covariance, covariance, atol=1e-7)
 
 
-def test_pixels_are_asked_of_the_model(models, monkeypatch):
-    ld = models["symbols"]
-    monkeypatch.setattr(FittedDiffusion, "pixel_law", lambda self, law: ("pixels of", law), raising=False)
-    what, law = ld.law("up", sampler="ddim", stop=0.1, space="pixels")
-    assert what == "pixels of"
-    assert_same(law, ld.law("up", sampler="ddim", stop=0.1), 0)
+@pytest.mark.parametrize("kind", KINDS)
+def test_laws_of_pixels_are_those_of_what_is_decoded(models, kind):
+    """decode is affine: its values at the origin and at the unit vectors tell the law."""
+    ld = models[kind]
+    way = {"sampler": "ddpm", "num_steps": 5, "stop": 0.1}
+    pixels, latents = ld.law("up", space="pixels", **way), ld.law("up", **way)
+    origin = ld.decode(np.zeros(5)).ravel()
+    rows = ld.decode(np.eye(5)).reshape(5, -1) - origin
+    for one, other in zip(components(pixels), components(latents), strict=True):
+        np.testing.assert_allclose(one.mean, origin + other.mean @ rows, atol=1e-9)
+        np.testing.assert_allclose(one.covariance, rows.T @ other.covariance @ rows, atol=1e-9)
 
 
 # ---------------------------------------------------------------- discrete schedules
