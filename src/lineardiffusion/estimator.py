@@ -1148,7 +1148,8 @@ class LinearDiffusion(BaseEstimator):
         >>> for start in ("marginal", "noise"):
         ...     laws = [ld.law("7", sampler="heun", num_steps=n, start=start) for n in (20, 80, 320)]
         ...     print([round(law.wasserstein(data), 4) for law in laws])
-        [0.0]
+        [0.0084, 0.0005, 0.0]
+        [0.0322, 0.0284, 0.0282]
         """
         if space not in ("latents", "pixels"):
             raise ValueError(f'space must be "latents" or "pixels", got {space!r}')
