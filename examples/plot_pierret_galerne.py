@@ -1,7 +1,7 @@
 """Reproduce the table of Pierret and Galerne (2025), cell by cell: docs/pierret_galerne.png.
 
 They computed the Wasserstein errors of six samplers on the Gaussian of CIFAR-10's pixels, exactly. This prints all
-192 cells with the deviation of the library's own samplers, and draws the errors as lines through the published points.
+192 cells with the deviation of the library's own samplers, and draws the errors as lines through published points.
 
 The data's law is N(0, C) with the eigenvalues of the covariance of CIFAR-10's 3,072 pixels, from the authors'
 code (github.com/emilePi, code/cifar10.npy), and the schedule is VPLinear. In the column NFE = N there are N even
@@ -9,9 +9,9 @@ times from 1 to eps, which are N - 1 steps. The times of rk4 are N / 4, but heun
 evaluates twice a step. p_T starts from the marginal at t = 1 and N_0 from N(0, I), both under one composed map.
 The truncation eps ends sampling early: the error is that of the state at eps against the data.
 
-The paper's DDPM takes beta = 2 h b(t) for a step of length h, where 2 b is VPLinear's rate. The library's is 1 -
-(alpha / alpha')^2, so theirs is written here. The library has no sampler that solves the reverse SDE exactly, so
-its continuous errors are computed from the law in closed form.
+The paper's DDPM takes beta = 2 h b(t) for a step of length h, where 2 b is VPLinear's rate. The library's beta is
+1 - (alpha / alpha')^2, so theirs is written here. The library has no sampler that solves the reverse SDE exactly,
+so its continuous errors are computed from the law in closed form.
 
 The table has two decimals, so the most that a right number may be off is .005.
 

@@ -6,6 +6,7 @@ dz = f(t) z dt + g(t) dw has z_t = alpha z_0 + sigma n with alpha = exp(int f), 
 
 import math
 import pickle
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -245,6 +246,35 @@ def test_ancestral_sampling_on_every_timestep_is_ho_s():
         x = np.sqrt(abar_) * beta / (1 - abar) * x0 + np.sqrt(1 - beta) * (1 - abar_) / (1 - abar) * x
         np.testing.assert_allclose(found, x, rtol=1e-9)
     np.testing.assert_allclose(np.square(asked), ((1 - before) / (1 - last) * BETAS[::-1])[:-1], rtol=1e-9)
+
+
+@pytest.mark.diffusers
+@pytest.mark.parametrize(
+    ("settings", "last"),
+    [
+        ({"beta_schedule": "scaled_linear", "set_alpha_to_one": False, "steps_offset": 1}, 0),
+        ({}, -1),
+        ({"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}, -1),
+    ],
+    ids=["stable diffusion", "default", "no signal"],
+)
+def test_ddim_of_diffusers_is_ddim_on_these_levels(tiny, settings, last):
+    """The scheduler calls the model's own denoiser."""
+    torch = pytest.importorskip("torch", reason="needs torch")
+    diffusers = pytest.importorskip("diffusers", reason="needs diffusers")
+    scheduler = diffusers.DDIMScheduler(clip_sample=False, prediction_type="sample", **settings)
+    scheduler.set_timesteps(20)
+    timesteps, abar = scheduler.timesteps.tolist(), scheduler.alphas_cumprod.double()
+    ld = LinearDiffusion(4, schedule=Discrete(abar)).fit(*tiny)
+    denoiser, noise = ld.denoiser("up"), np.random.default_rng(0).normal(size=(3, 4))
+    x = torch.from_numpy(noise * float((1 - abar[timesteps[0]]) ** 0.5))
+    for t in timesteps:
+        clean = denoiser(x.numpy(), float(abar[t] ** 0.5), float((1 - abar[t]) ** 0.5))
+        x = scheduler.step(torch.from_numpy(clean), t, x).prev_sample
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the first level holds signal
+        matrix, offset = ld.affine("up", sampler="ddim", times=[*timesteps, last])
+    np.testing.assert_allclose(x.numpy(), noise @ matrix.T + offset, atol=1e-5)
 
 
 @pytest.mark.parametrize(
