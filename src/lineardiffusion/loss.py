@@ -12,8 +12,9 @@ noise are needed. The denoiser of a Gaussian N(m, Q diag(l) Q^T) has A = Q diag(
 
 Without shrinkage l = c, and (2) is sum_k l_k sigma^2 / (l_k + sigma^2), the least error of any denoiser if the data
 are Gaussian. Shrinkage, and styles that are drawn in few directions, add to it. The part of an image that the
-encoder discards is lost at every noise level. Its mean square is known for each prompt where moments are of pixels;
-that of a style, or of a prompt with moments of latents, is taken from all images: D - d times the residual variance.
+encoder discards is lost at every noise level. Its mean square is known for each prompt if moments are of pixels.
+That of a style, or of a prompt with moments of latents, is the mean over all images, (D - d) v with v the residual
+variance.
 
 A prompt with styles has no such form, for its denoiser is the posterior mean of a mixture.
 """
