@@ -22,6 +22,7 @@ from scipy.stats import chi2
 from lineardiffusion import LinearDiffusion, samplers
 from lineardiffusion.diffusion.affine import Affine
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
+from lineardiffusion.diffusion.guidance import Combination
 from lineardiffusion.diffusion.regression import RegressionDenoiser
 from lineardiffusion.diffusion.samplers import SAMPLERS, get_sampler, velocity
 from lineardiffusion.diffusion.schedules import SCHEDULES, Karras, get_schedule
@@ -201,6 +202,24 @@ def law_errors(sampler, schedule, steps=STEPS):
 def test_stochastic_samplers_draw_from_the_law_of_the_data_as_steps_grow(sampler, schedule):
     expected = 2 if (sampler, schedule) == ("em", "flow") else 1
     assert abs(order(law_errors(sampler, schedule)) - expected) < 0.1
+
+
+def test_stochastic_samplers_of_a_sum_of_denoisers_have_one_limit():
+    """It is not that of the probability flow, nor that of half of the noise; by Richardson's extrapolation."""
+    denoiser = gaussian(p=2)
+    guided = Combination([denoiser.select(np.array([k])) for k in (0, 1)], [1.5, -0.5])
+
+    def limit(sampler):
+        a, b = (compose(guided, 1, D, course(sampler, "vp", n)).covariance[0] for n in (200, 400))
+        return 2 * b - a
+
+    ddpm, large, em, ei, half, flow = map(
+        limit, ("ddpm", samplers.ddpm(variance="fixed_large"), "em", "ei", samplers.ddim(eta=0.5), "ddim")
+    )
+    for same in (large, em, ei):
+        np.testing.assert_allclose(same, ddpm, atol=2e-3)
+    assert np.abs(half - ddpm).max() > 0.02  # controls
+    assert np.abs(flow - ddpm).max() > 0.02
 
 
 def reverse(noise=1.0, score=1.0):

@@ -22,23 +22,22 @@ x0) / sigma. Primes mark the next level.
     one_step    one ddim step from (alpha, sigma) = (1, 1) to (1, 0), so x' = D(x; 1, 1): the original of
                 April 2023, which treats pure noise as if its signal-to-noise ratio were 1
 
-The last two rows before ``exact`` discretise the reverse SDE (Song 2021b), dx = (f x - g^2 s) dt + g dw backwards
-in time, where
+em and ei discretise the reverse SDE (Song 2021b), dx = (f x - g^2 s) dt + g dw backwards in time, where
 
     f = (d alpha/dt) / alpha,    g^2 = 2 sigma (d sigma/dt) - 2 f sigma^2,    s = (alpha x0 - x) / sigma^2
 
-s is the score of x. em holds the whole drift constant within a step. ei holds only the score constant and solves
-the rest exactly: y = x / r has the levels alpha / r and sigma / r, whose squares sum to 1, c > 1 is the ratio of
-alpha / r after the step and before, and s_y = r s. So ei, as ddim and ddpm, depends on the ratios alpha / sigma
-alone, and needs no derivative; em, euler, heun and rk4 depend on the time too. The drift is infinite where alpha is
-0, so the step of em and ei out of pure noise is ddpm's.
+and s is the score of x. em holds the whole drift constant within a step. ei holds only the score constant and
+solves the rest exactly, for y = x / r, whose levels alpha / r and sigma / r have squares that sum to 1. There
+c = (alpha' / r') / (alpha / r), and s_y = r s is the score of y. So ei, like ddim, ddpm and dpm++2m, depends on the
+ratios alpha / sigma alone and needs no derivative; em, euler, heun and rk4 depend on the time too. The drift is
+infinite where alpha is 0, so the step of em and ei out of pure noise is ddpm's.
 
 The error falls with the number of steps n as 1 / n (ddim, ddpm, em, ei, euler), 1 / n^2 (heun; dpm++2m up to a
 factor log n, because its first and last steps are of first order) or 1 / n^4 (rk4), until the last level of the
 schedule limits it. That is the error against ``exact`` of a prompt without guidance. With guidance, or under
 weights of prompts, the denoiser is of no single law, so the probability flow and the stochastic process have
 different laws in the limit (Bradley and Nakkiran 2024): ddim, euler, heun, rk4 and dpm++2m converge to ``exact``,
-and ddpm, em and ei to another limit.
+and ddpm, em and ei to the law of the reverse SDE.
 
 Any generator function with the signature of ``Sampler.__call__`` is a sampler too. Strings are shorthands:
 ``"ddim"`` is ``ddim()``. The classes are named in lower case, as those strings are.
