@@ -28,7 +28,8 @@ from lineardiffusion.diffusion.affine import Affine
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser, MixtureDenoiser
 from lineardiffusion.diffusion.samplers import get_sampler
 from lineardiffusion.diffusion.trajectory import Trajectory, simulate
-from lineardiffusion.oracle.optimal import Levels, optimal_times
+from lineardiffusion.oracle.optimal import optimal_times
+from lineardiffusion.schedules import Levels
 
 SIGMA_MAX, STEPS = 80.0, (5, 7, 10, 20)
 SAMPLERS = ("ddim", "heun", "dpm++2m")

@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 import pytest
-from cli_runs import refusal, run
 from PIL import Image
 
+from cli_runs import refusal, run
 from lineardiffusion import Gaussian, LinearDiffusion
 from lineardiffusion.oracle import oracle
 

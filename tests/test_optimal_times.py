@@ -6,8 +6,9 @@ import pytest
 from lineardiffusion import Gaussian, LinearDiffusion, Mixture
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
 from lineardiffusion.diffusion.samplers import get_sampler
+from lineardiffusion.diffusion.schedules import Levels
 from lineardiffusion.diffusion.trajectory import Trajectory, compose
-from lineardiffusion.oracle.optimal import Levels, optimal_times, ratios
+from lineardiffusion.oracle.optimal import optimal_times, ratios
 
 SPECTRUM = np.geomspace(20.0, 1e-3, 12)  # as that of small pictures
 SAMPLERS = ["ddim", "heun"]

@@ -282,7 +282,7 @@ class FittedDiffusion:
         """
         maps, weights = self.maps(resolved)
         if start is None:
-            laws = [Gaussian(x.offset[0].copy(), x.covariance[0]) for x in maps]
+            laws = [_gaussian(x) for x in maps]
         else:
             starts = self._marginals(resolved, start) if isinstance(start, Request) else [start] * len(maps)
             sigma = resolved.trajectory.start[1]
@@ -521,6 +521,13 @@ class FittedDiffusion:
 def _is_timed(condition: Condition) -> bool:
     """Return whether a weight is a user's function, which may read what changes, so that nothing may be kept."""
     return any(isinstance(weight, TimedWeight) for _, weight in condition)
+
+
+def _gaussian(x: Affine) -> Gaussian:
+    """Return the law of the values of a map of one prompt; in d numbers where the map is diagonal."""
+    if x.diagonal and x.basis is None:
+        return Gaussian.diagonal(x.offset[0], x.variance[0])
+    return Gaussian(x.offset[0].copy(), x.covariance[0])
 
 
 def _started(x: Affine, start: Gaussian, sigma: float) -> Gaussian:

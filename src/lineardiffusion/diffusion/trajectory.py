@@ -147,6 +147,8 @@ def _is_constant(value: Any) -> bool:
         return True
     if isinstance(value, tuple):
         return all(map(_is_constant, value))
+    if isinstance(value, tuple):
+        return all(map(_is_constant, value))
     parameters = vars(type(value)).get("__dataclass_params__")
     if parameters is None or not parameters.frozen:
         return False

@@ -29,8 +29,6 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,7 +37,6 @@ from sklearn.utils import check_scalar
 
 from lineardiffusion._arrays import Array
 from lineardiffusion._validation import check_integer
-from lineardiffusion.diffusion.schedules import Schedule
 from lineardiffusion.distributions.gaussian import Gaussian
 from lineardiffusion.distributions.mixture import Mixture
 
@@ -207,53 +204,3 @@ def _first_gaps(num_steps: int, sigma_max: float, variance: Array) -> list[Array
     for c in (typical, 3 * typical):  # optimal for ddim and the one variance c^2
         grids.append(c * np.tan(np.linspace(np.arctan(sigma_max / c), 0.0, num_steps + 1)[:-1]))
     return [np.log(-np.diff(np.log(sigmas))) for sigmas in grids]
-
-
-@dataclass(frozen=True)
-class Levels(Schedule):
-    """Variance exploding schedule with given noise levels: alpha is 1, and sigma is the time.
-
-    Parameters
-    ----------
-    sigmas : sequence of float
-        Falling levels, the last 0, as :func:`optimal_times` returns them. For another number of steps the
-        logarithms of the levels above 0 are interpolated linearly (Sabour et al. 2024).
-
-    References
-    ----------
-    Sabour, Fidler and Kreis (2024), Align your steps: optimizing sampling schedules in diffusion models. ICML.
-
-    Examples
-    --------
-    >>> Levels([80.0, 5.0, 0.2, 0.0]).times(3)
-    array([80. ,  5. ,  0.2,  0. ])
-    >>> Levels([80.0, 5.0, 0.2, 0.0]).times(5).round(2)
-    array([80. , 20. ,  5. ,  1. ,  0.2,  0. ])
-    """
-
-    sigmas: Sequence[float]
-
-    def __post_init__(self) -> None:
-        sigmas = np.asarray(self.sigmas, dtype=np.float64)
-        if sigmas.ndim != 1 or len(sigmas) < 2 or not (np.diff(sigmas) < 0).all() or sigmas[-1] != 0:
-            raise ValueError(f"sigmas must be two or more falling levels, the last of them 0, got {self.sigmas!r}")
-        object.__setattr__(self, "sigmas", tuple(sigmas.tolist()))
-
-    @property
-    def t_max(self) -> float:  # type: ignore[override]
-        return self.sigmas[0]
-
-    def __call__(self, t: Any) -> tuple[Any, Any]:
-        return np.ones_like(t, dtype=float), np.asarray(t, dtype=float)
-
-    def derivative(self, t: float) -> tuple[float, float]:
-        return 0.0, 1.0
-
-    def times(self, num_steps: int) -> Array:
-        n = len(self.sigmas) - 1
-        if num_steps == n:
-            return np.array(self.sigmas)
-        if n == 1:
-            raise ValueError(f"a schedule of one level above 0 has one step; got num_steps={num_steps}")
-        place = np.linspace(0.0, n - 1.0, num_steps)
-        return np.append(np.exp(np.interp(place, np.arange(n), np.log(self.sigmas[:-1]))), 0.0)
