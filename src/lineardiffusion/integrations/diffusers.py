@@ -49,7 +49,7 @@ from lineardiffusion._pictures import to_pil
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
 from lineardiffusion.encoders.conditioning import Request, StyleMixture
 from lineardiffusion.estimator import LinearDiffusion
-from lineardiffusion.integrations.noise_levels import is_flow, log_ratios, vp_level
+from lineardiffusion.integrations.noise_levels import is_flow, log_ratios, vp_level, vp_log_ratios
 from lineardiffusion.integrations.teleport import teleport
 from lineardiffusion.integrations.torch_gaussians import Gaussians, Samples
 from lineardiffusion.io.locate import locate
@@ -200,7 +200,7 @@ class LinearModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         fitted = self.ld.fitted_
         request = fitted.conditioner.request(self.ld._check_prompts(fitted, prompts), 1.0)
-        if generator is None:
+        if generator is None or fitted.conditioner.styles is None:
             return request
         owners = generator if isinstance(generator, list) else [generator] * len(request)
         seeds = [int(torch.randint(2**31, (1,), generator=one, device=one.device)) for one in owners]
@@ -588,6 +588,11 @@ def _expected(scheduler: Any) -> dict[str, Any]:
     if not hasattr(scheduler, "alphas_cumprod"):
         raise ValueError(f"a LinearModel does not know the noise levels of {name}")
     found = {name: config[name] for name in BETAS if name in config}
+    ratios = vp_log_ratios(scheduler.alphas_cumprod)
+    if not np.allclose(log_ratios(**found), ratios, rtol=1e-3, atol=1e-3):  # the scheduler changes its betas
+        kept = 1 / (1 + np.exp(2 * ratios))
+        found["trained_betas"] = (1 - kept / np.append(1.0, kept[:-1])).tolist()
+        found["rescale_betas_zero_snr"] = False
     return {"prediction_type": "consistency" if name == "LCMScheduler" else kind, **found}
 
 

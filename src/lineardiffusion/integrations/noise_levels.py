@@ -28,8 +28,13 @@ LEAST = 1e-20  # alpha^2 of a schedule that ends in pure noise, whose log(sigma 
 
 def log_ratios(**betas: Any) -> Array:
     """Return log(sigma / alpha) (N,) of discrete betas, which are told as in the configuration of a scheduler."""
-    alphas_cumprod = diffusers.DDIMScheduler(**betas).alphas_cumprod.double().numpy()
-    return np.asarray(0.5 * np.log((1 - alphas_cumprod) / np.maximum(alphas_cumprod, LEAST)))
+    return vp_log_ratios(diffusers.DDIMScheduler(**betas).alphas_cumprod)
+
+
+def vp_log_ratios(alphas_cumprod: Any) -> Array:
+    """Return log(sigma / alpha) (N,) of a scheduler's tensor of alpha^2."""
+    squares = alphas_cumprod.double().cpu().numpy()
+    return np.asarray(0.5 * np.log((1 - squares) / np.maximum(squares, LEAST)))
 
 
 def vp_level(log_ratio: Array) -> tuple[Array, Array]:
@@ -47,7 +52,7 @@ def levels(scheduler: Any) -> tuple[Array, Array]:
     if not hasattr(scheduler, "sigmas"):
         if not hasattr(scheduler, "alphas_cumprod"):
             raise ValueError(f"the noise levels of {type(scheduler).__name__} are not known")
-        ratios = 0.5 * np.log(1 / np.maximum(scheduler.alphas_cumprod.double().cpu().numpy(), LEAST) - 1)
+        ratios = vp_log_ratios(scheduler.alphas_cumprod)
         return vp_level(np.interp(timesteps, np.arange(len(ratios)), ratios))
     sigma = np.asarray(torch.as_tensor(scheduler.sigmas).double().cpu())[: len(timesteps)]
     if is_flow(scheduler):

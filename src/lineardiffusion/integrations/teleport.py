@@ -31,6 +31,8 @@ from lineardiffusion.encoders.conditioning import StyleMixture, styles_of
 from lineardiffusion.integrations.noise_levels import levels
 from lineardiffusion.integrations.torch_gaussians import Gaussians, Samples
 
+TIED = ("PNDMScheduler", "LMSDiscreteScheduler")  # that weight or count steps as if the first ones had been taken
+
 
 def teleport(law: Any, sample: Any, scheduler: Any, *, skip: int, prompt: Any = None) -> tuple[Any, Any]:
     """Jump over the first steps of a scheduler by the exact flow of a Gaussian.
@@ -61,7 +63,8 @@ def teleport(law: Any, sample: Any, scheduler: Any, *, skip: int, prompt: Any = 
     Raises
     ------
     ValueError
-        If `skip` is out of its range, or the law has another number of pixels than the sample.
+        If `skip` is out of its range, if the law has another number of pixels than the sample, or for a scheduler
+        that cannot begin at a later step (PNDM, LMS).
 
     Examples
     --------
@@ -81,6 +84,9 @@ def teleport(law: Any, sample: Any, scheduler: Any, *, skip: int, prompt: Any = 
     >>> len(timesteps), sample.shape
     (8, torch.Size([4, 1, 8, 8]))
     """
+    name = type(scheduler).__name__
+    if name in TIED:
+        raise ValueError(f"{name} cannot begin at a later step; choose another scheduler")
     order = int(getattr(scheduler, "order", 1))
     alpha, sigma = levels(scheduler)
     num_steps = math.ceil(len(alpha) / order)
