@@ -15,6 +15,7 @@ PUBLIC = [
     "datasets",
     "metrics",
     "operators",
+    "oracle",
     "plot",
     "samplers",
     "schedules",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lineardiffusion._version import __version__
 
 if TYPE_CHECKING:
-    from lineardiffusion import datasets, metrics, operators, plot, samplers, schedules
+    from lineardiffusion import datasets, metrics, operators, oracle, plot, samplers, schedules
     from lineardiffusion.distributions.gaussian import Gaussian
     from lineardiffusion.distributions.mixture import Mixture
     from lineardiffusion.encoders.image import ImageEncoder
@@ -32,6 +32,7 @@ __all__ = [
     "datasets",
     "metrics",
     "operators",
+    "oracle",
     "plot",
     "samplers",
     "schedules",
@@ -52,7 +53,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(f"{__name__}.{_CLASSES.get(name, name)}")
-    found = getattr(module, name, module)
+    found = getattr(module, name) if name in _CLASSES else module
     globals()[name] = found
     return found
 

@@ -28,7 +28,7 @@ SUFFIXES = (
 )  # fmt: skip
 
 
-class _Command(click.Command):
+class Command(click.Command):
     """A command that says how an argument may begin with a hyphen, as the prompt -5 does."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -41,21 +41,23 @@ class _Command(click.Command):
             raise click.UsageError(f"{error.format_message()} ({hint})", ctx) from error
 
 
-def command(function: Callable[..., tuple[Any, str]]) -> click.Command:
+def command(function: Callable[..., Any], cls: type[click.Command] = Command) -> click.Command:
     """Make a command of a function that returns its result as a value, for ``--json``, and as text.
 
-    With ``--quiet``, a command that writes files prints no text.
+    A third value is the exit status. With ``--quiet``, a command that writes files prints no text.
     """
 
     @functools.wraps(function)
     def run(quiet: bool, as_json: bool, **parameters: Any) -> None:
-        value, text = function(**parameters)
+        value, text, *status = function(**parameters)
         if as_json:
             click.echo(json.dumps(value, allow_nan=False))
         elif not (quiet and "output" in parameters):
             click.echo(text)
+        if any(status):
+            click.get_current_context().exit(status[0])
 
-    made = click.command(cls=_Command)(run)
+    made = click.command(cls=cls)(run)
     made.params += [
         click.Option(["-q", "--quiet"], is_flag=True, help="Hide the progress bar, notes and warnings."),
         click.Option(["--json", "as_json"], is_flag=True, help="Print the result as JSON."),

@@ -17,6 +17,7 @@ from lineardiffusion.cli.fit import fit
 from lineardiffusion.cli.forget import forget
 from lineardiffusion.cli.info import info
 from lineardiffusion.cli.inpaint import inpaint
+from lineardiffusion.cli.oracle import oracle
 from lineardiffusion.cli.plot import plot
 from lineardiffusion.cli.sample import sample
 
@@ -52,7 +53,7 @@ class _Group(click.Group):
             raise click.ClickException(message) from error
 
 
-_COMMANDS = (fit, sample, classify, inpaint, evaluate, plot, forget, info)
+_COMMANDS = (fit, sample, classify, inpaint, evaluate, plot, oracle, forget, info)
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 
 

@@ -38,11 +38,17 @@ NOISE_ONLY, NO_NOISE = 1e6, 1e-7  # sigma / alpha beyond which one step does for
 
 
 def integrate(
-    denoise: Denoiser, x: State, start: tuple[float, float], end: tuple[float, float], breaks: Sequence[float] = ()
+    denoise: Denoiser,
+    x: State,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    breaks: Sequence[float] = (),
+    tolerance: float = TOLERANCE,
 ) -> State:
     """Solve the flow of `denoise` for `x` from one level ``(alpha, sigma)`` to another.
 
-    `breaks` are the u at which the denoiser changes abruptly; the flow is solved from one to the next.
+    `breaks` are the u at which the denoiser changes abruptly; the flow is solved from one to the next. `tolerance`
+    bounds the error of a step.
     """
     (alpha, sigma), (alpha_end, sigma_end) = start, end
     ratio = sigma / alpha if alpha else math.inf
@@ -54,7 +60,7 @@ def integrate(
         stops = math.log(first), math.log(last)
         inside: list[float] = sorted((u for u in breaks if min(stops) < u < max(stops)), reverse=first > last)
         for u, u_end in pairwise([stops[0], *inside, stops[1]]):
-            w = _solve(denoise, w, u, u_end)
+            w = _solve(denoise, w, u, u_end, tolerance)
     y = math.hypot(1.0, last) * w
     if ratio_end == last:
         return alpha_end * y
@@ -62,7 +68,7 @@ def integrate(
     return (sigma_end / last) * y + (alpha_end - sigma_end / last) * x0
 
 
-def _solve(denoise: Denoiser, w: State, u: float, u_end: float) -> State:
+def _solve(denoise: Denoiser, w: State, u: float, u_end: float, tolerance: float) -> State:
     rows = w.rows if isinstance(w, Affine) else w
 
     def state(flat: Array) -> State:
@@ -79,7 +85,7 @@ def _solve(denoise: Denoiser, w: State, u: float, u_end: float) -> State:
         return (x.rows if isinstance(x, Affine) else x).ravel()
 
     if np.isfinite(rows).all():
-        how: dict[str, Any] = {"method": "DOP853", "max_step": 4.0, "rtol": TOLERANCE, "atol": TOLERANCE}
+        how: dict[str, Any] = {"method": "DOP853", "max_step": 4.0, "rtol": tolerance, "atol": tolerance}
         with np.errstate(over="ignore", invalid="ignore"):
             solution = solve_ivp(slope, (u, u_end), rows.ravel(), t_eval=[u_end], **how)
         if solution.success and np.isfinite(solution.y).all():

@@ -112,7 +112,7 @@ def compose(denoiser: Denoiser, p: int, d: int, trajectory: Trajectory) -> Affin
         basis, beyond, rotated, denoiser = denoiser.basis, denoiser.beyond, True, denoiser.coordinates
         d = denoiser.mean.shape[1]
     x: Affine = trajectory.start[1] * Affine.identity(p, d, diagonal=rotated)
-    *_, x = _run(trajectory, denoiser, x, Affine.with_noise)
+    *_, x = run(trajectory, denoiser, x, Affine.with_noise)
     return x if basis is None else x.rotate(basis, beyond)
 
 
@@ -130,10 +130,10 @@ def simulate(
 
     x = trajectory.start[1] * noise
     yield x
-    yield from _run(trajectory, denoiser, x, add_noise)
+    yield from run(trajectory, denoiser, x, add_noise)
 
 
-def _run(trajectory: Trajectory, denoiser: Denoiser, x: Any, add_noise: Any) -> Iterator[Any]:
+def run(trajectory: Trajectory, denoiser: Denoiser, x: Any, add_noise: Any) -> Iterator[Any]:
     """Yield the states of the sampler; an error unless it yields one for each step."""
     sampler, steps = trajectory.sampler, len(trajectory.times) - 1
     left = steps

@@ -19,9 +19,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import ArrayLike
 
 from lineardiffusion._arrays import Array
+from lineardiffusion._linalg import diagonals
 from lineardiffusion.distributions.law import check_indices
 
 TOLERANCE = 1e-6  # relative; asymmetry, negative variances and distances within it are rounding of float32
@@ -69,7 +71,11 @@ def log_prob_on(r: Array, basis: Array, std: Array, size: Array | float) -> Arra
 
 def spectrum(covariance: Array) -> tuple[Array, Array]:
     """Return eigenvalues (d,), ascending, with rounding set to 0, and eigenvectors (d, d)."""
-    variance, basis = np.linalg.eigh(covariance)
+    if (variance := diagonals(covariance)) is not None:
+        order = np.argsort(variance, kind="stable")
+        variance, basis = variance[order], np.eye(len(order))[:, order]
+    else:
+        variance, basis = np.linalg.eigh(covariance)
     if variance[0] < -TOLERANCE * abs(variance[-1]):
         found = f"{variance[0]:.3g} (the largest is {variance[-1]:.3g}); was it estimated entry by entry?"
         raise ValueError(f"covariance must have no eigenvalue below 0, got {found} Clip its eigenvalues at 0")
@@ -117,3 +123,25 @@ def check_measurement(
     variance, basis = spectrum(check_covariance(noise_covariance, m, "noise_covariance"))
     kept = variance > 0
     return seen, A, basis[:, kept] * np.sqrt(variance[kept])
+
+
+def check_transform(
+    operator: Any, offset: ArrayLike | None, noise_covariance: ArrayLike | None, d: int
+) -> tuple[Any, Array, Array]:
+    """Return A (m, d), an array or sparse, b (m,), and R (m, m) or its diagonal (m,)."""
+    sparse = scipy.sparse.issparse(operator)
+    A: Any = scipy.sparse.csr_array(operator) if sparse else np.asarray(operator, dtype=np.float64)
+    if A.ndim != 2 or A.shape[1] != d or not A.shape[0]:
+        raise ValueError(f"operator must have the shape (m, {d}) for a law of {d} coordinates, got {A.shape}")
+    m = A.shape[0]
+    b = np.zeros(m) if offset is None else np.asarray(offset, dtype=np.float64)
+    if b.shape != (m,):
+        raise ValueError(f"an operator of {m} rows needs an offset of the shape ({m},), got {b.shape}")
+    if not (np.isfinite(A.data if sparse else A).all() and np.isfinite(b).all()):
+        raise ValueError("operator and offset must be finite, got NaN or infinity among them")
+    R = np.zeros(m) if noise_covariance is None else np.asarray(noise_covariance, dtype=np.float64)
+    if R.ndim != 1:
+        return A, b, check_covariance(R, m, "noise_covariance")
+    if R.shape != (m,) or not np.isfinite(R).all() or (R < 0).any():
+        raise ValueError(f"noise_covariance must have the shape ({m}, {m}), or hold {m} variances of 0 or more")
+    return A, b, R

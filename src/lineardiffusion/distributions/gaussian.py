@@ -8,6 +8,12 @@
 The third equation is the Bures distance (Olkin and Pukelsheim 1982; Dowson and Landau 1982), the same expression as
 the Frechet distance of image evaluation. On a plane, determinants and inverses are those on the plane. Bayes'
 rule and the tolerance that defines a plane are in bayes.py, mixtures in mixture.py.
+
+Where C = diag(v) and the other law is diagonal too, each of these is a sum over the coordinates, in d numbers
+(:class:`DiagonalGaussian`). The third and fourth are then
+
+    W^2 = |m_a - m_b|^2 + sum_i (v_a,i^(1/2) - v_b,i^(1/2))^2
+    KL  = 1/2 sum_i [ r_i - 1 - log r_i + (m_a,i - m_b,i)^2 / v_b,i ],    r = v_a / v_b
 """
 
 from __future__ import annotations
@@ -16,10 +22,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import ArrayLike, NDArray
 
 from lineardiffusion._arrays import Array, freeze
 from lineardiffusion._cache import computed_once
+from lineardiffusion._linalg import diagonals
 from lineardiffusion.distributions import bayes
 from lineardiffusion.distributions.law import Law, check_indices, check_points
 
@@ -48,19 +56,63 @@ class Gaussian(Law):
     covariance: Array
 
     def __post_init__(self) -> None:
-        mean = np.array(self.mean, dtype=np.float64)  # a copy, which nobody else changes
-        if mean.ndim != 1 or not mean.size:
-            raise ValueError(f"mean must have the shape (d,) with d of 1 or more, got {mean.shape}")
-        if not np.isfinite(mean).all():
-            raise ValueError("mean must be finite, got NaN or infinity among it")
+        mean = _check_mean(self.mean)
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "covariance", bayes.check_covariance(self.covariance, len(mean)).copy())
         freeze(self)
+
+    @staticmethod
+    def diagonal(mean: ArrayLike, variance: ArrayLike) -> DiagonalGaussian:
+        """Return the Gaussian with a diagonal covariance, in memory and time proportional to d.
+
+        Parameters
+        ----------
+        mean : array-like of shape (d,)
+            Mean m.
+        variance : array-like of shape (d,)
+            Variances, 0 or more: the diagonal of the covariance. No variance above 0 counts as rounding.
+
+        Returns
+        -------
+        DiagonalGaussian
+            A Gaussian with all methods of this class. Its ``covariance`` (d, d) is computed when it is first read.
+
+        Examples
+        --------
+        >>> law = Gaussian.diagonal(np.zeros(3072), np.arange(3072) / 3072)
+        >>> law.rank, round(law.wasserstein(Gaussian.diagonal(np.zeros(3072), np.zeros(3072))) ** 2, 6)
+        (3071, 1535.5)
+        """
+        return DiagonalGaussian(mean, variance)
 
     @property
     def dim(self) -> int:
         """d, the number of coordinates."""
         return len(self.mean)
+
+    def principal(self) -> tuple[Array, Array | None]:
+        """Return the principal variances and directions, from the eigendecomposition of the covariance.
+
+        Returns
+        -------
+        variance : ndarray of shape (d,)
+            Variances along the principal directions, with rounding set to 0; in no particular order.
+        basis : ndarray of shape (d, d), or None
+            Principal directions as columns. None if the covariance is diagonal: the directions are then the
+            coordinates, and the variances are in their order.
+
+        Examples
+        --------
+        >>> variance, basis = Gaussian(np.zeros(2), np.array([[2.0, 1.0], [1.0, 2.0]])).principal()
+        >>> variance.round(6), bool(np.allclose((basis * variance) @ basis.T, [[2, 1], [1, 2]]))
+        (array([1., 3.]), True)
+        >>> Gaussian(np.zeros(2), np.diag([4.0, 1.0])).principal()
+        (array([4., 1.]), None)
+        """
+        variance, basis = self._eigen
+        if diagonals(self.covariance) is None:
+            return variance, basis
+        return basis @ variance, None
 
     @computed_once
     def _eigen(self) -> tuple[Array, Array]:
@@ -132,6 +184,42 @@ class Gaussian(Law):
         """
         chosen = check_indices(indices, self.dim)
         return Gaussian(self.mean[chosen], self.covariance[np.ix_(chosen, chosen)])
+
+    def transform(
+        self, operator: Any, offset: ArrayLike | None = None, noise_covariance: ArrayLike | None = None
+    ) -> Gaussian:
+        """Return the law of y = A x + b + n, n ~ N(0, R).
+
+        Parameters
+        ----------
+        operator : array-like or scipy sparse array of shape (m, d)
+            Matrix A.
+        offset : array-like of shape (m,), default=None
+            Vector b; None for 0.
+        noise_covariance : array-like of shape (m, m) or (m,), default=None
+            Covariance R, or its diagonal. None for no noise.
+
+        Returns
+        -------
+        Gaussian
+            Law of y, with the mean A m + b and the covariance A C A^T + R. It is a diagonal one, in time
+            proportional to m + d, if this law is diagonal, R too, and A sparse with at most one entry in each row
+            and column.
+
+        See Also
+        --------
+        condition : The law of x given y.
+
+        Examples
+        --------
+        >>> law = Gaussian(np.array([1.0, 2.0]), np.eye(2))
+        >>> total = law.transform([[1.0, 1.0]], noise_covariance=[[0.5]])
+        >>> total.mean, total.covariance
+        (array([3.]), array([[2.5]]))
+        """
+        A, b, R = bayes.check_transform(operator, offset, noise_covariance, self.dim)
+        root = np.asarray(A @ self.root)
+        return Gaussian(A @ self.mean + b, root @ root.T + (np.diag(R) if R.ndim == 1 else R))
 
     def condition(self, y: ArrayLike, operator: Any, noise_covariance: ArrayLike | None = None) -> Gaussian:
         """Return the law of x given a linear measurement y = A x + n, n ~ N(0, R).
@@ -210,3 +298,143 @@ class Gaussian(Law):
         s = np.linalg.svd(white[:-1], compute_uv=False)
         with np.errstate(divide="ignore"):  # a direction without variance where the other law has some: log 0
             return float(0.5 * max((s**2 - 1 - 2 * np.log(s)).sum() + white[-1] @ white[-1], 0.0))
+
+
+class DiagonalGaussian(Gaussian):
+    """Gaussian with the covariance diag(variance); see :meth:`Gaussian.diagonal`.
+
+    What has no closed form in d numbers (other laws, conditions on sums of coordinates) is computed from
+    ``covariance``, as of any Gaussian.
+    """
+
+    variance: Array  # (d,)
+
+    def __init__(self, mean: ArrayLike, variance: ArrayLike) -> None:
+        m, v = _check_mean(mean), np.array(variance, dtype=np.float64)
+        if v.shape != m.shape:
+            raise ValueError(f"variance must have the shape {m.shape} of the mean, got {v.shape}")
+        if not np.isfinite(v).all() or (v < 0).any():
+            raise ValueError("variance must be finite and 0 or more everywhere")
+        m.flags.writeable = v.flags.writeable = False
+        object.__setattr__(self, "mean", m)
+        object.__setattr__(self, "variance", v)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DiagonalGaussian, (self.mean, self.variance)
+
+    def __repr__(self) -> str:
+        return f"Gaussian.diagonal(mean={self.mean!r}, variance={self.variance!r})"
+
+    @computed_once
+    def covariance(self) -> Array:
+        """Covariance, shape (d, d)."""
+        return np.diag(self.variance)
+
+    @computed_once
+    def _eigen(self) -> tuple[Array, Array]:
+        order = np.argsort(self.variance, kind="stable")
+        return self.variance[order], np.eye(self.dim)[:, order]
+
+    @computed_once
+    def rank(self) -> int:
+        """Number of coordinates in which the law has variance."""
+        return int(np.count_nonzero(self.variance))
+
+    def principal(self) -> tuple[Array, None]:
+        """Return the variances, and None: the principal directions are the coordinates."""
+        return self.variance, None
+
+    def regular(self, floor: float) -> DiagonalGaussian:
+        """Return the law with every variance below `floor` raised to it."""
+        if self.variance.min() >= floor:
+            return self
+        return DiagonalGaussian(self.mean, np.maximum(self.variance, floor))
+
+    def draw(self, n_samples: int, seed: int | np.random.Generator | None = None) -> Array:
+        """Draw ``n_samples`` vectors, shape (n_samples, d)."""
+        n = np.random.default_rng(seed).normal(size=(n_samples, self.dim))
+        return np.asarray(self.mean + n * np.sqrt(self.variance))
+
+    def plane_log_prob(self, x: Array) -> tuple[NDArray[np.intp], Array]:
+        varies, r = self.variance > 0, x - self.mean
+        variance = self.variance[varies]
+        size = np.abs(x).max(axis=-1) + np.abs(self.mean).max() + np.sqrt(variance.max(initial=0.0))
+        off = np.abs(r[..., ~varies]).max(axis=-1, initial=0.0) > bayes.TOLERANCE * size
+        log_prob = -0.5 * (np.log(2 * np.pi * variance).sum() + (r[..., varies] ** 2 / variance).sum(axis=-1))
+        return np.where(off, self.dim + 1, self.rank), np.where(off, -np.inf, log_prob)
+
+    def marginal(self, indices: Any) -> Gaussian:
+        """Return the marginal law of some of the coordinates; `indices` as in :meth:`Gaussian.marginal`."""
+        chosen = check_indices(indices, self.dim)
+        if len(np.unique(chosen)) < len(chosen):
+            return super().marginal(indices)
+        return DiagonalGaussian(self.mean[chosen], self.variance[chosen])
+
+    def transform(
+        self, operator: Any, offset: ArrayLike | None = None, noise_covariance: ArrayLike | None = None
+    ) -> Gaussian:
+        """Return the law of y = A x + b + n; parameters as in :meth:`Gaussian.transform`."""
+        A, b, R = bayes.check_transform(operator, offset, noise_covariance, self.dim)
+        sparse: Any = A if scipy.sparse.issparse(A) else None
+        if sparse is None or R.ndim == 2 or max(sparse.count_nonzero(axis).max() for axis in (0, 1)) > 1:
+            return super().transform(operator, offset, noise_covariance)
+        return DiagonalGaussian(sparse @ self.mean + b, sparse.power(2) @ self.variance + R)
+
+    def condition(self, y: ArrayLike, operator: Any, noise_covariance: ArrayLike | None = None) -> Gaussian:
+        """Return the law of x given a linear measurement; parameters as in :meth:`Gaussian.condition`.
+
+        It is a diagonal one if `operator` names coordinates and the noise is diagonal.
+        """
+        matrix = not isinstance(operator, slice) and (hasattr(operator, "toarray") or np.ndim(operator) == 2)
+        chosen = np.zeros(0, np.intp) if matrix else check_indices(operator, self.dim)
+        seen, m = np.asarray(y, dtype=np.float64), len(np.unique(chosen))
+        R: Array | None = np.zeros(m)
+        if noise_covariance is not None:
+            noise = np.asarray(noise_covariance, dtype=np.float64)
+            R = diagonals(noise) if noise.shape == (m, m) else None
+        if matrix or m < len(chosen) or R is None or not (R >= 0).all() or not _is_finite(seen, (m,)):
+            return super().condition(y, operator, noise_covariance)
+        mean, variance = self.mean.copy(), self.variance.copy()
+        v, step = variance[chosen], seen - mean[chosen]
+        share = np.divide(v, v + R, out=np.zeros_like(v), where=v > 0)
+        size = np.sqrt(variance.max()) + np.abs(seen).max() + np.abs(mean[chosen]).max()
+        if (np.abs(step[v + R == 0]) > bayes.TOLERANCE * size).any():
+            raise ValueError(bayes.IMPOSSIBLE)
+        mean[chosen] += share * step
+        variance[chosen] = (1 - share) * v
+        return DiagonalGaussian(mean, variance)
+
+    def wasserstein(self, other: Law) -> float:
+        """Return the 2-Wasserstein distance to another law; see :meth:`Gaussian.wasserstein`."""
+        if not isinstance(other, DiagonalGaussian):
+            return super().wasserstein(other)
+        self.check_same_dim(other)
+        apart = self.mean - other.mean, np.sqrt(self.variance) - np.sqrt(other.variance)
+        return float(np.sqrt(np.square(apart).sum()))
+
+    def kl(self, other: Gaussian) -> float:
+        """Return the Kullback-Leibler divergence to another Gaussian in nats; see :meth:`Gaussian.kl`."""
+        if not isinstance(other, DiagonalGaussian):
+            return super().kl(other)
+        self.check_same_dim(other)
+        varies, step = self.variance > 0, self.mean - other.mean
+        size = np.abs(self.mean).max() + np.abs(other.mean).max() + np.sqrt(self.variance.max())
+        apart = np.abs(step[~varies]).max(initial=0.0) > bayes.TOLERANCE * size
+        if apart or not np.array_equal(varies, other.variance > 0):
+            return float("inf")
+        v, w = self.variance[varies], other.variance[varies]
+        return float(0.5 * max((v / w - 1 - np.log(v / w) + step[varies] ** 2 / w).sum(), 0.0))
+
+
+def _check_mean(mean: ArrayLike) -> Array:
+    """Return a copy of the mean, which nobody else changes."""
+    found = np.array(mean, dtype=np.float64)
+    if found.ndim != 1 or not found.size:
+        raise ValueError(f"mean must have the shape (d,) with d of 1 or more, got {found.shape}")
+    if not np.isfinite(found).all():
+        raise ValueError("mean must be finite, got NaN or infinity among it")
+    return found
+
+
+def _is_finite(values: Array, shape: tuple[int, ...]) -> bool:
+    return values.shape == shape and bool(np.isfinite(values).all())

@@ -155,6 +155,13 @@ class Mixture(Law):
         """Return the marginal law of some of the coordinates; `indices` as in :meth:`Gaussian.marginal`."""
         return Mixture(self.weights, [c.marginal(indices) for c in self.components])
 
+    def transform(
+        self, operator: Any, offset: ArrayLike | None = None, noise_covariance: ArrayLike | None = None
+    ) -> Mixture:
+        """Return the law of y = A x + b + n; parameters as in :meth:`Gaussian.transform`."""
+        parts = [c.transform(operator, offset, noise_covariance) for c in self.components]
+        return Mixture(self.weights, parts)
+
     def condition(self, y: ArrayLike, operator: Any, noise_covariance: ArrayLike | None = None) -> Mixture:
         """Return the law of x given a linear measurement y = A x + n, n ~ N(0, R).
 

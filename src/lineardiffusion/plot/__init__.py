@@ -8,14 +8,16 @@
 `means`                 the mean and the standard deviation of each prompt's images
 `singular_values`       the sampler: its gain from noise to latent in each direction
 `styles`                the mean of each of a prompt's styles, similar styles side by side
+`convergence`           reports of the oracle: distances to the law against the calls of the denoiser
 ======================  ===================================================================
 
 matplotlib and Pillow are imported when a function draws, so that importing this package is quick. pyplot is
 never imported: a figure needs no display and is freed with the last reference to it.
 """
 
+from lineardiffusion.plot.convergence import convergence
 from lineardiffusion.plot.images import grid
 from lineardiffusion.plot.parts import components, means, singular_values, styles
 from lineardiffusion.plot.steps import animate, denoising
 
-__all__ = ["animate", "components", "denoising", "grid", "means", "singular_values", "styles"]
+__all__ = ["animate", "components", "convergence", "denoising", "grid", "means", "singular_values", "styles"]

@@ -1,0 +1,180 @@
+"""Judge a sampler: the command ``oracle``, whose exit status a test can use."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lineardiffusion.cli import common
+
+if TYPE_CHECKING:
+    from lineardiffusion import Gaussian, Mixture
+
+_SUFFIXES = (".png", ".svg", ".pdf")
+_MODULES = {"azula": "azula.sample"}  # where a library's samplers are, if not at its top
+_STEPS = (5, 10, 20, 50, 100)
+_LAW = (
+    "Law to draw from: the Gaussian with the mean and the covariance of a prompt's pixels, scaled to [-1, 1], or a "
+    "file NAME.npz with mean (d,) and covariance (d, d) or (d,)."
+)
+_START = "Start from the exact marginal of the first level, or from noise alone."
+_SET = "Setting of the sampler or scheduler; may be repeated."
+_OPTION = "Option of the oracle, such as level=sigma or schedule=vp; may be repeated."
+
+
+class _Command(common.Command):
+    """A command whose option ``--steps`` takes all numbers that follow it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        found, collecting = list[str](), False
+        for arg in args:
+            if collecting and arg.isdecimal():
+                found += [] if found[-1] == "--steps" else ["--steps"]
+                found.append(arg)
+                continue
+            collecting = arg == "--steps"
+            found.append(arg)
+        return super().parse_args(ctx, found)
+
+
+def _settings(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    """Return the settings NAME=VALUE, whose values are JSON where they can be, and otherwise strings."""
+    found = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not (equals and name.isidentifier()):
+            raise click.BadParameter(f"expected NAME=VALUE, got '{value}'", ctx, param)
+        try:
+            found[name] = json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
+        except json.JSONDecodeError:
+            found[name] = text
+    return found
+
+
+def _checked_plot(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
+    if value is None:
+        return None
+    common.check_file(common.to_path(value), _SUFFIXES)
+    return common.to_path(value)
+
+
+@partial(common.command, cls=_Command)
+@click.argument("sampler")
+@click.option("--law", metavar="MODEL:PROMPT", default="mnist:7", help=_LAW)
+@click.option(
+    "--steps", type=click.IntRange(1, 10**4), multiple=True, default=_STEPS, metavar="N ...", help="Steps."
+)
+@click.option("--start", type=click.Choice(["exact", "noise"]), default="exact", help=_START)
+@click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, callback=_settings, help=_SET)
+@click.option("--option", "options", metavar="NAME=VALUE", multiple=True, callback=_settings, help=_OPTION)
+@click.option("--mixture", is_flag=True, help="Judge by draws, under the mixture of the prompt's styles.")
+@click.option("--floor", type=click.FloatRange(0), help="Largest distance with 500 steps that passes.")
+@click.option("--plot", metavar="PATH", callback=_checked_plot, help="File NAME.png, NAME.svg or NAME.pdf.")
+def oracle(
+    sampler: str,
+    law: str,
+    steps: tuple[int, ...],
+    start: str,
+    settings: dict[str, Any],
+    options: dict[str, Any],
+    mixture: bool,
+    floor: float | None,
+    plot: Path | None,
+) -> tuple[Any, str, int]:
+    """Judge SAMPLER: the exact distance of what it draws to the law that it ought to draw, without a draw.
+
+    \b
+    SAMPLER is
+      ddim, heun, dpm++2m ...    a sampler of this library
+      diffusers:DDIMScheduler    a scheduler of diffusers
+      azula:DDIMSampler          a sampler of azula
+      k_diffusion:sample_euler   a function of k-diffusion
+      package.module:name        a sampler, scheduler or function of your own
+
+    --steps takes all numbers that follow it. The exit status is 1 if more steps are worse than fewer, if a number
+    of steps fails or gives no number, or if the distance with 500 steps exceeds --floor. Distances are shares of
+    the law's spread, the root of its total variance.
+    """
+    from lineardiffusion.io.replacing import replacing
+    from lineardiffusion.oracle import oracle as judge
+
+    what, target = _law(law, mixture)
+    report = judge(_sampler(sampler, settings), target, steps=steps, start=start, **options)
+    if plot is not None:
+        figure = report.plot()
+        with replacing(plot) as partial_file:
+            figure.savefig(partial_file, format=plot.suffix[1:].lower(), dpi=150)
+    relative = report.floor / report.spread if report.floor_steps else None
+    above = floor is not None and relative is not None and not relative <= floor
+    broken = any(not math.isfinite(row.distance) for row in report.rows)
+    status = int(bool(report.worse) or broken or above)
+    lines = [f"law: {what}", repr(report)]
+    if above:
+        lines.append(f"the distance with {report.floor_steps} steps is above --floor {floor:g}")
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    return {"law": what, **report.to_dict(), "passed": not status}, "\n".join([*lines, versions]), status
+
+
+def _sampler(name: str, settings: dict[str, Any]) -> Any:
+    """Return the sampler of a name, with these settings."""
+    library, colon, own = name.partition(":")
+    if colon and library == "k_diffusion":
+        from lineardiffusion.oracle.adapters.kdiffusion import load
+
+        found = getattr(load(), own, None)
+        if found is None:
+            raise ValueError(f"k-diffusion has no function '{own}'")
+    elif colon:
+        try:
+            importlib.import_module(library)
+        except ModuleNotFoundError as error:
+            if error.name == library:
+                raise ValueError(f"'{name}' needs the package {library}: pip install {library}") from error
+            raise
+        found = common.import_if_path(f"{_MODULES.get(library, library)}:{own}")
+    elif settings:
+        from lineardiffusion.diffusion.samplers import SAMPLERS
+
+        if name not in SAMPLERS:
+            raise ValueError(f"unknown sampler '{name}'; the samplers are {', '.join(SAMPLERS)}")
+        return SAMPLERS[name](**settings)
+    else:
+        return name
+    return partial(found, **settings) if settings else found
+
+
+def _law(name: str, mixture: bool) -> tuple[str, Gaussian | Mixture]:
+    """Return the description of a law and the law: of a prompt's pixels scaled to [-1, 1], or of a file."""
+    import numpy as np
+
+    from lineardiffusion import Gaussian, LinearDiffusion, Mixture
+
+    if name.endswith(".npz"):
+        with np.load(common.to_path(name)) as file:
+            if not {"mean", "covariance"} <= set(file):
+                raise ValueError(f"'{name}' must hold the arrays mean and covariance, got {', '.join(file)}")
+            mean, covariance = file["mean"], file["covariance"]
+        return name, (Gaussian if covariance.ndim == 2 else Gaussian.diagonal)(mean, covariance)
+    model, _, prompt = name.rpartition(":")
+    if not model:
+        raise ValueError(f"expected MODEL:PROMPT, such as mnist:7, got '{name}'")
+    ld = LinearDiffusion.from_pretrained(model)
+    found = ld.law(common.known_spelling(prompt, ld), space="pixels")
+    low, high = ld.pixel_range_
+    scale = 2 / (high - low) if high > low else 1.0
+
+    def scaled(law: Gaussian) -> Gaussian:
+        return Gaussian((law.mean - low) * scale - 1, law.covariance * scale**2)
+
+    if isinstance(found, Mixture) and mixture:
+        return f"{name}, {len(found.components)} styles, pixels in [-1, 1]", Mixture(
+            found.weights, [scaled(one) for one in found.components]
+        )
+    gaussian = Gaussian(found.mean, found.covariance) if isinstance(found, Mixture) else found
+    return f"Gaussian of {name}, pixels in [-1, 1]", scaled(gaussian)

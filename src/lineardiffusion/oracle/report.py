@@ -1,0 +1,215 @@
+"""Reports of the oracle: distances, order of convergence, floor and warnings, as values, tables and pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from lineardiffusion._arrays import Array
+from lineardiffusion.distributions.gaussian import Gaussian
+
+WORSE = 1.01  # times the distance of fewer steps, beyond which more steps are worse
+ROUNDING = 1e-5  # share of the law's spread; smaller distances are rounding, of libraries in single precision
+LEFT = 1e-3  # share of the mean standard deviation; noise below it counts as none
+CONVERGED = 3.0  # times what more steps still change, beyond which a distance is a floor
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the oracle measured with one number of steps.
+
+    Attributes
+    ----------
+    num_steps : int
+        Number of steps.
+    calls : int
+        Calls of the denoiser.
+    distance : float
+        Distance to the law, in the units of x; NaN where the sampler failed or gave no number.
+    mean, spread : float
+        Its two parts, the distance of the means and that of the covariances; the hypotenuse of both is the
+        distance. NaN where the distance was estimated by draws.
+    noise_left : float
+        Standard deviation of the noise that is left at the end.
+    standard_error : float
+        Of the distance; 0 where it is exact.
+    error : str
+        Why the sampler failed; empty otherwise.
+    """
+
+    num_steps: int
+    calls: int
+    distance: float
+    mean: float
+    spread: float
+    noise_left: float
+    standard_error: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Report:
+    """What the oracle says of a sampler.
+
+    Attributes
+    ----------
+    sampler : str
+        Name of the sampler.
+    measure : str
+        "W2", exact; or what draws estimated.
+    spread : float
+        Root of the law's total variance; relative distances are shares of it.
+    rows : tuple of Row
+        One for each number of steps, rising.
+    order, order_error : float
+        Order of convergence p, by which laws of n and 2 n steps differ by a constant times n^-p, fitted to
+        doubled numbers of steps; and half the range of p between them. NaN where it is not defined.
+    floor : float
+        Distance with `floor_steps` steps.
+    floor_steps : int
+        Number of steps that the floor was measured with; 0 if it was not.
+    warnings : tuple of str
+        What a user ought to know, in words.
+    versions : mapping of str to str
+        Versions of the libraries that ran.
+    start : str
+        "exact" or "noise".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lineardiffusion import Gaussian
+    >>> from lineardiffusion.oracle import oracle
+    >>> law = Gaussian.diagonal(np.zeros(3), np.array([2.0, 1.0, 0.5]))
+    >>> report = oracle("heun", law, steps=(10, 20))
+    >>> [row.calls for row in report.rows], round(report.order)
+    ([19, 39], 2)
+    """
+
+    sampler: str
+    measure: str
+    spread: float
+    rows: tuple[Row, ...]
+    order: float = math.nan
+    order_error: float = math.nan
+    floor: float = math.nan
+    floor_steps: int = 0
+    warnings: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    start: str = "exact"
+    _laws: Callable[[int], Gaussian] | None = None
+    _maps: Callable[[int], tuple[Array, Array]] | None = None
+
+    def law(self, num_steps: int) -> Gaussian:
+        """Return the law that the sampler draws from with this many steps, in the coordinates of x."""
+        if self._laws is None:
+            raise ValueError("the law of a sampler under a mixture has no closed form; judge it under a Gaussian")
+        return self._laws(num_steps)
+
+    def map(self, num_steps: int) -> tuple[Array, Array]:
+        """Return the sampler as one map, ``x = matrix @ z + offset``, of the standardised start z.
+
+        With ``start="exact"`` z is the state at the first level, less its mean, over its standard deviation in
+        each principal direction; with ``start="noise"`` it is the noise over its standard deviation. Without the
+        noise that a stochastic sampler adds.
+        """
+        if self._maps is None:
+            raise ValueError("a sampler under a mixture is no affine map; judge it under a Gaussian")
+        return self._maps(num_steps)
+
+    @property
+    def worse(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of numbers of steps, the second larger than the first and worse."""
+        return tuple(pairs_of_worse(self.rows, self.spread))
+
+    def to_frame(self) -> Any:
+        """Return the rows as a pandas DataFrame (pandas must be installed), indexed by the number of steps."""
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("to_frame needs pandas: pip install pandas; rows has the same numbers") from error
+        return pd.DataFrame([self._columns(row) for row in self.rows]).set_index("num_steps")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as numbers and strings, for JSON; None stands for NaN."""
+        found = {
+            "sampler": self.sampler,
+            "measure": self.measure,
+            "start": self.start,
+            "versions": dict(self.versions),
+            "spread": self.spread,
+            "order": self.order,
+            "order_error": self.order_error,
+            "floor": self.floor,
+            "floor_relative": self.floor / self.spread if self.spread else math.nan,
+            "floor_steps": self.floor_steps,
+            "warnings": list(self.warnings),
+            "rows": [self._columns(row) for row in self.rows],
+        }
+        return _without_nan(found)  # type: ignore[no-any-return]
+
+    def plot(self) -> Any:
+        """Draw the distance and its parts against the calls of the denoiser; a matplotlib Figure."""
+        from lineardiffusion.plot.convergence import convergence
+
+        return convergence([self])
+
+    def _columns(self, row: Row) -> dict[str, Any]:
+        relative = row.distance / self.spread if self.spread else math.nan
+        found = {"num_steps": row.num_steps, "calls": row.calls, "distance": row.distance, "relative": relative}
+        if self.measure == "W2":
+            found |= {"mean": row.mean, "spread": row.spread, "noise_left": row.noise_left}
+        else:
+            found |= {"standard_error": row.standard_error}
+        return found | ({"error": row.error} if row.error else {})
+
+    def __repr__(self) -> str:
+        exact = self.measure == "W2"
+        unit = self.spread or 1.0
+        lines = [f"{self.sampler}: {self.measure} to the law, in units of its spread {self.spread:.4g}"]
+        lines[0] += {"exact": "", "noise": "; from noise alone"}[self.start]
+        lines.append("  steps   calls  distance" + ("      mean    spread" if exact else "  standard error"))
+        for row in self.rows:
+            line = f"{row.num_steps:7d} {row.calls:7d} {row.distance / unit:9.3g}"
+            parts = (row.mean, row.spread) if exact else (row.standard_error,)
+            line += "".join(f" {part / unit:{9 if exact else 15}.3g}" for part in parts)
+            lines.append(f"{line}  {row.error}".rstrip())
+        if math.isfinite(self.order):
+            lines.append(f"order of convergence {self.order:.2f} (+- {self.order_error:.2f})")
+        if self.floor_steps:
+            lines.append(f"with {self.floor_steps} steps {self.floor / unit:.3g}")
+        lines += [f"warning: {one}" for one in self.warnings]
+        return "\n".join(lines)
+
+
+def pairs_of_worse(rows: Sequence[Row], spread: float) -> list[tuple[int, int]]:
+    """Return consecutive numbers of steps of which the second is worse than the first, beyond rounding."""
+    found = []
+    for before, after in pairwise(rows):
+        noise = 3 * math.hypot(before.standard_error, after.standard_error)
+        if after.distance > WORSE * before.distance + ROUNDING * spread + noise:
+            found.append((before.num_steps, after.num_steps))
+    return found
+
+
+def fit_order(steps: Sequence[int], differences: Sequence[float], least: float) -> tuple[float, float]:
+    """Return the order p of differences ~ n^-p, and half the range of its local values; NaN for rounding."""
+    e = np.asarray(differences)
+    if len(e) < 2 or not np.isfinite(e).all() or e.min() <= least:
+        return math.nan, math.nan
+    log_n, log_e = np.log(steps), np.log(e)
+    local = -np.diff(log_e) / np.diff(log_n)
+    return float(-np.polyfit(log_n, log_e, 1)[0]), float(np.ptp(local) / 2)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

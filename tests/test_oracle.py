@@ -1,0 +1,333 @@
+"""The oracle: laws from impulses against composed maps and against draws, and what it says of broken samplers."""
+
+import json
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from lineardiffusion import Gaussian, Mixture, samplers
+from lineardiffusion.diffusion.denoisers import GaussianDenoiser
+from lineardiffusion.diffusion.samplers import SAMPLERS, get_sampler, velocity
+from lineardiffusion.diffusion.schedules import get_schedule
+from lineardiffusion.diffusion.trajectory import Trajectory, compose, simulate
+from lineardiffusion.oracle import Adapter, NotAffineError, Start, oracle
+from lineardiffusion.oracle.responses import Draws
+
+D = 5
+VARIANCE = np.array([2.0, 1.0, 1.0, 0.25, 0.0])
+
+
+def law(mean=1.0):
+    """A law with a variance twice, a direction without variance, and axes that are not the coordinates'."""
+    rng = np.random.default_rng(0)
+    basis, _ = np.linalg.qr(rng.normal(size=(D, D)))
+    return Gaussian(mean * rng.normal(size=D), (basis * VARIANCE) @ basis.T)
+
+
+def composed(sampler, schedule, of=None):
+    """The law of a sampler from noise alone, by the composed map in the coordinates of x."""
+    of = of or law()
+    variance, basis = of.principal()
+    denoiser = GaussianDenoiser(of.mean[None], variance[None], basis[None])
+    return compose(denoiser, 1, of.dim, Trajectory(sampler, get_schedule(schedule)))
+
+
+# ---------------------------------------------------------------- two roads to the law
+
+STOCHASTIC = [samplers.ddim(6, eta=0.5), samplers.ddpm(6)]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "vp", "karras", "flow"])
+def test_the_law_of_impulses_is_that_of_the_composed_map(schedule):
+    for sampler in [*STOCHASTIC, *(get_sampler(name, 6) for name in SAMPLERS)]:
+        report = oracle(sampler, law(), steps=(6,), start="noise", order=False, schedule=schedule)
+        x = composed(sampler, schedule)
+        found = report.law(6)
+        np.testing.assert_allclose(found.mean, x.offset[0], atol=1e-9)
+        np.testing.assert_allclose(found.covariance, x.covariance[0], atol=1e-9)
+        np.testing.assert_allclose(report.map(6)[0].T, x.matrix[0], atol=1e-9)
+        row = report.rows[0]
+        assert abs(row.distance - Gaussian(x.offset[0], x.covariance[0]).wasserstein(law())) < 1e-7
+        assert abs(row.distance - math.hypot(row.mean, row.spread)) < 1e-12
+        assert abs(row.mean - np.linalg.norm(x.offset[0] - law().mean)) < 1e-9
+
+
+def test_an_exact_start_is_judged_by_the_sampler_alone():
+    """The exact sampler has no error from its own marginal, and from noise alone that of the schedule's end."""
+    exact = oracle("exact", law(), schedule="vp", order=False)
+    assert max(row.distance for row in exact.rows) < 1e-12
+    alpha, sigma = get_schedule("vp")(1.0)
+    gain = np.sqrt(VARIANCE / (alpha**2 * VARIANCE + sigma**2))
+    variance, basis = law().principal()
+    lost = alpha * np.sqrt(variance / (alpha**2 * variance + sigma**2)) * (law().mean @ basis)
+    noise = oracle("exact", law(), schedule="vp", start="noise", order=False).rows[0]
+    assert abs(noise.mean - np.linalg.norm(lost)) < 1e-12
+    assert abs(noise.spread - np.linalg.norm(gain * sigma - np.sqrt(VARIANCE))) < 1e-12
+
+
+def z_scores(draws, covariance):
+    """How far the variances of draws are from the stated ones, in standard errors."""
+    variance = np.diag(covariance)
+    return (draws.var(axis=0) / variance - 1) * np.sqrt(len(draws) / 2)
+
+
+def test_stochastic_samplers_agree_with_draws():
+    d, n = 200, 20_000
+    wide = Gaussian(np.zeros(d), np.diag(np.linspace(0.1, 3.0, d)))
+    variance = np.diag(wide.covariance)
+    sampler = samplers.ddim(3, eta=0.8)
+    denoiser = GaussianDenoiser(wide.mean[None], variance[None])
+    rng = np.random.default_rng(0)
+
+    class Shared:  # one generator for all draws, row by row
+        def normal(self, size):
+            return rng.normal(size=size)
+
+    course = Trajectory(sampler, get_schedule("cosine"))
+    *_, x = simulate(denoiser, rng.normal(size=(1, n, d)), course, [Shared()] * n)
+
+    def rms(judged):
+        found = oracle(judged, wide, steps=(3,), start="noise", order=False).law(3)
+        return np.sqrt(np.mean(z_scores(x[0], found.covariance) ** 2))
+
+    assert 0.9 < rms(sampler) < 1.1
+    assert rms(samplers.ddim(3, eta=0.75)) > 1.5  # control
+
+
+# ---------------------------------------------------------------- order, floor, warnings
+
+
+def lopsided_heun(denoise, x, schedule, times, add_noise):
+    """Heun's method with weights 0.6 and 0.4, which is of first order."""
+    for t, t_ in pairwise(times.tolist()):
+        v = velocity(denoise, x, schedule, t)
+        if schedule(t_)[1] > 0.0:
+            v = 0.6 * v + 0.4 * velocity(denoise, x + (t_ - t) * v, schedule, t_)
+        x = x + (t_ - t) * v
+        yield x
+
+
+def test_order_and_floor():
+    regular = Gaussian(np.ones(3), np.diag([2.0, 1.0, 0.5]))
+    first, second = oracle("ddim", regular), oracle("heun", regular)
+    assert abs(first.order - 1) < 0.05
+    assert abs(second.order - 2) < 0.1
+    assert abs(oracle(lopsided_heun, regular).order - 1) < 0.15
+    assert second.floor < 1e-4 * first.floor * 100
+    assert not first.warnings
+    assert [row.calls for row in second.rows] == [2 * n - 1 for n in (5, 10, 20, 50, 100)]
+
+
+def half_way(denoise, x, schedule, times, add_noise):
+    """ddim that leaves half of its last step out."""
+    for i, (x_, last) in enumerate(_ddim(denoise, x, schedule, times)):
+        yield 0.5 * (x_ + last) if i == len(times) - 2 else x_
+
+
+def _ddim(denoise, x, schedule, times):
+    for t, t_ in pairwise(times.tolist()):
+        (alpha, sigma), (alpha_, sigma_) = schedule(t), schedule(t_)
+        last, x0 = x, denoise(x, float(alpha), float(sigma))
+        x = float(sigma_ / sigma) * x + float(alpha_ - sigma_ / sigma * alpha) * x0
+        yield x, last
+
+
+class Scripted(Adapter):
+    """A sampler that ends at ``(1 + error(n)) x0`` of its start, without noise left."""
+
+    name = "scripted"
+
+    def __init__(self, error):
+        self.error = error
+
+    def start(self, num_steps):
+        return Start(1.0, 2.0, 2.0)
+
+    def run(self, num_steps, x, denoise, noise):
+        return (1.0 + self.error(num_steps)) * denoise.flow(x, (1.0, 2.0), (1.0, 0.0))
+
+
+def test_what_the_warnings_say():
+    left = oracle(half_way, law(), steps=(20,), order=False)
+    assert left.rows[0].noise_left == pytest.approx(0.5 * np.sin(np.pi / 40), abs=1e-9)
+    assert "does not reach sigma 0" in left.warnings[0]
+
+    bad = oracle(Scripted(lambda n: 0.05 if n % 20 else 0.01), law(), steps=(40, 50), order=False)
+    assert bad.worse == ((40, 50),)
+    assert "50 steps are worse than 40" in bad.warnings[0]
+    assert not oracle(Scripted(lambda n: 1 / n), law(), steps=(40, 50), order=False).worse
+
+    floor = oracle(Scripted(lambda n: 0.03 + 1 / n**2), law())
+    assert "does not converge to the law" in floor.warnings[-1]
+    assert abs(floor.order - 2) < 0.05  # of the convergence to its own limit
+    assert not oracle(Scripted(lambda n: 1 / n**2), law()).warnings
+
+    def fails(n):
+        if n == 50:
+            raise IndexError("index 50 is out of range")
+        return math.nan if n == 10 else 1 / n
+
+    broken = oracle(Scripted(fails), law(), order=False)
+    assert "50 steps: IndexError: index 50" in broken.warnings[0]
+    assert broken.warnings[1] == "gives no number with 10 steps"
+    assert broken.rows[3].error
+    assert json.loads(json.dumps(broken.to_dict()))["rows"][1]["distance"] is None
+    with pytest.raises(ValueError, match=r"fails for every number of steps; IndexError"):
+        oracle(Scripted(fails), law(), steps=(50,))
+
+
+# ---------------------------------------------------------------- what is not affine
+
+
+def ddim_with(change):
+    def sampler(denoise, x, schedule, times, add_noise):
+        for t, t_ in pairwise(times.tolist()):
+            (alpha, sigma), (alpha_, sigma_) = schedule(t), schedule(t_)
+            x0 = change(denoise(x, float(alpha), float(sigma)))
+            x = float(sigma_ / sigma) * x + float(alpha_ - sigma_ / sigma * alpha) * x0
+            yield x
+
+    return sampler
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x0: np.clip(x0, -1.0, 1.0),
+        lambda x0: np.clip(x0, -20.0, 20.0),
+        lambda x0: x0 / np.maximum(1.0, np.quantile(np.abs(x0), 0.99, axis=-1, keepdims=True)),
+        lambda x0: x0 + 0.1 * np.sin(x0),
+        lambda x0: x0[..., ::-1],
+        lambda x0: x0 - x0.mean(axis=-1, keepdims=True),
+    ],
+    ids=["clip", "wide clip", "threshold", "sine", "mixes directions", "subtracts the mean"],
+)
+def test_what_is_not_affine_is_refused(change):
+    with pytest.raises(NotAffineError, match="not affine"):
+        oracle(ddim_with(change), law(), steps=(5,))
+
+
+def test_what_is_affine_is_not_refused():
+    changed = oracle(ddim_with(lambda x0: 0.9 * x0 + 0.1), law(), order=False)
+    plain = oracle(ddim_with(lambda x0: x0), law(), order=False)
+    assert plain.rows[0].distance == pytest.approx(oracle("ddim", law(), order=False).rows[0].distance)
+    assert changed.rows[-1].distance > 2 * plain.rows[-1].distance
+
+
+def test_the_refusal_names_the_option():
+    class Clipping(Scripted):
+        def __init__(self, clip=True, shift=True):
+            self.clip, self.shift = clip, shift
+
+        def run(self, num_steps, x, denoise, noise):
+            x = denoise.flow(x, (1.0, 2.0), (1.0, 0.0)) + self.shift
+            return np.clip(x, -1, 1) if self.clip else x
+
+        def without(self):
+            yield "shift=True", Clipping(self.clip, False)
+            yield "clip=True", Clipping(False, self.shift)
+
+    with pytest.raises(NotAffineError, match=r"scripted is not affine: clip=True\. .* without that option"):
+        oracle(Clipping(), law())
+
+
+# ---------------------------------------------------------------- Brownian motion
+
+
+class Tree(Scripted):
+    """Increments over intervals that overlap, nest and run backwards."""
+
+    INTERVALS = ((0.0, 1.0), (0.5, 2.0), (2.0, 0.25), (0.5, 1.0), (-1.0, 0.0))
+    WEIGHTS = (1.0, -2.0, 0.5, 3.0, 0.7)
+
+    def __init__(self):
+        pass
+
+    def run(self, num_steps, x, denoise, noise):
+        for (a, b), weight in zip(self.INTERVALS, self.WEIGHTS, strict=True):
+            x = x + weight * noise.increment(a, b)
+        return x + 0.3 * noise.fresh()
+
+
+def test_increments_of_one_brownian_motion():
+    """Var = int (sum_i w_i 1_i(t))^2 dt, by a fine grid, by impulses, and by draws of a bridge."""
+    t = np.arange(-1, 2, 0.25) + 0.125
+    held = sum(
+        w * (np.sign(b - a) * ((t > min(a, b)) & (t < max(a, b))))
+        for (a, b), w in zip(Tree.INTERVALS, Tree.WEIGHTS, strict=True)
+    )
+    expected = np.sum(held**2) * 0.25 + 0.09
+    report = oracle(Tree(), law(0.0), steps=(1,), order=False, start="noise")
+    added = np.diag(report.law(1).covariance - report.map(1)[0] @ report.map(1)[0].T)
+    np.testing.assert_allclose(added, expected, rtol=1e-12)
+    draws = Draws(np.random.default_rng(0), (400, 100))
+    drawn = Tree().run(1, np.zeros(draws.shape), None, draws)
+    assert abs(drawn.var() / expected - 1) < 4 * np.sqrt(2 / drawn.size)
+    independent = sum(w**2 * abs(b - a) for (a, b), w in zip(Tree.INTERVALS, Tree.WEIGHTS, strict=True)) + 0.09
+    assert abs(independent / expected - 1) > 0.2  # control: what independent increments would give
+
+
+# ---------------------------------------------------------------- mixtures
+
+
+def test_a_mixture_of_one_gaussian_has_the_gaussians_distance():
+    """For one Gaussian and a map of positive gains the strong error is W2 itself."""
+    one = law()
+    exact = oracle("ddim", one, steps=(5, 20), order=False)
+    drawn = oracle("ddim", Mixture([1.0], [one]), steps=(5, 20), n_draws=2000)
+    assert drawn.measure.startswith("strong error")
+    for a, b in zip(exact.rows, drawn.rows, strict=True):
+        assert abs(a.distance - b.distance) < 4 * b.standard_error < 0.2 * a.distance
+        assert a.calls == b.calls
+    with pytest.raises(ValueError, match="no closed form"):
+        drawn.law(5)
+
+
+def test_mixtures_by_draws():
+    two = Mixture([0.3, 0.7], [law(), Gaussian(np.full(D, 4.0), 0.2 * np.eye(D))])
+    heun = oracle("heun", two, steps=(5, 10, 40), n_draws=64)
+    assert heun.rows[0].distance > 2 * heun.rows[1].distance > 4 * heun.rows[2].distance
+    ddpm = oracle("ddpm", two, steps=(3, 300), n_draws=1000)
+    few, many = ddpm.rows
+    assert ddpm.measure == "energy distance"
+    assert few.distance > 4 * few.standard_error
+    assert abs(many.distance) < 4 * many.standard_error
+    assert oracle("ddpm", two, steps=(3,), n_draws=64, seed=1).rows[0].distance != few.distance
+    shifted = oracle(ddim_with(lambda x0: x0 + 0.2), two, steps=(40,), n_draws=64)
+    assert shifted.rows[0].distance > 10 * heun.rows[2].distance  # control
+
+
+# ---------------------------------------------------------------- the report
+
+
+def test_report_as_table_text_and_picture():
+    report = oracle("heun", law(), steps=(20, 5))
+    frame = report.to_frame()
+    assert frame.index.tolist() == [5, 20]
+    np.testing.assert_allclose(frame["relative"], frame["distance"] / np.sqrt(VARIANCE.sum()))
+    text = repr(report)
+    assert f"{frame['relative'][20]:.3g}" in text
+    assert f"order of convergence {report.order:.2f}" in text
+    whole, mean, *_ = report.plot().axes[0].lines
+    np.testing.assert_allclose(whole.get_xdata(), frame["calls"])
+    np.testing.assert_allclose(whole.get_ydata(), frame["relative"])
+    np.testing.assert_allclose(mean.get_ydata(), frame["mean"] / np.sqrt(VARIANCE.sum()))
+
+
+def test_bad_input():
+    for sampler in (3, lambda a, b: None, object()):
+        with pytest.raises(TypeError, match="sampler must be"):
+            oracle(sampler, law())
+    with pytest.raises(ValueError, match="unknown sampler 'ddmi'"):
+        oracle("ddmi", law())
+    with pytest.raises(TypeError, match="takes other options"):
+        oracle("ddim", law(), eta=0.5)
+    with pytest.raises(TypeError, match="Gaussian or a Mixture"):
+        oracle("ddim", np.zeros(3))
+    with pytest.raises(ValueError, match="start must be"):
+        oracle("ddim", law(), start="pure")
+    with pytest.raises(ValueError, match="at least one"):
+        oracle("ddim", law(), steps=())
+    assert oracle(lambda: samplers.heun(), law(), order=False).sampler == "heun"
