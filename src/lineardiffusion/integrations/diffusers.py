@@ -1,7 +1,7 @@
 """A linear diffusion model as a network of diffusers, under any of its schedulers.
 
-A network of diffusers is told a noisy sample and a timestep, and answers in one of several terms. All of them follow
-from the expected clean sample x0 = E[y | x] of x = alpha y + sigma n, eps = (x - alpha x0) / sigma:
+A network of diffusers is told a noisy sample and a timestep, and answers in one of several terms. All of them
+follow from the expected clean sample x0 = E[y | x] of x = alpha y + sigma n, eps = (x - alpha x0) / sigma:
 
     epsilon             eps
     v_prediction        alpha eps - sigma x0                                (Salimans and Ho 2022)
@@ -56,7 +56,14 @@ from lineardiffusion.io.locate import locate
 
 __all__ = ["LinearModel", "LinearModelOutput", "LinearPipeline", "teleport"]
 
-BETAS = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr")
+BETAS = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "rescale_betas_zero_snr",
+)
 DISCRETE = ("epsilon", "v_prediction", "sample", "consistency")
 FLOW, EDM = ("flow_prediction", "flow_consistency"), ("edm", "edm_consistency")
 PREDICTION_TYPES = (*DISCRETE, *FLOW, *EDM)
@@ -65,17 +72,17 @@ LCM_SCALING, LCM_SIGMA = 10.0, 0.5  # timestep_scaling and sigma_data of LCMSche
 
 
 @dataclass
-class LinearModelOutput(BaseOutput):  # type: ignore[misc]
+class LinearModelOutput(BaseOutput):
     """Output of a :class:`LinearModel`: `sample`, a tensor (n, c, h, w)."""
 
     sample: torch.Tensor
 
 
-class LinearModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class LinearModel(ModelMixin, ConfigMixin):
     """Network of diffusers that is a fitted linear diffusion model.
 
-    Its samples are images whose pixel range ``ld.pixel_range_`` is scaled to [-1, 1], as those of a UNet2DModel are.
-    Directions in which the model does not draw (those that the PCA left out) have no variance.
+    Its samples are images whose pixel range ``ld.pixel_range_`` is scaled to [-1, 1], as those of a UNet2DModel.
+    Directions that the PCA left out have no variance, as in what the model draws.
 
     Parameters
     ----------
@@ -94,7 +101,7 @@ class LinearModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Standard deviation of the data by which EDM models scale inputs and outputs. Any value is right if the
         scheduler has the same.
     torch_dtype : torch.dtype, default=torch.float32
-        Precision of the network.
+        Precision of the network's arithmetic, whatever that of the samples.
 
     Attributes
     ----------
@@ -108,8 +115,8 @@ class LinearModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
     Notes
     -----
     Prompts that are symbols or styles are computed in PyTorch, on the device of the module, and gradients pass
-    through them. A prompt with styles is answered by the posterior mean of their mixture, which is not linear. Weights
-    of prompts, and prompts that share words, are computed by NumPy on the CPU.
+    through them. A prompt with styles is answered by the posterior mean of their mixture, which is not linear.
+    Weights of prompts, and prompts that share words, are computed by NumPy on the CPU, without gradients.
 
     Examples
     --------
@@ -207,13 +214,7 @@ class LinearModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return fitted.conditioner.choose_styles(request, seeds)
 
     def forward(
-        self,
-        sample: Any,
-        timestep: Any,
-        class_labels: Any = None,
-        return_dict: bool = True,
-        *,
-        prompt: Any = None,
+        self, sample: Any, timestep: Any, class_labels: Any = None, return_dict: bool = True, *, prompt: Any = None
     ) -> Any:
         """Predict what the prediction type names.
 
@@ -247,12 +248,11 @@ class LinearModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
             known = self.ld.prompts_
             prompt = known[torch.as_tensor(class_labels).cpu().numpy()].tolist()
         request = self._request(prompt, n)
-        work = torch.promote_types(sample.dtype, torch.float32)
+        work = self.origin.dtype
         kind, rows = self.config.prediction_type, sample.reshape(n, -1).to(work)
         t = np.broadcast_to(torch.as_tensor(timestep).detach().cpu().double().numpy(), (n,))
         alpha, sigma = self._levels(t)
-        tensors = [torch.from_numpy(one[:, None]).to(dtype=work, device=sample.device) for one in (alpha, sigma)]
-        a, s = tensors
+        a, s = (torch.tensor(one[:, None], dtype=work, device=sample.device) for one in (alpha, sigma))
         sd = self.config.sigma_data
         if kind in EDM:
             rows = rows * (s**2 + sd**2).sqrt()
@@ -272,7 +272,7 @@ class LinearModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
             found = _quotient(clean - skip * rows, (s - least) * sd / (s**2 + sd**2).sqrt())
         else:
             if kind == "consistency":
-                scaled = torch.from_numpy(LCM_SCALING * t[:, None]).to(rows)
+                scaled = torch.tensor(LCM_SCALING * t[:, None], dtype=work, device=sample.device)
                 size = (scaled**2 + LCM_SIGMA**2).sqrt()
                 clean = _quotient(clean - (LCM_SIGMA / size) ** 2 * rows, scaled / size)
             found = (rows - a * clean) / s
@@ -308,7 +308,7 @@ class LinearModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def _clean(self, x: Any, level: Any, request: Request, end: tuple[float, float] | None = None) -> Any:
         """Return E[y | x] (n, D) of rows; with `end`, the probability flow from their level to that one."""
         alpha, sigma, a, s = level
-        origin, basis = self.origin.to(x), self.basis.to(x)
+        origin, basis = self.origin, self.basis
         centred = x - a * origin
         w = centred @ basis
         moved = torch.empty_like(w)
@@ -411,7 +411,7 @@ class LinearModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return cls(LinearDiffusion.from_pretrained(weights), torch_dtype=torch_dtype or dtype, **settings)
 
 
-class LinearPipeline(DiffusionPipeline):  # type: ignore[misc]
+class LinearPipeline(DiffusionPipeline):
     """Pipeline of diffusers: a linear model and any scheduler.
 
     Parameters
@@ -478,7 +478,7 @@ class LinearPipeline(DiffusionPipeline):  # type: ignore[misc]
             Starting noise of standard deviation 1, in place of the generator's.
         output_type : {"pil", "np", "pt", "latent"}, default="pil"
             Pillow images; an array (n, h, w, c) or a tensor (n, c, h, w) with pixels from 0 to 1; or the samples
-            as they leave the scheduler. All but the last have the contrast of the model and are clipped to its range.
+            as they leave the scheduler. All but the last have the model's contrast and are clipped to its range.
         return_dict : bool, default=True
             Whether to return an ``ImagePipelineOutput`` in place of a tuple.
         batch_size : int, default=1
@@ -521,7 +521,7 @@ class LinearPipeline(DiffusionPipeline):  # type: ignore[misc]
         elif tuple(latents.shape) != shape:
             raise ValueError(f"latents must have the shape {shape}, got {tuple(latents.shape)}")
         given = {"sigmas": sigmas, "timesteps": timesteps}
-        chosen = {name: one for name, one in given.items() if one is not None}
+        chosen: dict[str, Any] = {name: one for name, one in given.items() if one is not None}
         scheduler.set_timesteps(**(chosen or {"num_inference_steps": num_inference_steps}), device=device)
         if "generator" in inspect.signature(scheduler.step).parameters:
             step_options["generator"] = generator
@@ -558,7 +558,7 @@ class LinearPipeline(DiffusionPipeline):  # type: ignore[misc]
         from huggingface_hub import snapshot_download
 
         kept = ("revision", "token", "cache_dir", "force_download", "proxies", "local_files_only")
-        chosen = {name: options[name] for name in kept if options.get(name) is not None}
+        chosen = {name: options[name] for name in kept if options.get(name)}
         patterns = ["*.json", "*.safetensors"]
         return str(snapshot_download(pretrained_model_name, allow_patterns=patterns, **chosen))
 

@@ -1,15 +1,15 @@
 """The noise levels of diffusers' schedulers: a sample is x = alpha y + sigma n.
 
-A network that is trained on discrete betas is told the level by its number t, with alpha_t^2 = prod (1 - beta). Between
-two numbers log(sigma / alpha) is interpolated, as the schedulers do that go from a sigma to a fractional timestep.
-Other networks are told sigma itself:
+A network that is trained on discrete betas is told the level by its number t, with alpha_t^2 = prod (1 - beta).
+Between two numbers log(sigma / alpha) is interpolated, as the schedulers do that go from a sigma to a fractional
+timestep. Other networks are told sigma itself:
 
     flow            t = N sigma, alpha = 1 - sigma         (N is num_train_timesteps)
     EDM             t = log(sigma) / 4, alpha = 1          (Karras et al. 2022, c_noise of table 1)
     consistency     t = 250 log(sigma), alpha = 1          (CMStochasticIterativeScheduler)
 
-The sample of a scheduler is the network's input, or (alpha = 1) a multiple of it that `scale_model_input` divides by
-its standard deviation.
+The sample of a scheduler is the network's input, or a multiple of it with alpha = 1, which `scale_model_input`
+divides by its standard deviation.
 """
 
 from __future__ import annotations

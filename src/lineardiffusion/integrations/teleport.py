@@ -1,13 +1,13 @@
 """Teleportation: the first steps of any network's sampler in closed form (Wang and Vastola 2024).
 
-At high noise the score of a trained network is close to that of the Gaussian N(m, C) with the moments of its training
-data. The probability flow of a Gaussian is known (diffusion/denoisers.py, equation 2), so the sample at the level
-where the scheduler takes over follows from the starting noise without an evaluation of the network:
+At high noise the score of a trained network is close to that of the Gaussian N(m, C) with the moments of its
+training data. The probability flow of a Gaussian is known (diffusion/denoisers.py, equation 2), so the sample at
+the level where the scheduler takes over follows from the starting noise without an evaluation of the network:
 
     x' = alpha' m + sum_k sqrt((alpha'^2 l_k + sigma'^2) / (alpha^2 l_k + sigma^2)) q_k q_k^T (x - alpha m)
 
-For a :class:`LinearModel` under one Gaussian it is exact. For a network the error grows with the number of steps that
-are skipped; the mean and the covariance should be those of the data that it was trained on.
+For a :class:`LinearModel` under one Gaussian it is exact. For a network the error grows with the number of steps
+that are skipped; the mean and the covariance should be those of the data that it was trained on.
 
 References
 ----------
@@ -91,7 +91,9 @@ def teleport(law: Any, sample: Any, scheduler: Any, *, skip: int, prompt: Any = 
     alpha, sigma = levels(scheduler)
     num_steps = math.ceil(len(alpha) / order)
     if not 0 <= skip < num_steps:
-        raise ValueError(f"skip must be from 0 to {num_steps - 1}, for the scheduler has {num_steps} steps; got {skip}")
+        raise ValueError(
+            f"skip must be from 0 to {num_steps - 1}, for the scheduler has {num_steps} steps; got {skip}"
+        )
     origin, basis, gaussian = _gaussian(law, prompt)
     rows = sample.reshape(len(sample), -1)
     if rows.shape[1] != len(origin):
@@ -117,13 +119,14 @@ def teleport(law: Any, sample: Any, scheduler: Any, *, skip: int, prompt: Any = 
 def _gaussian(law: Any, prompt: Any) -> tuple[Any, Any, GaussianDenoiser]:
     """Return o (D,), U (D, d) or None for the identity, and the Gaussian of w, see torch_gaussians.py."""
     if isinstance(law, Gaussian):
-        variance, basis = spectrum(law.covariance)
-        return np.zeros(law.dim), None, GaussianDenoiser(law.mean[None], variance[None], basis[None])
+        variance, directions = law.principal()
+        basis = None if directions is None else directions[None]
+        return np.zeros(law.dim), None, GaussianDenoiser(law.mean[None], variance[None], basis)
     samples, fitted = Samples.of(law.image_encoder_, law.pixel_range_), law.fitted_
     latents = fitted.unconditional
     if prompt is not None:
         ((part, _), *others) = fitted.conditioner.request([prompt], 1.0).conditions[0]
-        if others or isinstance(part, tuple) and not isinstance(part, StyleMixture):
+        if others or (isinstance(part, tuple) and not isinstance(part, StyleMixture)):
             raise ValueError("teleport needs a model whose prompts are Gaussians, and one prompt or None")
         latents = _moments(fitted.conditional, *zip(*styles_of(part), strict=True))
     return samples.origin, samples.basis, samples.coordinates(latents)

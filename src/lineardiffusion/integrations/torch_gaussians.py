@@ -79,16 +79,17 @@ class Samples:
 
 
 class Gaussians(torch.nn.Module):
-    """Several Gaussians of w as buffers: those of a :class:`GaussianDenoiser`, whose basis may be thin."""
+    """Several Gaussians of w as buffers: those of a :class:`GaussianDenoiser`, whose basis may be thin or None."""
 
     mean: torch.Tensor  # (p, d)
     variance: torch.Tensor  # (p, r)
-    basis: torch.Tensor  # (p, d, r)
+    basis: torch.Tensor | None  # (p, d, r)
 
     def __init__(self, law: GaussianDenoiser, dtype: Any) -> None:
         super().__init__()
         for name in ("mean", "variance", "basis"):
-            tensor = torch.from_numpy(np.array(getattr(law, name))).to(dtype)
+            array = getattr(law, name)
+            tensor = None if array is None else torch.from_numpy(np.array(array)).to(dtype)
             self.register_buffer(name, tensor, persistent=False)
 
     def posterior_mean(self, x: Any, k: int, alpha: Any, sigma: Any) -> Any:
@@ -102,6 +103,7 @@ class Gaussians(torch.nn.Module):
 
     def mixture_mean(self, x: Any, ks: Any, weights: Any, alpha: Any, sigma: Any) -> Any:
         """Return E[w | x] (m, d) under the mixture of the Gaussians `ks` with these weights."""
+        assert self.basis is not None
         mean, basis, variance = self.mean[ks], self.basis[ks], self.variance[ks]
         centred = x - alpha * mean[:, None]  # (k, m, d)
         rotated = centred @ basis
@@ -117,5 +119,8 @@ class Gaussians(torch.nn.Module):
 
     def _scale(self, x: Any, k: int, gain: Any, alpha: Any, alpha_end: Any, rest: Any) -> Any:
         """Return ``alpha_end m + Q diag(gain) Q^T (x - alpha m)``, with the gain `rest` outside of a thin basis."""
-        centred = x - alpha * self.mean[k]
-        return alpha_end * self.mean[k] + rest * centred + ((centred @ self.basis[k]) * (gain - rest)) @ self.basis[k].T
+        mean, centred = self.mean[k], x - alpha * self.mean[k]
+        if self.basis is None:
+            return alpha_end * mean + gain * centred
+        basis = self.basis[k]
+        return alpha_end * mean + rest * centred + ((centred @ basis) * (gain - rest)) @ basis.T
