@@ -453,7 +453,8 @@ def test_a_saved_pipeline_in_a_fresh_process(styled, tmp_path):
     expected_files = ["model_index.json", "scheduler/scheduler_config.json"]
     assert files == {f"ours/{one}" for one in [*expected_files, "model/config.json", "model/model.safetensors"]}
     root = Path(__file__).parent.parent
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(root / "src")}
+    paths = os.pathsep.join([*sys.path, str(root / "src")])
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": paths}
     command = [sys.executable, "-W", "ignore", "-c", FRESH, "ours", "theirs", "out.npz"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert not done.returncode, done.stderr

@@ -24,8 +24,6 @@ Salimans and Ho (2022), Progressive distillation for fast sampling of diffusion 
 Song, Dhariwal, Chen and Sutskever (2023), Consistency models. ICML.
 """
 
-from __future__ import annotations
-
 import inspect
 import json
 from collections.abc import Sequence
