@@ -436,6 +436,8 @@ class LinearPipeline(DiffusionPipeline):
     (2, 8, 8, 1)
     """
 
+    model_cpu_offload_seq = "model"
+
     def __init__(self, model: LinearModel, scheduler: Any) -> None:
         super().__init__()
         self.register_modules(model=model, scheduler=scheduler)
@@ -505,7 +507,7 @@ class LinearPipeline(DiffusionPipeline):
         if prompt is None:
             prompt = None if model.config.prompt is None else [model.config.prompt] * batch_size
         n = batch_size if prompt is None else len(prompt)
-        drawn = torch.Generator().manual_seed(torch.seed()) if generator is None else generator
+        drawn = torch.default_generator if generator is None else generator
         request = model._request(None, n) if prompt is None else model.request(prompt, drawn)
         away = None
         if guidance_scale != 1.0:
