@@ -110,6 +110,21 @@ def closed_form(ld, prompt, sampler, scheduler, guidance_scale=1.0):
     return (ld.mean_ + latents * ld.scaling_factor_ @ V - low) / unit - 1
 
 
+def pixel_law(ld, prompt):
+    """Mean, principal variances and directions of the samples of a prompt."""
+    low, high = ld.pixel_range_
+    unit, law = (high - low) / 2, ld.law(prompt)
+    S = ld.image_encoder_.synthesis / unit
+    variance, Q = np.linalg.eigh(S.T @ law.covariance @ S)
+    return (ld.mean_ - low) / unit - 1 + law.mean @ S, variance.clip(0), Q
+
+
+def exact_flow(mean, variance, Q, rows, start, end):
+    """The probability flow of rows of pixels from one level (alpha, sigma) to another."""
+    ratio = np.sqrt((end[0] ** 2 * variance + end[1] ** 2) / (start[0] ** 2 * variance + start[1] ** 2))
+    return end[0] * mean + (rows - start[0] * mean) @ (Q * ratio) @ Q.T
+
+
 def flat(samples):
     """Samples as rows of pixels in the order of the model's images."""
     return samples.permute(0, 2, 3, 1).reshape(len(samples), -1).numpy()
@@ -183,6 +198,24 @@ def test_a_consistency_model_solves_the_flow_in_one_step(ld, make):
         assert np.abs(flat(push(mean, scheduler, basis_noise(mean))) - expected).max() > 0.01
 
 
+def test_a_consistency_model_at_the_boundary(ld):
+    """The scalings of a scheduler, which matter where the noise is small, give back the consistency function."""
+    law, x = pixel_law(ld, "up"), torch.randn(5, 1, 4, 3, dtype=torch.float64)
+    scheduler = LCMScheduler()
+    model = LinearModel.for_scheduler(ld, scheduler, prompt="up", **DOUBLE)
+    (alpha,), (sigma,) = model._levels(np.array([1.0]))
+    skip, out = scheduler.get_scalings_for_boundary_condition_discrete(1)
+    clean = skip * x + out * (x - sigma * model(x, 1).sample) / alpha
+    np.testing.assert_allclose(flat(clean), exact_flow(*law, flat(x), (alpha, sigma), (1.0, 0.0)), atol=1e-6)
+
+    scheduler, sigma = CMStochasticIterativeScheduler(), torch.tensor(0.01, dtype=torch.float64)
+    model = LinearModel.for_scheduler(ld, scheduler, prompt="up", **DOUBLE)
+    skip, out = scheduler.get_scalings_for_boundary_condition(sigma)
+    scaled = x / (sigma**2 + 0.5**2).sqrt()
+    clean = skip * x + out * model(scaled, 250 * sigma.log()).sample
+    np.testing.assert_allclose(flat(clean), exact_flow(*law, flat(x), (1.0, 0.01), (1.0, 0.002)), atol=1e-9)
+
+
 def test_noise_levels_that_a_scheduler_changes(ld):
     """UnCLIPScheduler has its own betas, which its configuration does not tell."""
     scheduler = diffusers.UnCLIPScheduler()
@@ -225,9 +258,8 @@ def test_standardised_pixels(tiny):
     ld = LinearDiffusion(n_components=5, scale=True).fit(*tiny)
     model, x = LinearModel(ld, "sample", **DOUBLE), torch.randn(1, 1, 4, 3, dtype=torch.float64)
     (alpha,), (sigma,) = model._levels(np.array([300.0]))
-    S = ld.image_encoder_.synthesis / model.samples.unit
-    law = ld.law("up")
-    pixels = Gaussian(model.samples.origin + law.mean @ S, S.T @ law.covariance @ S)
+    mean, variance, Q = pixel_law(ld, "up")
+    pixels = Gaussian(mean, (Q * variance) @ Q.T)
     mean = pixels.condition(flat(x)[0], alpha * np.eye(12), sigma**2 * np.eye(12)).mean
     np.testing.assert_allclose(flat(model(x, 300, prompt="up").sample)[0], mean, atol=1e-8)
 
@@ -331,6 +363,13 @@ def test_an_image_draws_one_of_the_styles_of_its_prompt(styled):
     assert abs(np.mean(drawn == drawn.min()) - share) < 4 * error
     alike = [seeded(1) for _ in range(10)]
     assert len(model.request(["left"] * 10, alike).conditions) == 1  # a generator an image
+    pipe, noise = quiet(LinearPipeline(model, ddim())), torch.zeros(20, 1, 4, 3)
+    found = []
+    for seed in (0, 0, 1):  # without one, PyTorch's own
+        torch.manual_seed(seed)
+        found.append(pipe(["left"] * 20, 3, latents=noise, output_type="latent").images)
+    torch.testing.assert_close(found[0], found[1])
+    assert (found[2] - found[0]).abs().max() > 1e-2
 
 
 def test_sigmas_and_options_of_a_step(ld):
@@ -360,17 +399,14 @@ def test_a_jump_is_the_exact_flow_to_the_level_of_the_next_step(ld, make):
     assert len(left) == len(scheduler.timesteps) - 4 * scheduler.order
     alpha, sigma = levels(scheduler)
     at = 4 * scheduler.order
-    law = ld.law("left")
-    unit = ld.scaling_factor_ / model.samples.unit
-    mean = model.samples.origin + unit * law.mean @ ld.components_
-    variance, Q = np.linalg.eigh(unit**2 * ld.components_.T @ law.covariance @ ld.components_)
-    ratio = np.sqrt((alpha[at] ** 2 * variance + sigma[at] ** 2) / (alpha[0] ** 2 * variance + sigma[0] ** 2))
-    expected = alpha[at] * mean + (flat(noise) - alpha[0] * mean) @ (Q * ratio) @ Q.T
-    np.testing.assert_allclose(flat(sample), expected, atol=1e-9)
-    by_law = Gaussian(mean, (Q * variance.clip(0)) @ Q.T)  # the same as a law of samples
+    assert getattr(scheduler, "begin_index", at) == at
+    start, end = (alpha[0], sigma[0]), (alpha[at], sigma[at])
+    mean, variance, Q = pixel_law(ld, "left")
+    np.testing.assert_allclose(flat(sample), exact_flow(mean, variance, Q, flat(noise), start, end), atol=1e-9)
+    by_law = Gaussian(mean, (Q * variance) @ Q.T)  # the same as a law of samples
     np.testing.assert_allclose(teleport(by_law, noise, scheduler, skip=4)[0], sample, atol=1e-6)
-    diagonal = Gaussian.diagonal(mean, variance.clip(0))
-    expected = alpha[at] * mean + (flat(noise) - alpha[0] * mean) * ratio
+    diagonal = Gaussian.diagonal(mean, variance)
+    expected = exact_flow(mean, variance, np.eye(12), flat(noise), start, end)
     np.testing.assert_allclose(flat(teleport(diagonal, noise, scheduler, skip=4)[0]), expected, atol=1e-9)
 
 
@@ -379,9 +415,8 @@ def test_a_jump_reduces_the_error_of_as_many_evaluations(ld, make):
     scheduler = make()
     model = LinearModel.for_scheduler(ld, scheduler, prompt="left", **DOUBLE)
     noise = basis_noise(model) * getattr(scheduler, "init_noise_sigma", 1.0)
-    law = ld.law("left")
-    S = ld.image_encoder_.synthesis / model.samples.unit
-    true = Gaussian(model.samples.origin + law.mean @ S, S.T @ law.covariance @ S)
+    mean, variance, Q = pixel_law(ld, "left")
+    true = Gaussian(mean, (Q * variance) @ Q.T)
     distance = []
     for steps, skip in ((STEPS, 0), (2 * STEPS, STEPS)):
         scheduler.set_timesteps(steps)
@@ -396,11 +431,8 @@ def test_a_jump_reduces_the_error_of_as_many_evaluations(ld, make):
 def test_a_jump_of_a_prompt_with_styles_is_that_of_its_moments(styled):
     scheduler = ddim()
     scheduler.set_timesteps(STEPS)
-    law = styled.law("left")
-    model = LinearModel(styled, **DOUBLE)
-    S = styled.image_encoder_.synthesis / model.samples.unit
-    pixels = Gaussian(model.samples.origin + law.mean @ S, S.T @ law.covariance @ S)
-    noise = basis_noise(model)
+    mean, variance, Q = pixel_law(styled, "left")
+    pixels, noise = Gaussian(mean, (Q * variance) @ Q.T), basis_noise(LinearModel(styled))
     by_prompt, by_law = (
         teleport(one, noise, scheduler, skip=3, prompt=p)[0] for one, p in ((styled, "left"), (pixels, None))
     )
