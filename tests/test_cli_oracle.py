@@ -11,15 +11,14 @@ from cli_runs import refusal, run
 from lineardiffusion import Gaussian, LinearDiffusion
 from lineardiffusion.oracle import oracle
 
-WORSENS = """
-def steady(denoise, x, schedule, times, add_noise):
-    *_, end = (denoise.flow(x, schedule(times[0]), (1.0, 0.0)) for _ in times[:1])
-    for i in range(len(times) - 1):
-        yield (1.0 + 0.01 * (len(times) - 1)) * end
+MINE = """
+def worsens(denoise, x, schedule, times, add_noise):
+    for _ in times[1:]:
+        yield (1.0 + 0.01 * len(times)) * denoise.flow(x, schedule(times[0]), (1.0, 0.0))
 
-def half(denoise, x, schedule, times, add_noise):
-    for state in steady(denoise, x, schedule, times, add_noise):
-        yield state * (0.5 / (1.0 + 0.01 * (len(times) - 1)))
+def halves(denoise, x, schedule, times, add_noise):
+    for _ in times[1:]:
+        yield 0.5 * denoise.flow(x, schedule(times[0]), (1.0, 0.0))
 """
 
 
@@ -47,18 +46,18 @@ def test_figures_are_those_of_the_library(tmp_path, law):
 
 
 def test_exit_status(tmp_path, law, monkeypatch):
-    (tmp_path / "mine.py").write_text(WORSENS)
+    (tmp_path / "mine.py").write_text(MINE)
     monkeypatch.chdir(tmp_path)
     how = ["--law", "law.npz", "--steps", 5, 10]
-    assert "10 steps are worse than 5" in run("oracle", "mine:steady", *how, status=1).stdout
-    run("oracle", "mine:half", *how)  # wrong, but no worse with more steps
-    assert "above --floor 0.1" in run("oracle", "mine:half", *how, "--floor", 0.1, status=1).stdout
+    assert "10 steps are worse than 5" in run("oracle", "mine:worsens", *how, status=1).stdout
+    run("oracle", "mine:halves", *how)  # wrong, but no worse with more steps
+    assert "above --floor 0.1" in run("oracle", "mine:halves", *how, "--floor", 0.1, status=1).stdout
     run("oracle", "heun", *how, "--floor", 0.1)
 
 
 def test_the_law_of_a_prompt_is_that_of_its_pixels(tmp_path, digits):
     prompts, images = digits
-    chosen = prompts == "7"
+    chosen = np.array(prompts) == "7"
     LinearDiffusion(20, n_styles=2).fit(prompts, images).save_pretrained(tmp_path / "m")
     how = ["--law", f"{tmp_path / 'm'}:7", "--steps", 5, "--json"]
     answer = json.loads(run("oracle", "ddim", *how).stdout)

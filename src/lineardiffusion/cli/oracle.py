@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 from functools import partial
@@ -132,12 +131,12 @@ def _sampler(name: str, settings: dict[str, Any]) -> Any:
             raise ValueError(f"k-diffusion has no function '{own}'")
     elif colon:
         try:
-            importlib.import_module(library)
-        except ModuleNotFoundError as error:
-            if error.name == library:
-                raise ValueError(f"'{name}' needs the package {library}: pip install {library}") from error
+            found = common.import_if_path(f"{_MODULES.get(library, library)}:{own}")
+        except ValueError as error:
+            cause = error.__cause__
+            if isinstance(cause, ModuleNotFoundError) and cause.name == library.partition(".")[0]:
+                raise ValueError(f"'{name}' needs the package {cause.name}: pip install {cause.name}") from error
             raise
-        found = common.import_if_path(f"{_MODULES.get(library, library)}:{own}")
     elif settings:
         from lineardiffusion.diffusion.samplers import SAMPLERS
 

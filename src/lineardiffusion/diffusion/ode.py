@@ -85,12 +85,8 @@ def _solve(denoise: Denoiser, w: State, u: float, u_end: float, tolerance: float
         return (x.rows if isinstance(x, Affine) else x).ravel()
 
     if np.isfinite(rows).all():
-        how: dict[str, Any] = {
-            "method": "DOP853",
-            "max_step": 4.0,
-            "rtol": tolerance or TOLERANCE,
-            "atol": tolerance or TOLERANCE,
-        }
+        error = tolerance or TOLERANCE
+        how: dict[str, Any] = {"method": "DOP853", "max_step": 4.0, "rtol": error, "atol": error}
         with np.errstate(over="ignore", invalid="ignore"):
             solution = solve_ivp(slope, (u, u_end), rows.ravel(), t_eval=[u_end], **how)
         if solution.success and np.isfinite(solution.y).all():

@@ -254,8 +254,8 @@ class Levels(Schedule):
     Parameters
     ----------
     sigmas : sequence of float
-        Falling levels, the last 0, as :func:`lineardiffusion.oracle.optimal_times` returns them. For another number of steps the
-        logarithms of the levels above 0 are interpolated linearly (Sabour et al. 2024).
+        Falling levels, the last 0, as :func:`lineardiffusion.oracle.optimal_times` returns them. For another number
+        of steps the logarithms of the levels above 0 are interpolated linearly (Sabour et al. 2024).
 
     References
     ----------

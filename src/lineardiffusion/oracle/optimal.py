@@ -40,7 +40,7 @@ from lineardiffusion._validation import check_integer
 from lineardiffusion.distributions.gaussian import Gaussian
 from lineardiffusion.distributions.mixture import Mixture
 
-__all__ = ["Levels", "optimal_times"]
+__all__ = ["optimal_times"]
 
 # sampler -> the sampler for which its levels are optimal
 OPTIMA = {"ddim": "ddim", "euler": "ddim", "heun": "heun", "dpm++2m": "ddim"}
