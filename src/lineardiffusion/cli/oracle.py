@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,9 +97,9 @@ def oracle(
       k_diffusion:sample_euler   a function of k-diffusion
       package.module:name        a sampler, scheduler or function of your own
 
-    The exit status is 1 if more steps are worse than fewer, if a number of steps fails or gives no number, or if
-    the distance with 500 steps exceeds --floor. Distances are shares of the law's spread, the root of its total
-    variance.
+    --steps takes all numbers that follow it. The exit status is 1 if more steps are worse than fewer, if a number
+    of steps fails or gives no number, or if the distance with 500 steps exceeds --floor. Distances are shares of
+    the law's spread, the root of its total variance.
     """
     from lineardiffusion.io.replacing import replacing
     from lineardiffusion.oracle import oracle as judge
@@ -111,7 +112,7 @@ def oracle(
             figure.savefig(partial_file, format=plot.suffix[1:].lower(), dpi=150)
     relative = report.floor / report.spread if report.floor_steps else None
     above = floor is not None and relative is not None and not relative <= floor
-    broken = any(not row.distance == row.distance for row in report.rows)
+    broken = any(not math.isfinite(row.distance) for row in report.rows)
     status = int(bool(report.worse) or broken or above)
     lines = [f"law: {what}", repr(report)]
     if above:

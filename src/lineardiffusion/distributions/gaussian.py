@@ -123,10 +123,6 @@ class Gaussian(Law):
         """Number of directions in which the law has variance, to rounding."""
         return int(np.count_nonzero(self._eigen[0]))
 
-    def principal(self) -> tuple[Array, Array | None]:
-        """Return the variances (d,) along the principal axes, and the axes (d, d) as columns."""
-        return self._eigen
-
     @property
     def _plane(self) -> tuple[Array, Array]:
         """Standard deviations (rank,) and basis (d, rank) of the plane on which the law lies."""
