@@ -3,8 +3,8 @@
     PYTHONPATH=src python benchmarks/schedulers_others.py
 
 needs torch and these libraries (k-diffusion and smalldiffusion without their dependencies:
-``pip install --no-deps k-diffusion smalldiffusion``). A library that is missing has no rows. The law is N(m, diag(l))
-with m_k = 1 / k and l_k = 1 / k^2 in 32 dimensions.
+``pip install --no-deps k-diffusion smalldiffusion``). A library that is missing has no rows. The law is
+N(m, diag(l)) with m_k = 1 / k and l_k = 1 / k^2 in 32 dimensions.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _azula() -> Iterator[tuple[str, Any, dict[str, Any]]]:
 
 def _kdiffusion() -> Iterator[tuple[str, Any, dict[str, Any]]]:
     """Every function of k-diffusion whose name begins with sample_, and its options that change the solver."""
-    module = kdiffusion.sampling()
+    module = kdiffusion.load()
     further: dict[str, list[dict[str, Any]]] = {
         "sample_euler": [{"s_churn": 20.0}],
         "sample_heun": [{"s_churn": 20.0}],
@@ -85,7 +85,7 @@ def _kdiffusion() -> Iterator[tuple[str, Any, dict[str, Any]]]:
 
 def _smalldiffusion() -> Iterator[tuple[str, Any, dict[str, Any]]]:
     """The one sampler of smalldiffusion with the settings that its source names."""
-    module = smalldiffusion.diffusion()
+    module = smalldiffusion.load()
     named = {
         "DDIM": {},
         "DDPM": {"mu": 0.5},

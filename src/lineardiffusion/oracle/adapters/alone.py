@@ -39,7 +39,8 @@ def load_alone(package: str, submodule: str, stand_ins: Mapping[str, Mapping[str
     spec = importlib.util.spec_from_file_location(
         name, Path(found.submodule_search_locations[0], f"{submodule}.py")
     )
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     put = [one for one in (package, *stand_ins) if one not in sys.modules and _is_missing(one, package)]
     for one in put:

@@ -1,8 +1,8 @@
 """Samplers of azula (https://github.com/probabilists/azula).
 
-azula's samplers hold a denoiser, which holds a schedule t -> (alpha, sigma). They ask the denoiser for the posterior
-mean at a time, which is the oracle's denoiser at the schedule's level there. Times are in double precision, so that
-an order of convergence is not hidden by rounding.
+azula's samplers hold a denoiser, which holds a schedule t -> (alpha, sigma). They ask the denoiser for the
+posterior mean at a time, which is the oracle's denoiser at the schedule's level there. Times are in double
+precision, so that rounding does not hide an order of convergence.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class AzulaSampler(Adapter):
     Parameters
     ----------
     sampler : class, callable or Sampler of azula
-        Class of a sampler, a partial of one, another function ``denoiser -> sampler``, or a sampler. The denoiser of
-        a sampler is replaced in a copy.
+        Class of a sampler, a partial of one, another function ``denoiser -> sampler``, or a sampler. The
+        denoiser of a sampler is replaced in a copy.
     schedule : Schedule of azula, default=None
         Noise schedule. None is that of the sampler's own denoiser, or ``azula.noise.VPSchedule()``.
     **options

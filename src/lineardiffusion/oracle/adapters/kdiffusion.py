@@ -1,10 +1,11 @@
 """Samplers of k-diffusion (https://github.com/crowsonkb/k-diffusion), and functions with their signature.
 
-A sampler is a function of (model, x, sigmas), where x = z + sigma n has the level sigmas[0] and ``model(x, sigma)`` is
-the denoiser. The web interfaces of Stable Diffusion have the same signature, so their samplers run here too.
+A sampler is a function of (model, x, sigmas), where x = z + sigma n has the level sigmas[0] and
+``model(x, sigma)`` is the denoiser. Samplers of the web interfaces of Stable Diffusion have the same signature and
+run here too.
 
-Functions that take ``noise_sampler`` get the oracle's. It returns (W(b) - W(a)) / sqrt(|b - a|) of one Brownian motion
-where the function's own would be a ``BrownianTreeNoiseSampler``, and fresh noise elsewhere.
+Functions that take ``noise_sampler`` get the oracle's. It returns (W(b) - W(a)) / sqrt(|b - a|) of one Brownian
+motion where the function's own would be a ``BrownianTreeNoiseSampler``, and fresh noise elsewhere.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class KDiffusionSampler(Adapter):
         Function of (model, x, sigmas), or of (model, x, sigma_min, sigma_max, n) as ``sample_dpm_fast``, whose n is
         the number of calls of the denoiser.
     sigmas : {"karras", "exponential", "vp"} or callable, default="karras"
-        Noise levels, of k-diffusion's functions ``get_sigmas_...`` or of a function ``n -> sigmas`` of n + 1 falling
-        levels.
+        Noise levels, of k-diffusion's functions ``get_sigmas_...`` or of a function ``n -> sigmas`` of n + 1
+        falling levels.
     sigma_min, sigma_max : float, default=0.002, 80.0
         Last level above 0, and first level, of "karras" and "exponential".
     rho : float, default=7.0
@@ -93,8 +94,8 @@ class KDiffusionSampler(Adapter):
         self.parameters = inspect.signature(function).parameters
         if "rtol" in self.parameters and "sigmas" not in self.parameters:
             raise NotAffineError(
-                f"{self.name} is not affine: it chooses its steps by an estimate of the error, which depends on the "
-                "state. Judge a sampler with fixed steps"
+                f"{self.name} is not affine: it chooses its steps by an estimate of the error, which depends on "
+                "the state. Judge a sampler with fixed steps"
             )
         if written.__name__ in NO_SAMPLER:
             raise TypeError(f"{self.name} is no sampler")
@@ -150,7 +151,7 @@ class KDiffusionSampler(Adapter):
         return (importlib.import_module("torch").from_numpy(levels),)
 
 
-def sampling() -> Any:
+def load() -> Any:
     """Return k-diffusion's module ``sampling``, without the rest of the package and without torchvision.
 
     Raises

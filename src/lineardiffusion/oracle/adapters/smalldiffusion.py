@@ -82,7 +82,7 @@ class _Model:
         return (x - self.denoise(x, 1.0, level)) / level
 
 
-def diffusion() -> Any:
+def load() -> Any:
     """Return smalldiffusion's module ``diffusion``, without the rest of the package and without torchvision.
 
     Raises

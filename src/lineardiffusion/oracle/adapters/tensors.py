@@ -1,8 +1,8 @@
 """States as tensors of PyTorch, and the noise that its functions draw, replaced while a sampler runs.
 
-Samplers draw their noise with ``torch.randn_like`` or ``torch.randn``. A mode of PyTorch answers these calls with the
-oracle's noise instead. It holds in its own thread and inside its block only, so nothing else is touched. Calls that
-draw something else are refused, because the oracle would not know what they did.
+Samplers draw their noise with ``torch.randn_like`` or ``torch.randn``. A mode of PyTorch answers these calls with
+the oracle's noise instead. It holds in its own thread and inside its block only. Calls that draw something else are
+refused, because the oracle would not know what they did.
 """
 
 from __future__ import annotations
