@@ -92,13 +92,13 @@ class KDiffusionSampler(Adapter):
         shown = {**getattr(function, "keywords", {}), **options}
         self.name = written.__name__ + "".join(f" {name}={value}" for name, value in shown.items())
         self.parameters = inspect.signature(function).parameters
+        if written.__name__ in NO_SAMPLER:
+            raise TypeError(f"{self.name} is no sampler")
         if "rtol" in self.parameters and "sigmas" not in self.parameters:
             raise NotAffineError(
                 f"{self.name} is not affine: it chooses its steps by an estimate of the error, which depends on "
                 "the state. Judge a sampler with fixed steps"
             )
-        if written.__name__ in NO_SAMPLER:
-            raise TypeError(f"{self.name} is no sampler")
         theirs = written.__module__.partition(".")[0] == "k_diffusion"
         self.array = array or ("torch" if theirs else "numpy")
         if self.array not in ("torch", "numpy"):
