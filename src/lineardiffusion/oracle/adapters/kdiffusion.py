@@ -90,16 +90,17 @@ class KDiffusionSampler(Adapter):
         self.sigmas = sigmas
         written = inspect.unwrap(getattr(function, "func", function))  # without partial and decorators
         shown = {**getattr(function, "keywords", {}), **options}
-        self.name = written.__name__ + "".join(f" {name}={value}" for name, value in shown.items())
+        name = getattr(written, "__name__", type(written).__name__)
+        self.name = name + "".join(f" {option}={value}" for option, value in shown.items())
         self.parameters = inspect.signature(function).parameters
-        if written.__name__ in NO_SAMPLER:
+        if name in NO_SAMPLER:
             raise TypeError(f"{self.name} is no sampler")
         if "rtol" in self.parameters and "sigmas" not in self.parameters:
             raise NotAffineError(
                 f"{self.name} is not affine: it chooses its steps by an estimate of the error, which depends on "
                 "the state. Judge a sampler with fixed steps"
             )
-        theirs = written.__module__.partition(".")[0] == "k_diffusion"
+        theirs = (written.__module__ or "").partition(".")[0] == "k_diffusion"
         self.array = array or ("torch" if theirs else "numpy")
         if self.array not in ("torch", "numpy"):
             raise ValueError(f'array must be "torch" or "numpy", got {array!r}')
