@@ -245,7 +245,7 @@ def test_the_last_step_to_no_noise():
 
 # Draws, with PyTorch's generator and no part of the adapters.
 
-SPREAD = np.linspace(0.0, 4.0, 16) ** 2
+SPREAD = np.linspace(0.0, 4.0, 41) ** 2
 DRAWS, STEPS = 20_000, 6
 
 
