@@ -17,6 +17,7 @@ PUBLIC = [
     "operators",
     "oracle",
     "plot",
+    "posteriors",
     "samplers",
     "schedules",
 ]

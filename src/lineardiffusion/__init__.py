@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lineardiffusion._version import __version__
 
 if TYPE_CHECKING:
-    from lineardiffusion import datasets, metrics, operators, oracle, plot, samplers, schedules
+    from lineardiffusion import datasets, metrics, operators, oracle, plot, posteriors, samplers, schedules
     from lineardiffusion.distributions.gaussian import Gaussian
     from lineardiffusion.distributions.mixture import Mixture
     from lineardiffusion.encoders.image import ImageEncoder
@@ -34,6 +34,7 @@ __all__ = [
     "operators",
     "oracle",
     "plot",
+    "posteriors",
     "samplers",
     "schedules",
 ]

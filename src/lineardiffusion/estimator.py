@@ -49,6 +49,7 @@ from lineardiffusion.fitted import Drawing, FittedDiffusion, Resolved, SamplerSe
 from lineardiffusion.inverse.measurement import EXACT, ROUNDED, Measurement, check_operator
 from lineardiffusion.io import hub, model_file
 from lineardiffusion.io.locate import locate
+from lineardiffusion.loss import denoising_loss
 from lineardiffusion.parameters import Parameters
 from lineardiffusion.statistics.batch import Batch
 from lineardiffusion.statistics.dataset import Statistics
@@ -644,6 +645,126 @@ class LinearDiffusion(BaseEstimator):
         self.set_params(**params)
         return self._adopt(learned)
 
+    @classmethod
+    def from_statistics(cls, statistics: Statistics, **params: Any) -> Self:
+        """Build a fitted model from statistics, for example sums that were added up elsewhere.
+
+        Parameters
+        ----------
+        statistics : Statistics
+            Sufficient statistics of the training data, as of :meth:`Statistics.of` or a model's ``statistics_``.
+        **params
+            Parameters of the constructor.
+
+        Returns
+        -------
+        LinearDiffusion
+            The model that :meth:`fit` gives with these parameters, if the statistics are those that it computes.
+
+        Raises
+        ------
+        ValueError
+            If the statistics do not determine that model: ``n_styles``, ``contrast="histogram"``, and with moments
+            of latents ``contrast="pixelwise"``, need what these statistics may not have counted. An
+            ``image_encoder`` must be that of the statistics.
+
+        See Also
+        --------
+        refit : Other parameters for a fitted model.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion, Statistics
+        >>> from lineardiffusion.datasets import load_digits
+        >>> prompts, images = load_digits()
+        >>> total = sum(Statistics.of(prompts[i::3], images[i::3]) for i in range(3))
+        >>> ld = LinearDiffusion.from_statistics(total, n_components=40)
+        >>> ld.predict(["7"], seed=137).shape
+        (1, 8, 8)
+        """
+        if not isinstance(statistics, Statistics):
+            raise TypeError(f"expected a Statistics value, as of Statistics.of; got {type(statistics).__name__}")
+        model = cls(**params)
+        learned = training.from_statistics(statistics, model._parameters())
+        if not statistics.prompts:
+            model.n_features_in_ = learned.fitted.conditioner.size
+        return model._adopt(learned)
+
+    @classmethod
+    def from_gaussian(
+        cls,
+        mean: Any,
+        covariance: Any,
+        *,
+        prompt: Any = "",
+        weight: Any = 1.0,
+        pixel_range: tuple[float, float] | None = None,
+        **params: Any,
+    ) -> Self:
+        """Build a fitted model of a known Gaussian, or of one for each prompt, without data.
+
+        Every component with variance is kept and nothing is shrunk, so the exact sampler draws from this Gaussian:
+        ``fitted_.pixel_law(law(prompt))`` has this mean and this covariance, to rounding.
+
+        Parameters
+        ----------
+        mean : array-like of shape image_shape
+            Mean image, in pixel units: (d,) for vectors, (h, w) or (h, w, c) for images.
+        covariance : array-like of shape (D, D), (D,) or image_shape
+            Covariance of the D pixels, or its diagonal. It may be singular. A diagonal covariance is not
+            decomposed, so 3,072 pixels take less than a second.
+        prompt : str or list of str, default=""
+            Name of the Gaussian. With a list of p prompts, `mean` and `covariance` have one entry for each prompt:
+            lists, or arrays with one more axis in front. Diagonal covariances of several prompts are decomposed
+            like any others if their means differ, because the components are those of all prompts together.
+        weight : float or array-like of shape (p,), default=1.0
+            Weight of each prompt: its frequency in :meth:`sample` and in Bayes' rule, and the number of images
+            that the Gaussian counts as when images are added by :meth:`partial_fit`.
+        pixel_range : tuple of float, default=None
+            Smallest and largest pixel: black and white of PIL images, and 256 grey levels, to which
+            :meth:`score_samples` assumes that pixels were rounded. None for the mean and three standard
+            deviations.
+        **params
+            Parameters of the constructor, with the defaults ``n_components=D`` and ``shrinkage=0.0``.
+
+        Returns
+        -------
+        LinearDiffusion
+            A fitted model whose images are float64. What counts images does not apply to it: styles and
+            ``contrast="histogram"`` need data, and ``bic`` takes the covariance for one of full rank.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit, a covariance is not symmetric or has a negative variance, or ``weight`` is not
+            above 0.
+
+        See Also
+        --------
+        from_statistics : A model of moments of data.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lineardiffusion import LinearDiffusion
+        >>> ld = LinearDiffusion.from_gaussian(np.zeros(2), np.array([[2.0, 1.0], [1.0, 2.0]]))
+        >>> ld.fitted_.pixel_law(ld.law("")).covariance.round(12)
+        array([[2., 1.],
+               [1., 2.]])
+        >>> two = LinearDiffusion.from_gaussian([[0.0], [4.0]], [[1.0], [1.0]], prompt=["left", "right"])
+        >>> two.classify_proba([[2.0]])
+        array([[0.5, 0.5]])
+        """
+        several = check_prompts(prompt) if isinstance(prompt, list | tuple | np.ndarray) else None
+        names = check_prompts([prompt]) if several is None else several
+        if names is None:
+            raise TypeError(f"prompt must be a string, or a list of strings; got {prompt!r}")
+        if several is None:
+            mean, covariance = [mean], [covariance]
+        statistics = training.known_gaussians(names, mean, covariance, weight, pixel_range)
+        D = math.prod(statistics.image_shape)
+        return cls.from_statistics(statistics, **{"n_components": D, "shrinkage": 0.0, **params})
+
     # ------------------------------------------------------------------ drawing
 
     def predict(
@@ -820,6 +941,52 @@ class LinearDiffusion(BaseEstimator):
         if not np.isfinite(check_scalar(sigma, "sigma", numbers.Real)) or sigma <= 0:
             raise ValueError(f"sigma must be positive and finite, in pixel units; got {sigma!r}")
         return fitted.denoise(request, check_images(images, len(request), self.image_shape_), float(sigma))
+
+    def denoising_loss(self, sigma: Any, prompt: str | None = None) -> Any:
+        """Return the denoising loss: the mean squared error of :meth:`denoise` on the training data.
+
+        It is the expectation over all training images and all noise, in closed form from their moments. So it is
+        exact for images that are not Gaussian too, and no image is read.
+
+        Parameters
+        ----------
+        sigma : float or array-like of shape (n,)
+            Noise levels as in :meth:`denoise`, in pixel units (of the standardised pixels if ``scale=True``).
+        prompt : str, default=None
+            Known prompt, or one of its styles, as ``"7~12"``. None for the mean over all prompts, by their
+            frequency.
+
+        Returns
+        -------
+        float or ndarray of shape (n,)
+            Mean over the pixels of the expected squared error, in the unit of ``sigma**2``. It rises from what the
+            encoder discards (sigma near 0) to the variance of the prompt's images (large sigma).
+
+        Raises
+        ------
+        ValueError
+            For a prompt with styles, whose denoiser is not linear: the loss of a named style is that of its own
+            denoiser. Also if prompts are embeddings, or ``sigma`` is not positive and finite.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lineardiffusion import LinearDiffusion
+        >>> ld = LinearDiffusion.from_gaussian(np.zeros(2), [4.0, 1.0])
+        >>> ld.denoising_loss([0.5, 2.0]).round(6)  # at 2: the mean of 4 * 4 / (4 + 4) and 1 * 4 / (1 + 4)
+        array([0.217647, 1.4     ])
+        """
+        levels = np.asarray(sigma, dtype=np.float64)
+        if levels.ndim > 1 or not ((levels > 0) & np.isfinite(levels)).all():
+            raise ValueError(f"sigma must be positive and finite, one number or one dimension; got {sigma!r}")
+        name = None
+        if prompt is not None:
+            names = check_prompts([prompt])
+            if names is None:
+                raise TypeError(f"prompt must be one known prompt, a string; got {prompt!r}")
+            name = names[0]
+        found = denoising_loss(self.fitted_, np.atleast_1d(levels), name)
+        return found if levels.ndim else float(found[0])
 
     def affine(self, prompt: Any, **sampling: Unpack[SamplerSettings]) -> tuple[Array, Array]:
         """Return the whole sampler as one map: ``latent = matrix @ noise + offset``.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
 
 from lineardiffusion import _noise
@@ -248,6 +249,38 @@ class FittedDiffusion:
         maps, weights = self.maps(resolved)
         laws = [Gaussian(x.offset[0].copy(), x.covariance[0]) for x in maps]
         return laws[0] if len(laws) == 1 else Mixture(weights, laws)
+
+    def pixel_law(self, law: Gaussian | Mixture, residual: bool = False) -> Gaussian | Mixture:
+        """Return the law of the pixels of images whose latents have a law, without contrast.
+
+        Parameters
+        ----------
+        law : Gaussian or Mixture
+            Law of latents, of d coordinates.
+        residual : bool, default=False
+            Whether the discarded directions have their mean residual variance, as real images do. Without it the
+            law is that of the images that the model draws.
+
+        Returns
+        -------
+        Gaussian or Mixture
+            Law of D pixels, in the order of ``image.ravel()`` and in pixel units. It is singular where d < D,
+            unless the residual is added.
+
+        Raises
+        ------
+        ValueError
+            If the image encoder is not linear.
+        """
+        encoder = self.require_pixel_model().encoder
+        V, r = encoder.components, encoder.pixel_scale
+        if encoder.pixels is None:
+            rest = residual * encoder.residual_variance
+            noise = rest * (np.diag(r**2) - (r[:, None] * V.T) @ (V * r)) if rest else None
+            return law.transform(encoder.synthesis.T, encoder.mean, noise)
+        inside = np.isin(np.arange(len(r)), encoder.pixels)
+        noise = np.where(inside, 0.0, residual * encoder.residual_variance * r**2)
+        return law.transform(scipy.sparse.csr_array(encoder.synthesis.T), encoder.mean, noise)
 
     def compose(
         self, conditions: Sequence[Condition], trajectory: Trajectory, keep: bool = True, scored: bool = False
