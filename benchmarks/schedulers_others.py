@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from lineardiffusion import Gaussian
-from lineardiffusion.oracle import Adapter, oracle
-from lineardiffusion.oracle.adapters import get_adapter, kdiffusion, smalldiffusion
+from lineardiffusion.oracle import oracle
+from lineardiffusion.oracle.adapters import kdiffusion, smalldiffusion
 
-Case = tuple[str, str, Callable[[], Adapter], dict[str, Any]]
+Case = tuple[str, str, Callable[[], Any], dict[str, Any]]
 STEPS = (5, 10, 20, 50, 100)
 
 
@@ -32,7 +32,7 @@ def law() -> Gaussian:
 
 
 def cases() -> Iterator[Case]:
-    """Yield (library, label, factory, options): ``get_adapter(factory(), **options)`` is the sampler of a row."""
+    """Yield (library, label, factory, options), of which ``oracle(factory, law, **options)`` judges the sampler."""
     for library, found in (("azula", _azula), ("k-diffusion", _kdiffusion), ("smalldiffusion", _smalldiffusion)):
         try:
             version(library), version("torch")
@@ -104,7 +104,7 @@ def main() -> None:
     print("|" + "---|" * (len(STEPS) + 5))
     for library, label, make, options in cases():
         try:
-            report = oracle(get_adapter(make(), **options), target, steps=STEPS)
+            report = oracle(make, target, steps=STEPS, **options)
         except ValueError as error:  # a sampler that is refused, with the reason
             print(f"| {library} | {label} |{' |' * (len(STEPS) + 2)} {error} |")
             continue
