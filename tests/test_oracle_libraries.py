@@ -4,6 +4,7 @@ import contextlib
 import io
 import math
 import re
+import sys
 import threading
 from functools import partial
 from importlib import metadata
@@ -17,6 +18,7 @@ import pytest
 from lineardiffusion import Gaussian
 from lineardiffusion.oracle import Adapter, NotAffineError, Start, oracle
 from lineardiffusion.oracle.adapters import get_adapter, kdiffusion, smalldiffusion
+from lineardiffusion.oracle.adapters.alone import load_alone
 from lineardiffusion.oracle.adapters.azula import AzulaSampler
 from lineardiffusion.oracle.adapters.kdiffusion import KDiffusionSampler
 from lineardiffusion.oracle.adapters.own import OwnSampler
@@ -419,6 +421,15 @@ def test_noise_is_replaced_in_the_run_and_its_thread_only():
         thread.join()
     assert seen[0].std() > 0.1
     assert torch.randn_like(x).std() > 0.1
+
+
+def test_what_stands_in_for_missing_modules_is_gone_after_the_import():
+    needs("k-diffusion")
+    kdiffusion.load()
+    for name in ("k_diffusion", "k_diffusion.utils", "torchsde", "torchdiffeq"):
+        assert getattr(sys.modules.get(name), "__spec__", True) is not None  # stand-ins have none
+    with pytest.raises(ImportError, match="no_such_package is not installed"):
+        load_alone("no_such_package", "module", {})
 
 
 def test_every_form_of_a_sampler():
