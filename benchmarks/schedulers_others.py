@@ -59,7 +59,7 @@ def _azula() -> Iterator[tuple[str, Any, dict[str, Any]]]:
             short = f"{name.removesuffix('Sampler')}, {type(schedule).__name__.removesuffix('Schedule')}"
             if "order" in inspect.signature(sampler).parameters:
                 for order in (2, 3):
-                    yield f"{short}, order={order}", sampler, {"schedule": schedule, "order": order}
+                    yield f"{short}, order={order}", partial(sampler, order=order), {"schedule": schedule}
             else:
                 yield short, sampler, {"schedule": schedule}
 
@@ -80,7 +80,9 @@ def _kdiffusion() -> Iterator[tuple[str, Any, dict[str, Any]]]:
     for name in sorted(name for name in vars(module) if name.startswith("sample_")):
         for options in [{}, *further.get(name, [])]:
             label = ", ".join([name] + [f"{option}={value}" for option, value in options.items()])
-            yield label, getattr(module, name), options
+            levels = {option: value for option, value in options.items() if option == "sigmas"}
+            solver = {option: value for option, value in options.items() if option != "sigmas"}
+            yield label, partial(getattr(module, name), **solver), levels
 
 
 def _smalldiffusion() -> Iterator[tuple[str, Any, dict[str, Any]]]:

@@ -413,6 +413,7 @@ def test_noise_is_replaced_in_the_run_and_its_thread_only():
             raise AssertionError
 
     seen, x = [], torch.zeros(2, 1, 1, 3, dtype=torch.float64)
+    assert to_tensor(np.zeros((2, 3))).shape == x.shape  # images, as samplers of images expect
     with replaced_noise(Ones()):
         assert (torch.randn_like(x) == 1).all()
         assert (torch.randn(2, 3) == 1).all()
@@ -449,6 +450,11 @@ def test_every_form_of_a_sampler():
     for other in others:
         np.testing.assert_array_equal(other, first)
     assert made.steps == 77
+    # azula starts from the law of data with mean 0 and variance 1
+    level = forms[0].start(7)
+    drawn = made.init((200_000,))
+    assert abs(level.noise_std / float(drawn.std()) - 1) < 0.01
+    assert level.noise_std > level.sigma
     with pytest.raises(TypeError, match="set when it is made, got order"):
         AzulaSampler(made, order=2)
 
