@@ -9,6 +9,7 @@ PUBLIC = [
     "FittedDiffusion",
     "Gaussian",
     "ImageEncoder",
+    "LatentDenoiser",
     "LinearDiffusion",
     "Mixture",
     "Statistics",

@@ -200,8 +200,8 @@ def test_schedules_are_stored(schedule, tmp_path):
 
 @pytest.mark.parametrize(
     "sampler",
-    [samplers.ddim(np.int64(20), eta=0.5), samplers.ddpm(7), samplers.euler(9), samplers.heun(9),
-     samplers.dpmpp_2m(8), samplers.exact(), samplers.one_step(), "dpm++2m", "exact"],
+    [samplers.ddim(np.int64(20), eta=0.5), samplers.ddpm(7, variance="fixed_large"), samplers.euler(9),
+     samplers.heun(9), samplers.dpmpp_2m(8), samplers.exact(), samplers.one_step(), "dpm++2m", "exact"],
 )  # fmt: skip
 def test_samplers_are_stored(sampler, tmp_path):
     check_parameter("sampler", sampler, tmp_path)

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from lineardiffusion.encoders.image import ImageEncoder
     from lineardiffusion.estimator import LinearDiffusion
     from lineardiffusion.fitted import FittedDiffusion
+    from lineardiffusion.latent_denoiser import LatentDenoiser
     from lineardiffusion.statistics.dataset import Statistics
 
 __all__ = [
     "FittedDiffusion",
     "Gaussian",
     "ImageEncoder",
+    "LatentDenoiser",
     "LinearDiffusion",
     "Mixture",
     "Statistics",
@@ -43,6 +45,7 @@ _CLASSES = {
     "FittedDiffusion": "fitted",
     "Gaussian": "distributions.gaussian",
     "ImageEncoder": "encoders.image",
+    "LatentDenoiser": "latent_denoiser",
     "LinearDiffusion": "estimator",
     "Mixture": "distributions.mixture",
     "Statistics": "statistics.dataset",

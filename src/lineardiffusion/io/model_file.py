@@ -53,6 +53,7 @@ FORMAT = 2
 LARGEST = 2**40  # number of anything that is counted
 # what files of version 0.1 lack, with what it stands for
 ADDED = {"basis_tolerance": 1e-3, "style_rank": "auto"}
+ADDED_TO_SAMPLERS: dict[Any, dict[str, Any]] = {"ddpm": {"variance": "fixed_small"}}
 ADDED_TO_STYLES = {"rank": 0.25, "truncated": False}
 STEPS = 10**7  # at most, because a sampler allocates its times
 
@@ -259,9 +260,10 @@ def _restore_parameters(stored: Json, encoder: Any) -> Parameters:
     for name, value in stored.items():
         raw[name] = math.inf if value == "inf" else value
         if isinstance(value, dict):
+            value = ADDED_TO_SAMPLERS.get(value.get("class"), {}) | value
             settings = dict(value)
             known = CLASSES.get(name, {}).get(settings.pop("class", None))
-            if known and all(type(one) in (int, float) for one in settings.values()):
+            if known and all(type(one) in (int, float, str) for one in settings.values()):
                 raw[name] = known(**settings)
         _require(_describe(name, raw[name]) == value, f"{name!r} cannot be {value!r:.40}")
     _require(encoder is not None or not raw["image_encoder"], "the image encoder is missing")

@@ -11,7 +11,8 @@ heun: W2 to the law, in units of its spread 2.062
 """
 
 from lineardiffusion.oracle.judge import oracle
+from lineardiffusion.oracle.optimal import optimal_times
 from lineardiffusion.oracle.report import Report, Row
 from lineardiffusion.oracle.responses import Adapter, Noise, NotAffineError, Start
 
-__all__ = ["Adapter", "Noise", "NotAffineError", "Report", "Row", "Start", "oracle"]
+__all__ = ["Adapter", "Noise", "NotAffineError", "Report", "Row", "Start", "optimal_times", "oracle"]
