@@ -528,5 +528,5 @@ def test_the_table_of_samplers_runs(capsys):
     for _, label, make, options in found:
         if "adaptive" in label:
             continue
-        report = oracle(make, target, steps=(5,), order=False, **options)
+        report = oracle(make, target, steps=(5,), convergence=False, **options)
         assert math.isfinite(report.rows[0].distance), label

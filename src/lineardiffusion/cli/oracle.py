@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 from functools import partial
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (".png", ".svg", ".pdf")
 _MODULES = {"azula": "azula.sample"}  # where a library's samplers are, if not at its top
+_ALONE = {"k_diffusion": "kdiffusion", "smalldiffusion": "smalldiffusion"}  # file by file, see adapters/alone.py
 _STEPS = (5, 10, 20, 50, 100)
 _LAW = (
     "Law to draw from: the Gaussian with the mean and the covariance of a prompt's pixels, scaled to [-1, 1], or a "
@@ -123,12 +125,11 @@ def oracle(
 def _sampler(name: str, settings: dict[str, Any]) -> Any:
     """Return the sampler of a name, with these settings."""
     library, colon, own = name.partition(":")
-    if colon and library == "k_diffusion":
-        from lineardiffusion.oracle.adapters.kdiffusion import load
-
-        found = getattr(load(), own, None)
+    if colon and library in _ALONE:
+        adapter = importlib.import_module(f"lineardiffusion.oracle.adapters.{_ALONE[library]}")
+        found = getattr(adapter.load(), own, None)
         if found is None:
-            raise ValueError(f"k-diffusion has no function '{own}'")
+            raise ValueError(f"{library} has no function '{own}'")
     elif colon:
         try:
             found = common.import_if_path(f"{_MODULES.get(library, library)}:{own}")

@@ -4,7 +4,7 @@
 >>> from lineardiffusion import Gaussian
 >>> from lineardiffusion.oracle import oracle
 >>> law = Gaussian.diagonal(np.zeros(2), np.array([4.0, 0.25]))
->>> oracle("heun", law, steps=(10, 20), order=False)
+>>> oracle("heun", law, steps=(10, 20), convergence=False)
 heun: W2 to the law, in units of its spread 2.062
   steps   calls  distance      mean    spread
 ...
