@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,7 @@ def test_distances_shown(mnist):
 @pytest.mark.filterwarnings("ignore:.*styles")
 def test_shell(small_mnist, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(LinearDiffusion, "from_pretrained", cache(LinearDiffusion.from_pretrained))  # solved once
     lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("lineardiff")]
     assert {shlex.split(line)[1] for line in lines} == {
         "info",

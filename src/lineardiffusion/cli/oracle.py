@@ -165,16 +165,18 @@ def _law(name: str, mixture: bool) -> tuple[str, Gaussian | Mixture]:
     if not model:
         raise ValueError(f"expected MODEL:PROMPT, such as mnist:7, got '{name}'")
     ld = LinearDiffusion.from_pretrained(model)
-    found = ld.law(common.known_spelling(prompt, ld), space="pixels")
+    latents, fitted = ld.law(common.known_spelling(prompt, ld)), ld.fitted_
+    if isinstance(latents, Mixture) and not mixture:
+        latents = Gaussian(latents.mean, latents.covariance)
+    found = fitted.pixel_law(latents)
     low, high = ld.pixel_range_
     scale = 2 / (high - low) if high > low else 1.0
 
     def scaled(law: Gaussian) -> Gaussian:
         return Gaussian((law.mean - low) * scale - 1, law.covariance * scale**2)
 
-    if isinstance(found, Mixture) and mixture:
+    if isinstance(found, Mixture):
         return f"{name}, {len(found.components)} styles, pixels in [-1, 1]", Mixture(
             found.weights, [scaled(one) for one in found.components]
         )
-    gaussian = Gaussian(found.mean, found.covariance) if isinstance(found, Mixture) else found
-    return f"Gaussian of {name}, pixels in [-1, 1]", scaled(gaussian)
+    return f"Gaussian of {name}, pixels in [-1, 1]", scaled(found)
