@@ -801,3 +801,11 @@ def test_a_function_that_is_no_sampler_is_refused(tiny, wrong):
         with pytest.raises((TypeError, ValueError), match=r"sampler|Affine"):
             call()
     assert ld.predict(["up"], seed=0).shape == (1, 4, 3)
+
+
+def test_names_of_other_libraries():
+    """Parity of the samplers themselves is tested in test_oracle_libraries.py."""
+    assert get_sampler("DPM++ 2M", 7) == get_sampler("dpmpp_2m", 7) == samplers.dpmpp_2m(7)
+    assert get_sampler("Euler a") == samplers.ddpm()
+    with pytest.raises(ValueError, match=r"unknown sampler 'Euler' \(other libraries' Euler is 'ddim'\)"):
+        get_sampler("Euler")

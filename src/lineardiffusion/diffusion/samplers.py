@@ -406,6 +406,10 @@ class FunctionSampler(Sampler):
 
 _BUILT_IN = (exact, ddim, ddpm, euler, heun, rk4, dpmpp_2m, em, ei, one_step)
 SAMPLERS: dict[str, type[Sampler]] = {one.name: one for one in _BUILT_IN}
+# what other libraries call a sampler of the same law at the same levels (docs/names.md); their "Euler" is ddim
+ALIASES = {
+    "DDIM": "ddim", "DDPM": "ddpm", "Euler a": "ddpm", "Heun": "heun", "DPM++ 2M": "dpm++2m", "dpmpp_2m": "dpm++2m",
+}  # fmt: skip
 
 
 def get_sampler(sampler: Any, num_steps: int | None = None) -> Sampler:
@@ -414,7 +418,8 @@ def get_sampler(sampler: Any, num_steps: int | None = None) -> Sampler:
     Parameters
     ----------
     sampler : str, Sampler or callable
-        Name, object, or generator function with the signature of :meth:`Sampler.__call__`.
+        Name, object, or generator function with the signature of :meth:`Sampler.__call__`. Names that diffusers and
+        the web interfaces have for the same sampler are taken too, "DPM++ 2M" for "dpm++2m" (docs/names.md).
     num_steps : int, default=None
         Number of steps; None for the sampler's own.
 
@@ -429,9 +434,11 @@ def get_sampler(sampler: Any, num_steps: int | None = None) -> Sampler:
     if isinstance(sampler, Sampler):
         return replace(sampler, **steps) if steps else sampler
     if isinstance(sampler, str):
-        if sampler not in SAMPLERS:
-            raise ValueError(f"unknown sampler {sampler!r}; choose one of {', '.join(map(repr, SAMPLERS))}")
-        return SAMPLERS[sampler](**steps)
+        name = ALIASES.get(sampler, sampler)
+        if name not in SAMPLERS:
+            what = " (other libraries' Euler is 'ddim')" if sampler.lower() == "euler" else ""
+            raise ValueError(f"unknown sampler {sampler!r}{what}; choose one of {', '.join(map(repr, SAMPLERS))}")
+        return SAMPLERS[name](**steps)
     if callable(sampler) and not isinstance(sampler, type):
         return FunctionSampler(**steps, function=sampler)
     raise TypeError(
