@@ -372,6 +372,32 @@ def test_stochastic_samplers_draw_from_the_law_that_the_oracle_says():
     assert rms(scores(STEPS + 1)[:, 1], axis=1).min() > 2.0  # the control: the law of one more step
 
 
+def test_the_tree_of_torchsde_draws_from_the_law_that_the_oracle_says():
+    """The real ``BrownianTreeNoiseSampler``; the control is the law of one step more."""
+    needs("k-diffusion")
+    needs("torchsde")
+    sampler = kdiffusion.load().sample_dpmpp_sde
+    variance, n, steps = np.linspace(0.1, 3.0, 40), 20_000, 3
+    data, levels = Gaussian.diagonal(np.zeros(40), variance), Karras(HIGH, LOW)
+    sigmas, of_data = torch.tensor(levels.times(steps)), torch.tensor(variance)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(n, 1, 1, 40, dtype=torch.float64, generator=generator)
+
+    def denoiser(x, sigma):
+        return x * of_data / (of_data + sigma.reshape(-1, 1, 1, 1) ** 2)
+
+    tree = kdiffusion.load().BrownianTreeNoiseSampler(noise, sigmas[sigmas > 0].min(), HIGH, seed=0)
+    x = sampler(denoiser, noise * torch.sqrt(of_data + HIGH**2), sigmas, disable=True, noise_sampler=tree)
+
+    def rms(k):
+        judged = KDiffusionSampler(sampler, sigma_min=LOW, sigma_max=HIGH)
+        found = oracle(judged, data, steps=(k,), convergence=False).law(k)
+        return np.sqrt(np.mean((x.var(dim=0).numpy().ravel() / found.variance - 1) ** 2 * n / 2))
+
+    assert 0.75 < rms(steps) < 1.25  # 40 z-scores: their root mean square is 1 +- 0.11
+    assert rms(steps + 1) > 3
+
+
 def test_noise_of_a_tree_is_not_fresh():
     """DPM++ SDE asks for overlapping intervals, so fresh noise in their place gives another law."""
     adapter = kdiff("sample_dpmpp_sde", with_zero)
