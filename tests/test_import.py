@@ -9,6 +9,7 @@ PUBLIC = [
     "FittedDiffusion",
     "Gaussian",
     "ImageEncoder",
+    "LatentDenoiser",
     "LinearDiffusion",
     "Mixture",
     "Statistics",
@@ -17,6 +18,7 @@ PUBLIC = [
     "operators",
     "oracle",
     "plot",
+    "posteriors",
     "samplers",
     "schedules",
 ]

@@ -204,3 +204,15 @@ def test_a_child_forked_during_the_work_is_free():
             _linalg.eigh(stack(8, 4))
             os._exit(0 if fine else 1)
         assert os.waitpid(child, 0)[1] == 0
+
+
+def test_diagonal_matrices_are_not_decomposed():
+    matrices = np.stack([np.diag([3.0, 0.0, -1.0, 2.0]), np.diag([0.0, 5.0, 5.0, 1.0])])
+    np.testing.assert_array_equal(_linalg.diagonals(matrices), [[3, 0, -1, 2], [0, 5, 5, 1]])
+    variance, basis = _linalg.eigh(matrices)
+    np.testing.assert_array_equal(variance, np.linalg.eigh(matrices)[0])
+    np.testing.assert_array_equal((basis * variance[:, None]) @ basis.mT, matrices)
+    for place in [(1, 0, 3), (0, 2, 1)]:  # one entry of one of them
+        other = matrices.copy()
+        other[place] = 1e-300
+        assert _linalg.diagonals(other) is None

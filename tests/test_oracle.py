@@ -42,7 +42,7 @@ STOCHASTIC = [samplers.ddim(6, eta=0.5), samplers.ddpm(6)]
 @pytest.mark.parametrize("schedule", ["cosine", "vp", "karras", "flow"])
 def test_the_law_of_impulses_is_that_of_the_composed_map(schedule):
     for sampler in [*STOCHASTIC, *(get_sampler(name, 6) for name in SAMPLERS)]:
-        report = oracle(sampler, law(), steps=(6,), start="noise", order=False, schedule=schedule)
+        report = oracle(sampler, law(), steps=(6,), start="noise", convergence=False, schedule=schedule)
         x = composed(sampler, schedule)
         found = report.law(6)
         np.testing.assert_allclose(found.mean, x.offset[0], atol=1e-9)
@@ -56,13 +56,13 @@ def test_the_law_of_impulses_is_that_of_the_composed_map(schedule):
 
 def test_an_exact_start_is_judged_by_the_sampler_alone():
     """The exact sampler has no error from its own marginal, and from noise alone that of the schedule's end."""
-    exact = oracle("exact", law(), schedule="vp", order=False)
+    exact = oracle("exact", law(), schedule="vp", convergence=False)
     assert max(row.distance for row in exact.rows) < 1e-12
     alpha, sigma = get_schedule("vp")(1.0)
     gain = np.sqrt(VARIANCE / (alpha**2 * VARIANCE + sigma**2))
     variance, basis = law().principal()
     lost = alpha * np.sqrt(variance / (alpha**2 * variance + sigma**2)) * (law().mean @ basis)
-    noise = oracle("exact", law(), schedule="vp", start="noise", order=False).rows[0]
+    noise = oracle("exact", law(), schedule="vp", start="noise", convergence=False).rows[0]
     assert abs(noise.mean - np.linalg.norm(lost)) < 1e-12
     assert abs(noise.spread - np.linalg.norm(gain * sigma - np.sqrt(VARIANCE))) < 1e-12
 
@@ -89,7 +89,7 @@ def test_stochastic_samplers_agree_with_draws():
     *_, x = simulate(denoiser, rng.normal(size=(1, n, d)), course, [Shared()] * n)
 
     def rms(judged):
-        found = oracle(judged, wide, steps=(3,), start="noise", order=False).law(3)
+        found = oracle(judged, wide, steps=(3,), start="noise", convergence=False).law(3)
         return np.sqrt(np.mean(z_scores(x[0], found.covariance) ** 2))
 
     assert 0.9 < rms(sampler) < 1.1
@@ -150,14 +150,14 @@ class Scripted(Adapter):
 
 
 def test_what_the_warnings_say():
-    left = oracle(half_way, law(), steps=(20,), order=False)
+    left = oracle(half_way, law(), steps=(20,), convergence=False)
     assert left.rows[0].noise_left == pytest.approx(0.5 * np.sin(np.pi / 40), abs=1e-9)
     assert "does not reach sigma 0" in left.warnings[0]
 
-    bad = oracle(Scripted(lambda n: 0.05 if n % 20 else 0.01), law(), steps=(40, 50), order=False)
+    bad = oracle(Scripted(lambda n: 0.05 if n % 20 else 0.01), law(), steps=(40, 50), convergence=False)
     assert bad.worse == ((40, 50),)
     assert "50 steps are worse than 40" in bad.warnings[0]
-    assert not oracle(Scripted(lambda n: 1 / n), law(), steps=(40, 50), order=False).worse
+    assert not oracle(Scripted(lambda n: 1 / n), law(), steps=(40, 50), convergence=False).worse
 
     floor = oracle(Scripted(lambda n: 0.03 + 1 / n**2), law())
     assert "does not converge to the law" in floor.warnings[-1]
@@ -169,7 +169,7 @@ def test_what_the_warnings_say():
             raise IndexError("index 50 is out of range")
         return math.nan if n == 10 else 1 / n
 
-    broken = oracle(Scripted(fails), law(), order=False)
+    broken = oracle(Scripted(fails), law(), convergence=False)
     assert "50 steps: IndexError: index 50" in broken.warnings[0]
     assert broken.warnings[1] == "gives no number with 10 steps"
     assert broken.rows[3].error
@@ -210,9 +210,9 @@ def test_what_is_not_affine_is_refused(change):
 
 
 def test_what_is_affine_is_not_refused():
-    changed = oracle(ddim_with(lambda x0: 0.9 * x0 + 0.1), law(), order=False)
-    plain = oracle(ddim_with(lambda x0: x0), law(), order=False)
-    assert plain.rows[0].distance == pytest.approx(oracle("ddim", law(), order=False).rows[0].distance)
+    changed = oracle(ddim_with(lambda x0: 0.9 * x0 + 0.1), law(), convergence=False)
+    plain = oracle(ddim_with(lambda x0: x0), law(), convergence=False)
+    assert plain.rows[0].distance == pytest.approx(oracle("ddim", law(), convergence=False).rows[0].distance)
     assert changed.rows[-1].distance > 2 * plain.rows[-1].distance
 
 
@@ -259,7 +259,7 @@ def test_increments_of_one_brownian_motion():
         for (a, b), w in zip(Tree.INTERVALS, Tree.WEIGHTS, strict=True)
     )
     expected = np.sum(held**2) * 0.25 + 0.09
-    report = oracle(Tree(), law(0.0), steps=(1,), order=False, start="noise")
+    report = oracle(Tree(), law(0.0), steps=(1,), convergence=False, start="noise")
     added = np.diag(report.law(1).covariance - report.map(1)[0] @ report.map(1)[0].T)
     np.testing.assert_allclose(added, expected, rtol=1e-12)
     draws = Draws(np.random.default_rng(0), (400, 100))
@@ -275,7 +275,7 @@ def test_increments_of_one_brownian_motion():
 def test_a_mixture_of_one_gaussian_has_the_gaussians_distance():
     """For one Gaussian and a map of positive gains the strong error is W2 itself."""
     one = law()
-    exact = oracle("ddim", one, steps=(5, 20), order=False)
+    exact = oracle("ddim", one, steps=(5, 20), convergence=False)
     drawn = oracle("ddim", Mixture([1.0], [one]), steps=(5, 20), n_draws=2000)
     assert drawn.measure.startswith("strong error")
     for a, b in zip(exact.rows, drawn.rows, strict=True):
@@ -330,4 +330,4 @@ def test_bad_input():
         oracle("ddim", law(), start="pure")
     with pytest.raises(ValueError, match="at least one"):
         oracle("ddim", law(), steps=())
-    assert oracle(lambda: samplers.heun(), law(), order=False).sampler == "heun"
+    assert oracle(lambda: samplers.heun(), law(), convergence=False).sampler == "heun"

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def blocks(language):
 @pytest.mark.filterwarnings("ignore:.*styles")
 def test_python(small_mnist, capsys):
     names = {}
-    assert len(blocks("python")) == 6
+    assert len(blocks("python")) == 7
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), names)
     assert names["digits"].shape == (2, 28, 28)
@@ -53,8 +54,17 @@ def test_distances_shown(mnist):
 @pytest.mark.filterwarnings("ignore:.*styles")
 def test_shell(small_mnist, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(LinearDiffusion, "from_pretrained", cache(LinearDiffusion.from_pretrained))  # solved once
     lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("lineardiff")]
-    assert {shlex.split(line)[1] for line in lines} == {"info", "sample", "classify", "plot", "fit", "evaluate"}
+    assert {shlex.split(line)[1] for line in lines} == {
+        "info",
+        "sample",
+        "classify",
+        "plot",
+        "fit",
+        "evaluate",
+        "oracle",
+    }
     for line in lines:
         result = CliRunner().invoke(main, shlex.split(line, comments=True)[1:])
         assert result.exit_code == 0, result.output

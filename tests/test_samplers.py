@@ -5,6 +5,7 @@ Where a sampler loses its order, the tests below say where and why:
 - dpm++2m, all but karras: the last steps halve sigma (h = log 2 however many steps there are), which adds
   a logarithm, log(n) / n^2.
 - heun and dpm++2m, karras: the last step, from sigma_min, is of first order and has a fixed length.
+- em, flow: the law of a Gaussian has the second order.
 - heun, vp: where the data has no variance, x' = sigma'/sigma x ~ x / 2t, which is singular at 0. Even steps
   of sqrt(t) save the first order; even steps of t would leave order 1/2.
 """
@@ -21,6 +22,7 @@ from scipy.stats import chi2
 from lineardiffusion import LinearDiffusion, samplers
 from lineardiffusion.diffusion.affine import Affine
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
+from lineardiffusion.diffusion.guidance import Combination
 from lineardiffusion.diffusion.regression import RegressionDenoiser
 from lineardiffusion.diffusion.samplers import SAMPLERS, get_sampler, velocity
 from lineardiffusion.diffusion.schedules import SCHEDULES, Karras, get_schedule
@@ -82,6 +84,25 @@ def lopsided_heun(denoise, x, schedule, times, add_noise):
         yield x
 
 
+def classical(last_by_euler=False, middle=2.0):
+    """rk4 with `middle` times the weight of an end for the slopes in the middle; right is 2."""
+
+    def sampler(denoise, x, schedule, times, add_noise):
+        for t, t_ in pairwise(times.tolist()):
+            h = t_ - t
+            slope = velocity(denoise, x, schedule, t)
+            if schedule(t_)[1] > 0.0 or not last_by_euler:
+                inside = [t + 0.5 * h, t + 0.5 * h, t_ if schedule(t_)[1] > 0.0 else t + 0.999 * h]
+                k = [slope]
+                for at, share in zip(inside, (0.5, 0.5, 1.0), strict=True):
+                    k.append(velocity(denoise, x + (share * h) * k[-1], schedule, at))
+                slope = (1 / (2 + 2 * middle)) * (k[0] + middle * k[1] + middle * k[2] + k[3])
+            x = x + h * slope
+            yield x
+
+    return sampler
+
+
 def two_step(weight):
     """dpm++2m with `weight` h / h_last for the extrapolation; right is 0.5, none is 0."""
 
@@ -105,6 +126,23 @@ def two_step(weight):
 @pytest.mark.parametrize(("sampler", "expected"), [("ddim", 1), ("euler", 1), ("heun", 2)])
 def test_order_of_convergence(sampler, expected, schedule):
     assert abs(order(errors(sampler, schedule, gaussian())) - expected) < 0.06
+
+
+FEWER = np.array([20, 40, 80, 160])
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "vp", FINE_KARRAS, "flow"], ids=str)
+def test_order_of_the_classical_method(schedule):
+    """Also in its last step, to no noise, which is another method."""
+    assert abs(order(errors("rk4", schedule, gaussian(), FEWER), FEWER) - 4) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected"), [(classical(last_by_euler=True), 2), (classical(middle=1.0), 2)], ids=["end", "weights"]
+)
+def test_a_broken_classical_method_shows_the_wrong_order(broken, expected):
+    """Controls: Euler's method to the end; a method whose weights are those of no order above 2."""
+    assert abs(order(errors(broken, "cosine", gaussian(), FEWER), FEWER) - expected) < 0.2
 
 
 def test_order_of_dpm_solver():
@@ -150,17 +188,63 @@ def test_order_one_on_vp_where_the_data_has_no_variance(sampler, expected):
     assert errors("ddim", "vp", gaussian(), [5])[0] > 1e-2
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "vp", "karras", "flow"])
-def test_ddpm_draws_from_the_law_of_the_data_as_steps_grow(schedule):
+def law_errors(sampler, schedule, steps=STEPS):
+    """Distance of mean and covariance to those of the data, for each number of steps."""
     denoiser = gaussian()
     Q, m = denoiser.basis[0], denoiser.mean[0]
     C = (Q * denoiser.variance[0]) @ Q.T
+    maps = [compose(denoiser, 1, D, course(sampler, schedule, int(n))) for n in steps]
+    return np.array([np.linalg.norm(x.covariance[0] - C) + np.linalg.norm(x.offset[0] - m) for x in maps])
 
-    def error(n):
-        x = compose(denoiser, 1, D, course("ddpm", schedule, int(n)))
-        return np.linalg.norm(x.covariance[0] - C) + np.linalg.norm(x.offset[0] - m)
 
-    assert abs(order(np.array([error(n) for n in STEPS])) - 1) < 0.1
+@pytest.mark.parametrize("schedule", ["cosine", "vp", FINE_KARRAS, "flow"], ids=str)
+@pytest.mark.parametrize("sampler", ["ddpm", samplers.ddpm(variance="fixed_large"), "em", "ei"], ids=str)
+def test_stochastic_samplers_draw_from_the_law_of_the_data_as_steps_grow(sampler, schedule):
+    expected = 2 if (sampler, schedule) == ("em", "flow") else 1
+    assert abs(order(law_errors(sampler, schedule)) - expected) < 0.1
+
+
+def test_stochastic_samplers_of_a_sum_of_denoisers_have_one_limit():
+    """It is not that of the probability flow, nor that of half of the noise; by Richardson's extrapolation."""
+    denoiser = gaussian(p=2)
+    guided = Combination([denoiser.select(np.array([k])) for k in (0, 1)], [1.5, -0.5])
+
+    def limit(sampler):
+        a, b = (compose(guided, 1, D, course(sampler, "vp", n)).covariance[0] for n in (200, 400))
+        return 2 * b - a
+
+    ddpm, large, em, ei, half, flow = map(
+        limit, ("ddpm", samplers.ddpm(variance="fixed_large"), "em", "ei", samplers.ddim(eta=0.5), "ddim")
+    )
+    for same in (large, em, ei):
+        np.testing.assert_allclose(same, ddpm, atol=2e-3)
+    assert np.abs(half - ddpm).max() > 0.02  # controls
+    assert np.abs(flow - ddpm).max() > 0.02
+
+
+def reverse(noise=1.0, score=1.0):
+    """em with `noise` times the variance and `score` times the score; right is 1."""
+
+    def sampler(denoise, x, schedule, times, add_noise):
+        for t, t_ in pairwise(times.tolist()):
+            (alpha, sigma), h = map(float, schedule(t)), t - t_
+            f = schedule.derivative(t)[0] / alpha
+            g2 = 2 * sigma * schedule.derivative(t)[1] - 2 * f * sigma**2
+            s = (alpha * denoise(x, alpha, sigma) - x) / sigma**2
+            x = add_noise(x - h * (f * x - score * g2 * s), float(np.sqrt(noise * h * g2)))
+            yield x
+
+    return sampler
+
+
+def test_the_reverse_sde_needs_both_of_its_terms():
+    """em written once more as the SDE has it; and controls, a wrong factor of which no number of steps mends."""
+    right = law_errors("em", "vp")
+    np.testing.assert_allclose(law_errors(reverse(), "vp"), right, rtol=1e-9)
+    for wrong in (reverse(noise=0.9), reverse(score=0.9)):
+        found = law_errors(wrong, "vp")
+        assert order(found) < 0.3
+        assert found[-1] > 20 * right[-1]
 
 
 # ---------------------------------------------------------------- textbook formulas
@@ -193,6 +277,83 @@ def test_ddpm_is_the_posterior_of_ho(schedule):
         mean = (np.sqrt(abar_s) * beta * x0 + np.sqrt(1 - beta) * (1 - abar_s) * x) / (1 - abar_t)
         np.testing.assert_allclose(x_, mean, atol=1e-12)
         np.testing.assert_allclose(tau**2, (1 - abar_s) / (1 - abar_t) * beta, atol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "vp"])
+def test_the_large_variance_is_beta(schedule):
+    """Ho 2020, section 3.2, with none at the last step; the mean is that of the small one."""
+    both = zip(
+        *(steps_of(samplers.ddpm(6, variance=v), schedule) for v in ("fixed_small", "fixed_large")), strict=True
+    )
+    for (*_, small, tau), (*_, (alpha, _), (alpha_, sigma_), large, wide) in both:
+        np.testing.assert_allclose(large, small, atol=1e-14)
+        np.testing.assert_allclose(wide**2, 1 - (alpha / alpha_) ** 2 if sigma_ else 0.0, atol=1e-12)
+        assert wide > tau or not sigma_
+
+
+def test_the_large_variance_is_right_for_standard_normal_data():
+    """Then x' given x is drawn exactly, whatever the schedule; with the small variance only for a single point."""
+    for schedule in ("cosine", "karras"):
+        for variance, kind, exact in ((1.0, "fixed_large", True), (1.0, "fixed_small", False)):
+            denoiser, way = gaussian([variance] * D), course(samplers.ddpm(6, variance=kind), schedule)
+            way = Trajectory(way.sampler, way.schedule, at=5)
+            x, (alpha, sigma) = compose(denoiser, 1, D, way), way.schedule(way.times[5])
+            alpha0, sigma0 = way.start
+            start = (alpha0**2 * variance + sigma0**2) / sigma0**2 * np.eye(D)
+            found = x.matrix[0].T @ start @ x.matrix[0] + x.root[0].T @ x.root[0]
+            assert np.allclose(found, (alpha**2 + sigma**2) * np.eye(D), atol=1e-10) == exact
+
+
+def test_em_is_the_formula_of_song():
+    """Song 2021b, eq. 6 and 11: f = -beta / 2 and g^2 = beta for the variance preserving SDE."""
+    way = course(samplers.em(6), "vp")
+    for i, (x, x0, (alpha, sigma), _, x_, tau) in enumerate(steps_of(samplers.em(6), "vp")):
+        t, h = way.times[i], way.times[i] - way.times[i + 1]
+        beta, score = 0.1 + 19.9 * t, (alpha * x0 - x) / sigma**2
+        np.testing.assert_allclose(x_, x + h * (0.5 * beta * x + beta * score), rtol=1e-10)
+        np.testing.assert_allclose(tau**2, h * beta, rtol=1e-10)
+
+
+def test_ei_is_the_formula_of_pierret():
+    """dx = (b x + 2 b s) dt + sqrt(2 b) dw, solved with s held constant; B is the integral of b."""
+
+    def B(t):
+        return 0.05 * t + 9.95 / 2 * t**2
+
+    way = course(samplers.ei(6), "vp")
+    for i, (x, x0, (alpha, sigma), _, x_, tau) in enumerate(steps_of(samplers.ei(6), "vp")):
+        growth, score = B(way.times[i]) - B(way.times[i + 1]), (alpha * x0 - x) / sigma**2
+        np.testing.assert_allclose(x_, np.exp(growth) * x + 2 * np.expm1(growth) * score, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(tau**2, np.expm1(2 * growth), rtol=1e-9)
+
+
+@pytest.mark.parametrize("sampler", ["em", "ei"])
+def test_the_step_out_of_pure_noise_is_ddpm_s(sampler):
+    (first, *_), (expected, *_) = steps_of(get_sampler(sampler, 6), "cosine"), steps_of(samplers.ddpm(6), "cosine")
+    assert first[2][0] == 0.0
+    np.testing.assert_allclose(first[4], expected[4], atol=1e-14)
+    assert first[5] == pytest.approx(expected[5], rel=1e-14)
+
+
+class Rescaled(Karras):
+    """The levels of Karras, divided so that their squares sum to 1."""
+
+    def __call__(self, t):
+        alpha, sigma = super().__call__(t)
+        return alpha / np.hypot(alpha, sigma), sigma / np.hypot(alpha, sigma)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "same"),
+    [("ddim", True), ("ddpm", True), (samplers.ddpm(9, variance="fixed_large"), True), ("dpm++2m", True),
+     ("ei", True), ("em", False), ("euler", False), ("heun", False), ("rk4", False)],
+    ids=str,
+)  # fmt: skip
+def test_samplers_by_levels_do_not_see_the_scale(sampler, same):
+    """A step of them depends on the ratios alpha / sigma alone; the others depend on the time."""
+    a, b = (compose(gaussian(), 1, D, course(sampler, schedule, 9)) for schedule in (Karras(), Rescaled()))
+    close = np.allclose(a.covariance, b.covariance, rtol=1e-9) and np.allclose(a.offset, b.offset, rtol=1e-9)
+    assert close == same
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "vp"])
@@ -280,11 +441,11 @@ def test_composed_equals_simulated(kind, sampler, schedule):
     # the flow of shared words is solved numerically, each time with steps of its own
     tolerance = 1e-7 if kind == "words" and sampler == "exact" else 1e-10
     np.testing.assert_allclose(x(noise), found, rtol=tolerance, atol=tolerance)
-    assert (x.n_noises > 0) == (sampler == "ddpm")
+    assert (x.n_noises > 0) == (sampler in ("ddpm", "em", "ei"))
 
 
 @pytest.mark.parametrize("schedule", list(SCHEDULES))
-@pytest.mark.parametrize("sampler", [samplers.ddpm(6), samplers.ddim(6, eta=0.5)], ids=str)
+@pytest.mark.parametrize("sampler", [samplers.ddpm(6), samplers.ddim(6, eta=0.5), samplers.ei(6)], ids=str)
 @pytest.mark.parametrize("kind", KINDS)
 def test_gathered_noise_is_the_sum_of_what_each_draw_does(kind, sampler, schedule):
     """Each step's noise, one basis vector at a time, is simulated to the end: R^T R is the sum of squares."""
@@ -341,7 +502,7 @@ class Together:
 
 @pytest.mark.parametrize(
     ("sampler", "schedule"),
-    [(samplers.ddpm(4), "cosine"), (samplers.ddim(4, eta=0.5), "vp"), (samplers.heun(4), "karras")],
+    [(samplers.ddpm(4), "cosine"), (samplers.em(4), "vp"), (samplers.heun(4), "karras")],
     ids=str,
 )
 @pytest.mark.parametrize("kind", ["basis", "words"])
@@ -393,6 +554,10 @@ OBJECTS = [
     samplers.ddim(7),
     samplers.ddim(7, eta=0.5),
     samplers.ddpm(7),
+    samplers.ddpm(7, variance="fixed_large"),
+    samplers.em(7),
+    samplers.ei(7),
+    samplers.rk4(7),
     samplers.euler(7),
     samplers.heun(7),
     samplers.dpmpp_2m(7),
@@ -428,6 +593,7 @@ def test_names_are_shorthands():
         (lambda: samplers.ddim(eta=1.5), ValueError, "eta"),
         (lambda: samplers.ddim(eta=-0.1), ValueError, "eta"),
         (lambda: samplers.ddim(eta="much"), TypeError, "eta"),
+        (lambda: samplers.ddpm(variance="learned"), ValueError, "fixed_large"),
         (lambda: get_sampler("magic"), ValueError, "magic"),
         (lambda: get_sampler(3), TypeError, "sampler"),
         (lambda: get_sampler(samplers.ddim), TypeError, "ddim"),
@@ -453,7 +619,7 @@ def test_an_object_is_its_name_everywhere(tiny, sampler):
         lambda ld, **way: ld.classify_proba(images[:4], **way),
     ):
         np.testing.assert_array_equal(call(default, sampler=sampler), call(own))
-        if sampler != samplers.ddim(7, eta=0.5):
+        if sampler == get_sampler(type(sampler).name, sampler.num_steps):
             np.testing.assert_array_equal(call(default, **named), call(own))
     of_eta = default.law("up", sampler=samplers.ddim(7, eta=0.5)).covariance
     assert (np.abs(own.law("up").covariance - of_eta).max() > 1e-3) == (sampler != samplers.ddim(7, eta=0.5))
@@ -635,3 +801,11 @@ def test_a_function_that_is_no_sampler_is_refused(tiny, wrong):
         with pytest.raises((TypeError, ValueError), match=r"sampler|Affine"):
             call()
     assert ld.predict(["up"], seed=0).shape == (1, 4, 3)
+
+
+def test_names_of_other_libraries():
+    """Parity of the samplers themselves is tested in test_oracle_libraries.py."""
+    assert get_sampler("DPM++ 2M", 7) == get_sampler("dpmpp_2m", 7) == samplers.dpmpp_2m(7)
+    assert get_sampler("Euler a") == samplers.ddpm()
+    with pytest.raises(ValueError, match=r"unknown sampler 'Euler' \(other libraries' Euler is 'ddim'\)"):
+        get_sampler("Euler")

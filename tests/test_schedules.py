@@ -6,6 +6,7 @@ dz = f(t) z dt + g(t) dw has z_t = alpha z_0 + sigma n with alpha = exp(int f), 
 
 import math
 import pickle
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from lineardiffusion import LinearDiffusion, samplers
 from lineardiffusion.diffusion.schedules import (
     SCHEDULES,
     Cosine,
+    Discrete,
     FunctionSchedule,
     Karras,
     RectifiedFlow,
@@ -178,9 +180,136 @@ def test_get_schedule_says_what_it_takes():
 
 def test_schedules_are_equal_by_value_and_hashable():
     objects = [VPLinear(), VPLinear(0.2, 9.0), Cosine(), Karras(), Karras(sigma_max=90.0), RectifiedFlow()]
+    objects += [Discrete(ABAR), Discrete(ABAR[:-1])]
     again = [pickle.loads(pickle.dumps(one)) for one in objects]
     assert again == objects
     assert len(set(objects) | set(again)) == len(objects)
+
+
+# ---------------------------------------------------------------- discrete levels
+
+
+BETAS = np.linspace(1e-3, 0.2, 30)
+ABAR = np.cumprod(1 - BETAS)
+
+
+@pytest.mark.parametrize("levels", [ABAR, ABAR.tolist(), np.append(ABAR, 0.0)], ids=["array", "list", "no signal"])
+def test_discrete_levels_are_met_at_the_timesteps(levels):
+    schedule = Discrete(levels)
+    alpha, sigma = schedule(np.arange(len(levels)))
+    np.testing.assert_allclose(alpha**2, levels, rtol=1e-12)
+    np.testing.assert_allclose(alpha**2 + sigma**2, 1.0, rtol=1e-12)
+    assert schedule.t_max == len(levels) - 1
+    assert (alpha[-1] == 0.0) == (levels[-1] == 0.0)  # zero, not a rounding error
+    np.testing.assert_allclose(schedule.times(4), np.linspace(len(levels) - 1, 0, 5))
+    assert tuple(map(float, schedule(-1))) == (1.0, 0.0)
+    for t in (-1, 0.25, 3):
+        assert tuple(map(float, schedule(t))) == pytest.approx(
+            [one[0] for one in schedule(np.array([t]))], rel=1e-15
+        )
+
+
+def test_between_timesteps_the_logarithm_of_the_ratio_is_linear():
+    """As it is in k-diffusion, log sigma of alpha = 1; outside sigma or alpha is, to its end."""
+    schedule = Discrete(np.append(ABAR, 0.0))
+    ratio = lambda t: np.divide(*schedule(np.asarray(t))[::-1])  # noqa: E731
+    np.testing.assert_allclose(ratio(3.25), ratio(3) ** 0.75 * ratio(4) ** 0.25, rtol=1e-12)
+    np.testing.assert_allclose(ratio(-0.25), 0.75 * ratio(0), rtol=1e-12)
+    np.testing.assert_allclose(1 / ratio(29.25), 0.75 / ratio(29), rtol=1e-12)
+    fine = np.linspace(-1, 29.9, 400)
+    assert (np.diff(ratio(fine)) > 0).all()
+
+
+def test_the_derivative_between_timesteps():
+    schedule = Discrete(ABAR)
+    for t in (0.5, 7.3, 28.7):
+        expected = [stencil(lambda s, i=i: float(schedule(s)[i]), t, 0.05) for i in (0, 1)]
+        np.testing.assert_allclose(schedule.derivative(t), expected, rtol=1e-6)
+
+
+def test_ancestral_sampling_on_every_timestep_is_ho_s():
+    """With the betas themselves, and the step to no noise from t = 0."""
+    schedule, x, asked = Discrete(ABAR), np.array([[[0.3, -1.2]]]), []
+
+    def denoise(x, alpha, sigma):
+        return 0.4 * x + 0.1
+
+    def add_noise(x, tau):
+        asked.append(tau)
+        return x
+
+    times = np.arange(29.0, -2.0, -1.0)
+    before, last = np.append(ABAR[-2::-1], 1.0), ABAR[::-1]
+    run = samplers.ddpm()(denoise, x, schedule, times, add_noise)
+    for beta, abar, abar_, found in zip(BETAS[::-1], last, before, run, strict=True):
+        x0 = denoise(x, np.sqrt(abar), np.sqrt(1 - abar))
+        x = np.sqrt(abar_) * beta / (1 - abar) * x0 + np.sqrt(1 - beta) * (1 - abar_) / (1 - abar) * x
+        np.testing.assert_allclose(found, x, rtol=1e-9)
+    np.testing.assert_allclose(np.square(asked), ((1 - before) / (1 - last) * BETAS[::-1])[:-1], rtol=1e-9)
+
+
+@pytest.mark.diffusers
+@pytest.mark.parametrize(
+    ("settings", "last"),
+    [
+        ({"beta_schedule": "scaled_linear", "set_alpha_to_one": False, "steps_offset": 1}, 0),
+        ({}, -1),
+        ({"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}, -1),
+    ],
+    ids=["stable diffusion", "default", "no signal"],
+)
+def test_ddim_of_diffusers_is_ddim_on_these_levels(tiny, settings, last):
+    """The scheduler calls the model's own denoiser."""
+    torch = pytest.importorskip("torch", reason="needs torch")
+    diffusers = pytest.importorskip("diffusers", reason="needs diffusers")
+    scheduler = diffusers.DDIMScheduler(clip_sample=False, prediction_type="sample", **settings)
+    scheduler.set_timesteps(20)
+    timesteps, abar = scheduler.timesteps.tolist(), scheduler.alphas_cumprod.double()
+    ld = LinearDiffusion(4, schedule=Discrete(abar)).fit(*tiny)
+    denoiser, noise = ld.denoiser("up"), np.random.default_rng(0).normal(size=(3, 4))
+    x = torch.from_numpy(noise * float((1 - abar[timesteps[0]]) ** 0.5))
+    for t in timesteps:
+        clean = denoiser(x.numpy(), float(abar[t] ** 0.5), float((1 - abar[t]) ** 0.5))
+        x = scheduler.step(torch.from_numpy(clean), t, x).prev_sample
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the first level holds signal
+        matrix, offset = ld.affine("up", sampler="ddim", times=[*timesteps, last])
+    np.testing.assert_allclose(x.numpy(), noise @ matrix.T + offset, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("levels", "message"),
+    [
+        ([0.9], "2 levels"),
+        (np.ones((2, 2)), "2 levels"),
+        ([0.5, 0.9], "fall"),
+        ([1.0, 0.5], "fall"),
+        ([0.9, 0.5, 0.5], "fall"),
+        ([0.9, -0.1], "fall"),
+        ([0.9, np.nan], "fall"),
+    ],
+)
+def test_bad_discrete_levels(levels, message):
+    with pytest.raises(ValueError, match=message):
+        Discrete(levels)
+
+
+@pytest.mark.parametrize("sampler", ["exact", "heun", "ei", "rk4"])
+def test_a_schedule_may_say_that_it_ends_in_noise(tiny, sampler):
+    """Its last level is then where the state is decoded; one that does not say so is refused."""
+
+    class Early(VPLinear):
+        def times(self, num_steps):
+            return np.linspace(1.0, 0.1, num_steps + 1)
+
+    with pytest.raises(ValueError, match="ends_clean"):
+        LinearDiffusion(schedule=Early(), sampler=sampler).fit(*tiny)
+    told = type("Told", (Early,), {"ends_clean": False})()
+    ld = LinearDiffusion(4, schedule=told, sampler=sampler, num_steps=400).fit(*tiny)
+    law, (alpha, sigma) = LinearDiffusion(4).fit(*tiny).law("up"), told(0.1)
+    expected = alpha**2 * law.covariance + sigma**2 * np.eye(4)
+    np.testing.assert_allclose(ld.law("up", start="marginal").covariance, expected, rtol=0.02, atol=0.02)
+    assert np.abs(law.covariance - expected).max() > 0.1  # control
 
 
 # ---------------------------------------------------------------- subclasses, and their derivatives

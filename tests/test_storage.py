@@ -18,7 +18,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 import lineardiffusion
 from lineardiffusion import LinearDiffusion, samplers
-from lineardiffusion.diffusion.schedules import Cosine, Karras, RectifiedFlow, VPLinear
+from lineardiffusion.diffusion.schedules import Cosine, Discrete, Karras, Levels, RectifiedFlow, VPLinear
 from lineardiffusion.io import locate, model_file
 from lineardiffusion.io.model_file import CONFIG, WEIGHTS, read_configuration
 from stored_models import KINDS, asked, assert_same, drawn, fitted, images_of, pairs
@@ -192,7 +192,17 @@ def test_parameters_that_numpy_made(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "schedule", [Cosine(), VPLinear(np.float64(0.2), 15), Karras(40.0, rho=5), RectifiedFlow(), "karras", "vp"]
+    "schedule",
+    [
+        Cosine(),
+        VPLinear(np.float64(0.2), 15),
+        Karras(40.0, rho=5),
+        RectifiedFlow(),
+        "karras",
+        "vp",
+        Discrete(np.cumprod(1 - np.linspace(1e-4, 0.02, 50))),
+        Levels([80.0, 2.0, 0.0]),
+    ],
 )
 def test_schedules_are_stored(schedule, tmp_path):
     check_parameter("schedule", schedule, tmp_path, sampler="ddim")
@@ -200,8 +210,8 @@ def test_schedules_are_stored(schedule, tmp_path):
 
 @pytest.mark.parametrize(
     "sampler",
-    [samplers.ddim(np.int64(20), eta=0.5), samplers.ddpm(7), samplers.euler(9), samplers.heun(9),
-     samplers.dpmpp_2m(8), samplers.exact(), samplers.one_step(), "dpm++2m", "exact"],
+    [samplers.ddim(np.int64(20), eta=0.5), samplers.ddpm(7, variance="fixed_large"), samplers.euler(9),
+     samplers.heun(9), samplers.dpmpp_2m(8), samplers.exact(), samplers.one_step(), "dpm++2m", "exact"],
 )  # fmt: skip
 def test_samplers_are_stored(sampler, tmp_path):
     check_parameter("sampler", sampler, tmp_path)

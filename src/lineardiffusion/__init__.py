@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, Any
 from lineardiffusion._version import __version__
 
 if TYPE_CHECKING:
-    from lineardiffusion import datasets, metrics, operators, oracle, plot, samplers, schedules
+    from lineardiffusion import datasets, metrics, operators, oracle, plot, posteriors, samplers, schedules
     from lineardiffusion.distributions.gaussian import Gaussian
     from lineardiffusion.distributions.mixture import Mixture
     from lineardiffusion.encoders.image import ImageEncoder
     from lineardiffusion.estimator import LinearDiffusion
     from lineardiffusion.fitted import FittedDiffusion
+    from lineardiffusion.latent_denoiser import LatentDenoiser
     from lineardiffusion.statistics.dataset import Statistics
 
 __all__ = [
     "FittedDiffusion",
     "Gaussian",
     "ImageEncoder",
+    "LatentDenoiser",
     "LinearDiffusion",
     "Mixture",
     "Statistics",
@@ -34,6 +36,7 @@ __all__ = [
     "operators",
     "oracle",
     "plot",
+    "posteriors",
     "samplers",
     "schedules",
 ]
@@ -42,6 +45,7 @@ _CLASSES = {
     "FittedDiffusion": "fitted",
     "Gaussian": "distributions.gaussian",
     "ImageEncoder": "encoders.image",
+    "LatentDenoiser": "latent_denoiser",
     "LinearDiffusion": "estimator",
     "Mixture": "distributions.mixture",
     "Statistics": "statistics.dataset",

@@ -356,8 +356,8 @@ def deviations(law: GaussianDenoiser, encoder: ImageEncoder) -> Array:
     The variance of a pixel is the sum of the squares of its column of F^T S, with the thin factor
     F = Q_r diag(l_r)^(1/2) of the r directions that are drawn, and the synthesis S, in single precision.
     """
-    assert law.basis is not None
-    basis, unit = law.basis, float(np.abs(encoder.synthesis).max()) or 1.0
+    unit = float(np.abs(encoder.synthesis).max()) or 1.0
+    basis = [np.eye(len(encoder.components))] * len(law.mean) if law.basis is None else law.basis
     synthesis = (encoder.synthesis / unit).astype(np.float32)
     variance = np.empty((len(law.mean), synthesis.shape[1]), np.float32)
 

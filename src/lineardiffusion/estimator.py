@@ -43,12 +43,15 @@ from lineardiffusion.complexity import n_parameters
 from lineardiffusion.contrast import Contrast
 from lineardiffusion.distributions.gaussian import Gaussian
 from lineardiffusion.distributions.mixture import Mixture
+from lineardiffusion.encoders.conditioning import Request
 from lineardiffusion.encoders.image import ImageEncoder
 from lineardiffusion.encoders.text import symbols
-from lineardiffusion.fitted import Drawing, FittedDiffusion, Resolved, SamplerSettings
+from lineardiffusion.fitted import Course, Drawing, FittedDiffusion, Resolved, SamplerSettings
 from lineardiffusion.inverse.measurement import EXACT, ROUNDED, Measurement, check_operator
 from lineardiffusion.io import hub, model_file
 from lineardiffusion.io.locate import locate
+from lineardiffusion.latent_denoiser import LatentDenoiser
+from lineardiffusion.loss import denoising_loss
 from lineardiffusion.parameters import Parameters
 from lineardiffusion.statistics.batch import Batch
 from lineardiffusion.statistics.dataset import Statistics
@@ -120,10 +123,10 @@ class LinearDiffusion(BaseEstimator):
         ``"vp"`` and ``"karras"`` stop short of pure noise, which leaves every deterministic sampler a distance from
         the data's law that no number of steps removes (docs/samplers.md has it).
     sampler : str, Sampler or callable, default="exact"
-        Sampler, by name ("exact", "ddim", "ddpm", "euler", "heun", "dpm++2m", "one_step"), as an object such as
-        ``samplers.ddim(20, eta=0.5)``, or as a generator function like :meth:`Sampler.__call__`. ``"exact"``
-        solves the probability-flow ODE in closed form; ``"one_step"`` with ``scale=True`` and ``shrinkage=0`` is
-        the model of April 2023.
+        Sampler, by name ("exact", "ddim", "ddpm", "euler", "heun", "rk4", "dpm++2m", "em", "ei", "one_step"), as an
+        object such as ``samplers.ddim(20, eta=0.5)``, or as a generator function like :meth:`Sampler.__call__`.
+        ``"exact"`` solves the probability-flow ODE in closed form; ``"one_step"`` with ``scale=True`` and
+        ``shrinkage=0`` is the model of April 2023.
     num_steps : int, default=50
         Number of steps of a sampler that is given by name or as a function.
     guidance_scale : float or callable, default=1.0
@@ -644,6 +647,126 @@ class LinearDiffusion(BaseEstimator):
         self.set_params(**params)
         return self._adopt(learned)
 
+    @classmethod
+    def from_statistics(cls, statistics: Statistics, **params: Any) -> Self:
+        """Build a fitted model from statistics, for example sums that were added up elsewhere.
+
+        Parameters
+        ----------
+        statistics : Statistics
+            Sufficient statistics of the training data, as of :meth:`Statistics.of` or a model's ``statistics_``.
+        **params
+            Parameters of the constructor.
+
+        Returns
+        -------
+        LinearDiffusion
+            The model that :meth:`fit` gives with these parameters, if the statistics are those that it computes.
+
+        Raises
+        ------
+        ValueError
+            If the statistics do not determine that model: ``n_styles``, ``contrast="histogram"``, and with moments
+            of latents ``contrast="pixelwise"``, need what these statistics may not have counted. An
+            ``image_encoder`` must be that of the statistics.
+
+        See Also
+        --------
+        refit : Other parameters for a fitted model.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion, Statistics
+        >>> from lineardiffusion.datasets import load_digits
+        >>> prompts, images = load_digits()
+        >>> total = sum(Statistics.of(prompts[i::3], images[i::3]) for i in range(3))
+        >>> ld = LinearDiffusion.from_statistics(total, n_components=40)
+        >>> ld.predict(["7"], seed=137).shape
+        (1, 8, 8)
+        """
+        if not isinstance(statistics, Statistics):
+            raise TypeError(f"expected a Statistics value, as of Statistics.of; got {type(statistics).__name__}")
+        model = cls(**params)
+        learned = training.from_statistics(statistics, model._parameters())
+        if not statistics.prompts:
+            model.n_features_in_ = learned.fitted.conditioner.size
+        return model._adopt(learned)
+
+    @classmethod
+    def from_gaussian(
+        cls,
+        mean: Any,
+        covariance: Any,
+        *,
+        prompt: Any = "",
+        weight: Any = 1.0,
+        pixel_range: tuple[float, float] | None = None,
+        **params: Any,
+    ) -> Self:
+        """Build a fitted model of a known Gaussian, or of one for each prompt, without data.
+
+        Every component with variance is kept and nothing is shrunk, so the exact sampler draws from this Gaussian:
+        ``fitted_.pixel_law(law(prompt))`` has this mean and this covariance, to rounding.
+
+        Parameters
+        ----------
+        mean : array-like of shape image_shape
+            Mean image, in pixel units: (d,) for vectors, (h, w) or (h, w, c) for images.
+        covariance : array-like of shape (D, D), (D,) or image_shape
+            Covariance of the D pixels, or its diagonal. It may be singular. A diagonal covariance is not
+            decomposed, so 3,072 pixels take less than a second.
+        prompt : str or list of str, default=""
+            Name of the Gaussian. With a list of p prompts, `mean` and `covariance` have one entry for each prompt:
+            lists, or arrays with one more axis in front. Diagonal covariances of several prompts are decomposed
+            like any others if their means differ, because the components are those of all prompts together.
+        weight : float or array-like of shape (p,), default=1.0
+            Weight of each prompt: its frequency in :meth:`sample` and in Bayes' rule, and the number of images
+            that the Gaussian counts as when images are added by :meth:`partial_fit`.
+        pixel_range : tuple of float, default=None
+            Smallest and largest pixel: black and white of PIL images, and 256 grey levels, to which
+            :meth:`score_samples` assumes that pixels were rounded. None for the mean and three standard
+            deviations.
+        **params
+            Parameters of the constructor, with the defaults ``n_components=D`` and ``shrinkage=0.0``.
+
+        Returns
+        -------
+        LinearDiffusion
+            A fitted model whose images are float64. What counts images does not apply to it: styles and
+            ``contrast="histogram"`` need data, and ``bic`` takes the covariance for one of full rank.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit, a covariance is not symmetric or has a negative variance, or ``weight`` is not
+            above 0.
+
+        See Also
+        --------
+        from_statistics : A model of moments of data.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lineardiffusion import LinearDiffusion
+        >>> ld = LinearDiffusion.from_gaussian(np.zeros(2), np.array([[2.0, 1.0], [1.0, 2.0]]))
+        >>> ld.fitted_.pixel_law(ld.law("")).covariance.round(12)
+        array([[2., 1.],
+               [1., 2.]])
+        >>> two = LinearDiffusion.from_gaussian([[0.0], [4.0]], [[1.0], [1.0]], prompt=["left", "right"])
+        >>> two.classify_proba([[2.0]])
+        array([[0.5, 0.5]])
+        """
+        several = check_prompts(prompt) if isinstance(prompt, list | tuple | np.ndarray) else None
+        names = check_prompts([prompt]) if several is None else several
+        if names is None:
+            raise TypeError(f"prompt must be a string, or a list of strings; got {prompt!r}")
+        if several is None:
+            mean, covariance = [mean], [covariance]
+        statistics = training.known_gaussians(names, mean, covariance, weight, pixel_range)
+        D = math.prod(statistics.image_shape)
+        return cls.from_statistics(statistics, **{"n_components": D, "shrinkage": 0.0, **params})
+
     # ------------------------------------------------------------------ drawing
 
     def predict(
@@ -821,13 +944,152 @@ class LinearDiffusion(BaseEstimator):
             raise ValueError(f"sigma must be positive and finite, in pixel units; got {sigma!r}")
         return fitted.denoise(request, check_images(images, len(request), self.image_shape_), float(sigma))
 
-    def affine(self, prompt: Any, **sampling: Unpack[SamplerSettings]) -> tuple[Array, Array]:
+    def denoising_loss(self, sigma: Any, prompt: str | None = None) -> Any:
+        """Return the denoising loss: the mean squared error of :meth:`denoise` on the training data.
+
+        It is the expectation over all training images and all noise, in closed form from their moments. So it is
+        exact for images that are not Gaussian too, and no image is read.
+
+        Parameters
+        ----------
+        sigma : float or array-like of shape (n,)
+            Noise levels as in :meth:`denoise`, in pixel units (of the standardised pixels if ``scale=True``).
+        prompt : str, default=None
+            Known prompt, or one of its styles, as ``"7~12"``. None for the mean over all prompts, by their
+            frequency.
+
+        Returns
+        -------
+        float or ndarray of shape (n,)
+            Mean over the pixels of the expected squared error, in the unit of ``sigma**2``. It rises from what the
+            encoder discards (sigma near 0) to the variance of the prompt's images (large sigma).
+
+        Raises
+        ------
+        ValueError
+            For a prompt with styles, whose denoiser is not linear: the loss of a named style is that of its own
+            denoiser. Also if prompts are embeddings, or ``sigma`` is not positive and finite.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lineardiffusion import LinearDiffusion
+        >>> ld = LinearDiffusion.from_gaussian(np.zeros(2), [4.0, 1.0])
+        >>> ld.denoising_loss([0.5, 2.0]).round(6)  # at 2: the mean of 4 * 4 / (4 + 4) and 1 * 4 / (1 + 4)
+        array([0.217647, 1.4     ])
+        """
+        levels = np.asarray(sigma, dtype=np.float64)
+        if levels.ndim > 1 or not ((levels > 0) & np.isfinite(levels)).all():
+            raise ValueError(f"sigma must be positive and finite, one number or one dimension; got {sigma!r}")
+        name = None
+        if prompt is not None:
+            names = check_prompts([prompt])
+            if names is None:
+                raise TypeError(f"prompt must be one known prompt, a string; got {prompt!r}")
+            name = names[0]
+        found = denoising_loss(self.fitted_, np.atleast_1d(levels), name)
+        return found if levels.ndim else float(found[0])
+
+    def denoiser(self, prompt: Any, *, guidance_scale: Any = None, negative_prompt: Any = None) -> LatentDenoiser:
+        """Return the denoiser of the latents under one prompt, for samplers of your own or of another library.
+
+        Parameters
+        ----------
+        prompt : str or dict, or array-like of shape (k,)
+            One prompt, weights of prompts, or an embedding. Under a prompt with styles the denoiser is the
+            posterior mean of their mixture; with guidance a style must be named, as in ``"7~0"``.
+        guidance_scale, negative_prompt : default=None
+            As in :meth:`predict`.
+
+        Returns
+        -------
+        LatentDenoiser
+            ``denoiser(x, alpha, sigma)`` is the expected clean latent (n, n_components_) of noisy latents
+            x = alpha z + sigma n of the same shape, and ``denoiser.flow(x, start, end)`` the solution of the
+            probability flow from the level ``start = (alpha, sigma)`` to the level ``end``.
+
+        See Also
+        --------
+        denoise : The denoiser of images.
+        flow : The flow between two times of the schedule.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lineardiffusion import LinearDiffusion
+        >>> from lineardiffusion.datasets import load_digits
+        >>> ld = LinearDiffusion(40).fit(*load_digits())
+        >>> denoiser = ld.denoiser("7")
+        >>> x = np.random.default_rng(0).normal(size=(5, 40))
+        >>> bool(np.allclose(denoiser(x, 0.0, 1.0), ld.law("7").mean))  # of noise alone: the mean
+        True
+        """
+        fitted = self.fitted_
+        sampling: SamplerSettings = {"guidance_scale": guidance_scale, "negative_prompt": negative_prompt}
+        resolved = self._resolve_one(fitted, prompt, sampling, from_noise=False)
+        (condition,) = resolved.request.gathered().conditions
+        return LatentDenoiser(fitted.denoiser(condition, mixed=True), fitted.d)
+
+    def flow(
+        self, x: Any, t: float, s: float, prompt: Any, *, guidance_scale: Any = None, negative_prompt: Any = None
+    ) -> Array:
+        """Return the solution of the probability-flow ODE from time t to time s, under one prompt.
+
+        Parameters
+        ----------
+        x : array-like of shape (n, n_components_)
+            Latents at time t, x = alpha z + sigma n.
+        t, s : float
+            Times of the model's schedule, t_max (noise) to 0; s may be the later or the earlier one.
+        prompt, guidance_scale, negative_prompt
+            As in :meth:`denoiser`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_components_)
+            Latents at time s: in closed form under a plain prompt, otherwise numerically, with an error below 1e-6
+            of the latents' unit. Under a prompt with styles it is the flow of their mixture, whereas
+            :meth:`predict` draws a style first.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lineardiffusion import LinearDiffusion
+        >>> from lineardiffusion.datasets import load_digits
+        >>> ld = LinearDiffusion(40).fit(*load_digits())
+        >>> noise = np.random.default_rng(0).normal(size=(5, 40))
+        >>> half = ld.flow(noise, 1.0, 0.5, "7")
+        >>> bool(np.allclose(ld.decode(ld.flow(half, 0.5, 0.0, "7")), ld.predict(["7"] * 5, latents=noise)))
+        True
+        """
+        denoiser = self.denoiser(prompt, guidance_scale=guidance_scale, negative_prompt=negative_prompt)
+        schedule = self.fitted_.parameters.trajectory.schedule
+        for time in (t, s):
+            if not check_scalar(time, "a time", numbers.Real) <= schedule.t_max:
+                raise ValueError(f"times run from {schedule.t_max:g} (noise) to 0, got {time!r}")
+        return denoiser.flow(x, schedule(t), schedule(s))
+
+    def affine(
+        self,
+        prompt: Any,
+        *,
+        times: Any = None,
+        stop: float | None = None,
+        at: int | None = None,
+        **sampling: Unpack[SamplerSettings],
+    ) -> tuple[Array, Array]:
         """Return the whole sampler as one map: ``latent = matrix @ noise + offset``.
 
         Parameters
         ----------
         prompt : str or dict, or array-like of shape (k,)
             One prompt, weights of prompts, or an embedding.
+        times : array-like of shape (num_steps + 1,), default=None
+            Falling times to visit, in place of the schedule's. Sampling ends at the last, which need not be 0.
+        stop : float, default=None
+            Time at which sampling ends, in place of 0: the schedule's times are scaled and shifted to end there.
+        at : int, default=None
+            Number of steps that are taken, from 0 on; None for all.
         **sampling
             ``sampler``, ``num_steps``, ``guidance_scale`` and ``negative_prompt``, as in :meth:`predict`.
 
@@ -835,29 +1097,87 @@ class LinearDiffusion(BaseEstimator):
         -------
         matrix : ndarray of shape (n_components_, n_components_)
         offset : ndarray of shape (n_components_,)
-            The map of starting noise of standard deviation 1 to the latent, without the noise that a
-            stochastic sampler adds (see :meth:`law`).
+            The map of starting noise of standard deviation 1 to the latent (with `times`, `stop` or `at`, to the
+            state at the last time), without the noise that a stochastic sampler adds (see :meth:`law`). The state
+            at the first time is sigma times the starting noise.
         """
         fitted = self.fitted_
-        (x, *others), _ = fitted.maps(self._resolve_one(fitted, prompt, sampling))
+        course = self._course(times, stop, at)
+        (x, *others), _ = fitted.maps(self._resolve_one(fitted, prompt, sampling, course=course))
         if others:
             raise ValueError(f"{prompt!r} has {1 + len(others)} styles, each a map; name one, as in '7~0'")
         return x.matrix[0].T.copy(), x.offset[0].copy()
 
-    def law(self, prompt: Any, **sampling: Unpack[SamplerSettings]) -> Gaussian | Mixture:
+    def law(
+        self,
+        prompt: Any,
+        *,
+        times: Any = None,
+        start: str | Gaussian = "noise",
+        stop: float | None = None,
+        at: int | None = None,
+        space: str = "latents",
+        **sampling: Unpack[SamplerSettings],
+    ) -> Gaussian | Mixture:
         """Return the law of the latents that the sampler draws for this prompt.
 
         Parameters
         ----------
-        prompt, **sampling
+        prompt, times, stop, at, **sampling
             As in :meth:`affine`.
+        start : {"noise", "marginal"} or Gaussian, default="noise"
+            Law of the state at the first time: noise of standard deviation sigma, as :meth:`predict` starts from;
+            that of alpha z + sigma n, z from the data's law under the prompt (without guidance, each style from its
+            own), which leaves the errors of the steps alone; or any Gaussian of n_components_ entries.
+        space : {"latents", "pixels"}, default="latents"
+            Whether the law is that of the latents or that of the flattened images which they decode to.
 
         Returns
         -------
         Gaussian, or Mixture of the prompt's styles
+            Law of the latents; with `times`, `stop` or `at`, of the state at the last time.
+
+        Examples
+        --------
+        The error of Heun's method, and the error of starting from noise alone, which no number of steps removes:
+
+        >>> from lineardiffusion import LinearDiffusion
+        >>> from lineardiffusion.datasets import load_digits
+        >>> ld = LinearDiffusion(40, schedule="vp").fit(*load_digits())
+        >>> data = ld.law("7", start="marginal")  # by the exact sampler
+        >>> for start in ("marginal", "noise"):
+        ...     laws = [ld.law("7", sampler="heun", num_steps=n, start=start) for n in (20, 80, 320)]
+        ...     print([round(law.wasserstein(data), 4) for law in laws])
+        [0.0084, 0.0005, 0.0]
+        [0.0322, 0.0284, 0.0282]
         """
+        if space not in ("latents", "pixels"):
+            raise ValueError(f'space must be "latents" or "pixels", got {space!r}')
         fitted = self.fitted_
-        return fitted.law(self._resolve_one(fitted, prompt, sampling))
+        course, from_noise = self._course(times, stop, at), isinstance(start, str) and start == "noise"
+        resolved = self._resolve_one(fitted, prompt, sampling, course=course, from_noise=from_noise)
+        law = fitted.law(resolved, None if from_noise else self._start(fitted, prompt, start))
+        return law if space == "latents" else fitted.pixel_law(law)
+
+    def _start(self, fitted: FittedDiffusion, prompt: Any, start: Any) -> Gaussian | Request:
+        """Check a law of the state at the first time that is not noise; a marginal is told by its request."""
+        if isinstance(start, str) and start == "marginal":
+            return self._resolve_one(fitted, prompt, {"guidance_scale": 1.0}, from_noise=False).request
+        if not isinstance(start, Gaussian):
+            raise TypeError(f'start must be "noise", "marginal" or a Gaussian, got {start!r:.200}')
+        if start.dim != fitted.d:
+            raise ValueError(f"the Gaussian of the start must have {fitted.d} entries, got {start.dim}")
+        return start
+
+    @staticmethod
+    def _course(times: Any, stop: float | None, at: int | None) -> Course:
+        """Check the times that a sampler visits."""
+        if times is None:
+            return Course(None, stop, at)
+        given = to_array(times).astype(np.float64)
+        if given.ndim != 1 or len(given) < 2 or not np.isfinite(given).all():
+            raise ValueError(f"times must be two or more finite numbers in one dimension, got {times!r:.200}")
+        return Course(tuple(given.tolist()), stop, at)
 
     def encode(self, images: Any) -> Array:
         """Return latents of shape (n, n_components_) of images of shape (n, \\*image_shape_)."""
@@ -1601,14 +1921,14 @@ class LinearDiffusion(BaseEstimator):
     ) -> Resolved:
         return fitted.resolve(self._check_prompts(fitted, prompts), sampling, **how)
 
-    def _resolve_one(self, fitted: FittedDiffusion, prompt: Any, sampling: SamplerSettings) -> Resolved:
+    def _resolve_one(self, fitted: FittedDiffusion, prompt: Any, sampling: SamplerSettings, **how: Any) -> Resolved:
         """Resolve one prompt: a string, weights of prompts or an embedding."""
         if isinstance(prompt, str | Mapping) or np.ndim(prompt) == 0:
-            return self._resolve(fitted, [prompt], sampling)
+            return self._resolve(fitted, [prompt], sampling, **how)
         embedding = np.asanyarray(prompt)
         if embedding.ndim != 1 or embedding.dtype.kind not in "biuf":
             raise TypeError(f"expected one prompt, a string, weights or an embedding; got {prompt!r}")
-        return self._resolve(fitted, embedding[None], sampling)
+        return self._resolve(fitted, embedding[None], sampling, **how)
 
     def _resolve_images(
         self, fitted: FittedDiffusion, n: int, prompts: Prompts, sampling: SamplerSettings

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
 
 from lineardiffusion import _noise
@@ -25,7 +26,8 @@ from lineardiffusion.diffusion.affine import Affine
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser, MixtureDenoiser
 from lineardiffusion.diffusion.guidance import Combination, TimedWeight
 from lineardiffusion.diffusion.regression import RegressionDenoiser
-from lineardiffusion.diffusion.samplers import Sampler, get_sampler, heun
+from lineardiffusion.diffusion.samplers import Sampler, exact, get_sampler, heun
+from lineardiffusion.diffusion.schedules import Cosine
 from lineardiffusion.diffusion.trajectory import Trajectory, compose, simulate
 from lineardiffusion.distributions.gaussian import Gaussian
 from lineardiffusion.distributions.mixture import Mixture
@@ -54,6 +56,17 @@ class SamplerSettings(TypedDict, total=False):
     num_steps: int | None
     guidance_scale: Any
     negative_prompt: Any
+
+
+class Course(NamedTuple):
+    """Times that a sampler visits, where they are not all those of the schedule; see :class:`Trajectory`."""
+
+    times: tuple[float, ...] | None = None
+    stop: float | None = None
+    at: int | None = None
+
+
+FULL = Course()
 
 
 class Resolved(NamedTuple):
@@ -138,12 +151,20 @@ class FittedDiffusion:
         sampling: SamplerSettings,
         every_step: bool = False,
         strength: float = 1,
+        course: Course = FULL,
+        from_noise: bool = True,
     ) -> Resolved:
-        """Return the conditions and the trajectory of checked prompts and settings of the sampler."""
+        """Return the conditions and the trajectory of checked prompts and settings of the sampler.
+
+        It warns if `from_noise`, but the first level holds signal.
+        """
         if unknown := sorted(set(sampling) - set(SamplerSettings.__annotations__)):
             known = ", ".join(SamplerSettings.__annotations__)
             raise TypeError(f"unknown setting {unknown[0]!r}; the settings of the sampler are {known}")
-        trajectory = self._trajectory(sampling.get("sampler"), sampling.get("num_steps"), every_step, strength)
+        sampler, num_steps = sampling.get("sampler"), sampling.get("num_steps")
+        trajectory = self._trajectory(sampler, num_steps, every_step, strength, course)
+        if from_noise:
+            self._warn_of_signal(trajectory)
         given, negative = sampling.get("guidance_scale"), sampling.get("negative_prompt")
         scale = self.parameters.guidance_scale if given is None else given
         if given is not None or negative is not None:
@@ -152,21 +173,31 @@ class FittedDiffusion:
             scale = TimedWeight.of(scale, trajectory.own_schedule, trajectory.times)
         return Resolved(self.conditioner.request(prompts, scale, negative), trajectory)
 
-    def _trajectory(self, sampler: Any, num_steps: int | None, every_step: bool, strength: float) -> Trajectory:
+    def _trajectory(
+        self, sampler: Any, num_steps: int | None, every_step: bool, strength: float, course: Course
+    ) -> Trajectory:
         found = self.parameters.trajectory
-        if sampler is not None or num_steps is not None or every_step or strength != 1.0:
+        if sampler is not None or num_steps is not None or every_step or strength != 1.0 or course != FULL:
+            if course.times is not None:
+                if num_steps is not None and num_steps != len(course.times) - 1:
+                    what = f"{len(course.times)} times are {len(course.times) - 1} steps"
+                    raise ValueError(f"{what}, not {num_steps}; leave out num_steps")
+                num_steps = len(course.times) - 1
             if sampler is None:
                 sampler = found.sampler
             elif num_steps is None and not isinstance(sampler, Sampler):
                 num_steps = self.parameters.num_steps
-            found = Trajectory(get_sampler(sampler, num_steps), found.schedule, every_step, strength)
-        alpha, sigma = found.start
+            found = Trajectory(get_sampler(sampler, num_steps), found.schedule, every_step, strength, *course)
+        _ = found.levels  # which checks them
+        return found
+
+    def _warn_of_signal(self, trajectory: Trajectory) -> None:
+        alpha, sigma = trajectory.start
         ratio = float(self.unconditional.variance.max()) * (alpha / sigma) ** 2
-        if ratio > TERMINAL_SNR and strength == 1.0 and not found.sampler.keeps_signal:
+        if ratio > TERMINAL_SNR and trajectory.strength == 1.0 and not trajectory.sampler.keeps_signal:
             level = f"alpha={alpha:.3g}, sigma={sigma:.3g}, ratio {ratio:.2g} in the strongest direction"
             what = "sampling starts from noise alone: images will be too similar; use a schedule that ends in noise"
             warn(f"the schedule's first level still holds signal ({level}), but {what}")
-        return found
 
     def drawing(
         self, resolved: Resolved, seed: _noise.Seed, latents: Array | None, images: NDArray[Any] | None
@@ -243,11 +274,67 @@ class FittedDiffusion:
         conditions, weights = zip(*alternatives(condition), strict=True)
         return self.compose(conditions, resolved.trajectory), list(weights)
 
-    def law(self, resolved: Resolved) -> Gaussian | Mixture:
-        """Return the law of the latents of one prompt."""
+    def law(self, resolved: Resolved, start: Gaussian | Request | None = None) -> Gaussian | Mixture:
+        """Return the law of the latents of one prompt.
+
+        The state at the first time has the law `start`: noise alone if None, a Gaussian, or the marginal of the
+        prompt that a request without guidance has.
+        """
         maps, weights = self.maps(resolved)
-        laws = [Gaussian(x.offset[0].copy(), x.covariance[0]) for x in maps]
+        if start is None:
+            laws = [_gaussian(x) for x in maps]
+        else:
+            starts = self._marginals(resolved, start) if isinstance(start, Request) else [start] * len(maps)
+            sigma = resolved.trajectory.start[1]
+            laws = [_started(x, one, sigma) for x, one in zip(maps, starts, strict=True)]
         return laws[0] if len(laws) == 1 else Mixture(weights, laws)
+
+    def _marginals(self, resolved: Resolved, plain: Request) -> list[Gaussian]:
+        """Return the law of alpha z + sigma n at the first time, for each alternative of one prompt.
+
+        z has the law that the exact sampler draws from pure noise under the request `plain`, which has no guidance.
+        It is N(m, C) for a symbol or a style.
+        """
+        (guided,), (unguided,) = resolved.request.gathered().conditions, plain.gathered().conditions
+        own = [
+            tuple((part, weight) for (part, _), (_, weight) in zip(condition, unguided, strict=False))
+            for condition, _ in alternatives(guided)
+        ]
+        (alpha, sigma), noise = resolved.trajectory.start, np.eye(self.d)
+        maps = self.compose(own, Trajectory(exact(), Cosine()))
+        return [Gaussian(alpha * z.offset[0], alpha**2 * z.covariance[0] + sigma**2 * noise) for z in maps]
+
+    def pixel_law(self, law: Gaussian | Mixture, residual: bool = False) -> Gaussian | Mixture:
+        """Return the law of the pixels of images whose latents have a law, without contrast.
+
+        Parameters
+        ----------
+        law : Gaussian or Mixture
+            Law of latents, of d coordinates.
+        residual : bool, default=False
+            Whether the discarded directions have their mean residual variance, as real images do. Without it the
+            law is that of the images that the model draws.
+
+        Returns
+        -------
+        Gaussian or Mixture
+            Law of D pixels, in the order of ``image.ravel()`` and in pixel units. It is singular where d < D,
+            unless the residual is added.
+
+        Raises
+        ------
+        ValueError
+            If the image encoder is not linear.
+        """
+        encoder = self.require_pixel_model().encoder
+        V, r = encoder.components, encoder.pixel_scale
+        if encoder.pixels is None:
+            rest = residual * encoder.residual_variance
+            noise = rest * (np.diag(r**2) - (r[:, None] * V.T) @ (V * r)) if rest else None
+            return law.transform(encoder.synthesis.T, encoder.mean, noise)
+        inside = np.isin(np.arange(len(r)), encoder.pixels)
+        noise = np.where(inside, 0.0, residual * encoder.residual_variance * r**2)
+        return law.transform(scipy.sparse.csr_array(encoder.synthesis.T), encoder.mean, noise)
 
     def compose(
         self, conditions: Sequence[Condition], trajectory: Trajectory, keep: bool = True, scored: bool = False
@@ -434,3 +521,20 @@ class FittedDiffusion:
 def _is_timed(condition: Condition) -> bool:
     """Return whether a weight is a user's function, which may read what changes, so that nothing may be kept."""
     return any(isinstance(weight, TimedWeight) for _, weight in condition)
+
+
+def _gaussian(x: Affine) -> Gaussian:
+    """Return the law of the values of a map of one prompt; in d numbers where the map is diagonal."""
+    if x.diagonal and x.basis is None:
+        return Gaussian.diagonal(x.offset[0], x.variance[0])
+    return Gaussian(x.offset[0].copy(), x.covariance[0])
+
+
+def _started(x: Affine, start: Gaussian, sigma: float) -> Gaussian:
+    """Return the law of a map's values where the state at the first time, sigma z, has the law `start`."""
+    matrix = x.matrix[0] / sigma
+    covariance = matrix.T @ start.covariance @ matrix
+    if x.n_noises:
+        root = x.root[0]
+        covariance += root.T @ root
+    return Gaussian(x.offset[0] + start.mean @ matrix, 0.5 * (covariance + covariance.T))

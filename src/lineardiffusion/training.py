@@ -2,6 +2,7 @@
 
     measure      source -> moments of the pixels, in one pass; or its principal components, and moments of latents
     add_styles   source -> moments of its styles, in one or two passes more
+    known_gaussians   means and covariances -> the same statistics, without images
     solve        statistics -> encoder, denoisers and contrast, in closed form
 
 A source (statistics/source.py) can be read more than once, and every pass is a sum over its batches. The statistics
@@ -15,7 +16,9 @@ components are found first (encoders/basis.py), and moments are of the latents.
 from __future__ import annotations
 
 import functools
+import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,11 +27,13 @@ import numpy as np
 from lineardiffusion._arrays import Array, Indices
 from lineardiffusion._cache import Cache, computed_once
 from lineardiffusion._device import to_numpy
+from lineardiffusion._linalg import diagonals
 from lineardiffusion._noise import for_kmeans
 from lineardiffusion._validation import warn
 from lineardiffusion.contrast import AffineContrast, Contrast, HistogramContrast, PixelwiseContrast
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
 from lineardiffusion.diffusion.regression import RegressionDenoiser
+from lineardiffusion.distributions.bayes import TOLERANCE, check_covariance
 from lineardiffusion.encoders import basis
 from lineardiffusion.encoders.clusters import CENTRED_ON, IMAGES_A_STYLE, StyleClusters
 from lineardiffusion.encoders.conditioning import Conditioner, StyleFrequencies
@@ -42,13 +47,16 @@ from lineardiffusion.statistics.dataset import Statistics, same_encoder
 from lineardiffusion.statistics.histogram import Histogram
 from lineardiffusion.statistics.joint import JointMoments
 from lineardiffusion.statistics.missing import complete
-from lineardiffusion.statistics.moments import Moments
+from lineardiffusion.statistics.moments import Moments, is_positive
 from lineardiffusion.statistics.pixels import PixelMoments
 from lineardiffusion.statistics.sample import Sample
 from lineardiffusion.statistics.shrinkage import shrink
 from lineardiffusion.statistics.source import InMemory, Source
 from lineardiffusion.statistics.styles import StyleStatistics
 from lineardiffusion.style_rank import choose_rank
+
+UNLIMITED = 1e20  # images behind a known Gaussian, of which shrinkage="auto" leaves every digit
+SPREAD = 3.0  # standard deviations from the mean to the ends of the range of pixels of a known Gaussian
 
 SOLVED_BY = (
     "n_components",
@@ -96,6 +104,74 @@ def fit(source: Source, parameters: Parameters, basis: ImageEncoder | None = Non
     learned = Learned(statistics, parameters)
     _ = learned.fitted
     return learned
+
+
+def from_statistics(statistics: Statistics, parameters: Parameters) -> Learned:
+    """Solve statistics that were computed elsewhere; a ValueError if they do not determine this model."""
+    encoder, styles = parameters.image_encoder, statistics.styles
+    if encoder is not None and not same_encoder(encoder, statistics.encoder):
+        what = "image_encoder must be that of the latents whose moments these statistics hold"
+        raise ValueError(f"{what}: compute them with it, Statistics.of(prompts, images, encoder=image_encoder)")
+    if not parameters.has_styles:
+        statistics = statistics.without_styles()
+    elif styles is None or styles.clusters.requested != parameters.n_styles:
+        found = "no styles" if styles is None else f"n_styles={styles.clusters.requested}"
+        raise ValueError(f"n_styles={parameters.n_styles} needs the images: these statistics have {found}")
+    learned = Learned(statistics, parameters)
+    _ = learned.fitted
+    return learned
+
+
+def known_gaussians(
+    prompts: Sequence[str],
+    means: Sequence[Any],
+    covariances: Sequence[Any],
+    weights: Any = 1.0,
+    pixel_range: tuple[float, float] | None = None,
+) -> Statistics:
+    """Return the statistics of infinitely many images of known Gaussians, whose weights add up to these.
+
+    A mean has the shape of an image; a covariance has the shape (D, D), and its diagonal (D,) or that of an image.
+    """
+    p, shape = len(prompts), np.shape(means[0])
+    if len(set(prompts)) < p or len(means) != p or len(covariances) != p:
+        found = f"{p} prompts, {len(means)} means and {len(covariances)} covariances"
+        raise ValueError(f"every prompt must be another one, with a mean and a covariance of its own; got {found}")
+    if not shape or 0 in shape or any(np.shape(one) != shape for one in means):
+        raise ValueError(f"a mean must have the shape of an image, (d,) or (h, w) or (h, w, c); got {shape}")
+    D = math.prod(shape)
+    mean, weight = np.reshape(np.asarray(means, dtype=np.float64), (p, D)), np.asarray(weights, dtype=np.float64)
+    if not np.isfinite(mean).all():
+        raise ValueError("mean must be finite, got NaN or infinity among it")
+    if weight.shape not in ((), (p,)) or not (np.isfinite(weight) & (weight > 0)).all():
+        raise ValueError(f"weight must be above 0 and finite, one number or one a prompt; got {weights!r}")
+    weight, scatter = np.broadcast_to(weight, p), np.zeros((p, D, D))
+    order = sorted(range(p), key=lambda u: prompts[u])
+    mean, weight = mean[order], weight[order]
+    for place, u in enumerate(order):
+        given = np.asarray(covariances[u], dtype=np.float64)
+        if given.shape == (D, D):
+            C = check_covariance(given, D)
+            scatter[place] = weight[place] * C
+            positive = is_positive(C, TOLERANCE * float(np.abs(C).max()))
+        elif given.shape in (shape, (D,)):
+            np.fill_diagonal(scatter[place], weight[place] * given)
+            positive = bool((given >= 0).all() and np.isfinite(given).all())
+        else:
+            what = f"covariance must have the shape ({D}, {D}), or that of its diagonal, ({D},) or {shape}"
+            raise ValueError(f"{what}; got {given.shape} for {prompts[u]!r}")
+        if not positive:
+            raise ValueError(
+                f"covariance of {prompts[u]!r}: variances must be finite, and 0 or more in all directions"
+            )
+    spread = SPREAD * np.sqrt(np.diagonal(scatter, axis1=1, axis2=2) / weight[:, None])
+    low, high = (mean - spread).min(), (mean + spread).max()
+    if pixel_range is not None:
+        low, high = pixel_range
+        if not -np.inf < low < high < np.inf:
+            raise ValueError(f"pixel_range must be two finite numbers, the smaller one first; got {pixel_range!r}")
+    moments, known = Moments(weight, weight**2 / UNLIMITED, mean, scatter), tuple(prompts[u] for u in order)
+    return Statistics(moments, known, shape, (float(low), float(high)), np.dtype(np.float64))
 
 
 def identity(parameters: Parameters, basis: Any = None) -> str:
@@ -502,7 +578,12 @@ def latent_moments(statistics: Statistics, encoder: Encoder) -> Moments | JointM
     if statistics.encoder is not None:
         return statistics.moments
     assert isinstance(encoder, ImageEncoder)
-    return statistics.moments.project(encoder.mean, encoder.analysis)
+    moments, pixels = statistics.moments, encoder.pixels
+    if pixels is None or not isinstance(moments, Moments) or (scatter := diagonals(moments.scatter)) is None:
+        return moments.project(encoder.mean, encoder.analysis)
+    scale = (encoder.scaling_factor * encoder.pixel_scale)[pixels]  # the product of diagonal matrices
+    mean = np.where(moments.weight[:, None] > 0, moments.mean - encoder.mean, 0.0)[:, pixels] / scale
+    return replace(moments, mean=mean, scatter=(scatter[:, pixels] / scale**2)[:, None] * np.eye(len(scale)))
 
 
 def solve(statistics: Statistics, parameters: Parameters, encoder: Encoder) -> FittedDiffusion:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (".png", ".svg", ".pdf")
 _MODULES = {"azula": "azula.sample"}  # where a library's samplers are, if not at its top
+_ALONE = {"k_diffusion": "kdiffusion", "smalldiffusion": "smalldiffusion"}  # file by file, see adapters/alone.py
 _STEPS = (5, 10, 20, 50, 100)
 _LAW = (
     "Law to draw from: the Gaussian with the mean and the covariance of a prompt's pixels, scaled to [-1, 1], or a "
@@ -124,20 +125,19 @@ def oracle(
 def _sampler(name: str, settings: dict[str, Any]) -> Any:
     """Return the sampler of a name, with these settings."""
     library, colon, own = name.partition(":")
-    if colon and library == "k_diffusion":
-        from lineardiffusion.oracle.adapters.kdiffusion import load
-
-        found = getattr(load(), own, None)
+    if colon and library in _ALONE:
+        adapter = importlib.import_module(f"lineardiffusion.oracle.adapters.{_ALONE[library]}")
+        found = getattr(adapter.load(), own, None)
         if found is None:
-            raise ValueError(f"k-diffusion has no function '{own}'")
+            raise ValueError(f"{library} has no function '{own}'")
     elif colon:
         try:
-            importlib.import_module(library)
-        except ModuleNotFoundError as error:
-            if error.name == library:
-                raise ValueError(f"'{name}' needs the package {library}: pip install {library}") from error
+            found = common.import_if_path(f"{_MODULES.get(library, library)}:{own}")
+        except ValueError as error:
+            cause = error.__cause__
+            if isinstance(cause, ModuleNotFoundError) and cause.name == library.partition(".")[0]:
+                raise ValueError(f"'{name}' needs the package {cause.name}: pip install {cause.name}") from error
             raise
-        found = common.import_if_path(f"{_MODULES.get(library, library)}:{own}")
     elif settings:
         from lineardiffusion.diffusion.samplers import SAMPLERS
 
@@ -165,16 +165,18 @@ def _law(name: str, mixture: bool) -> tuple[str, Gaussian | Mixture]:
     if not model:
         raise ValueError(f"expected MODEL:PROMPT, such as mnist:7, got '{name}'")
     ld = LinearDiffusion.from_pretrained(model)
-    found = ld.law(common.known_spelling(prompt, ld), space="pixels")
+    latents, fitted = ld.law(common.known_spelling(prompt, ld)), ld.fitted_
+    if isinstance(latents, Mixture) and not mixture:
+        latents = Gaussian(latents.mean, latents.covariance)
+    found = fitted.pixel_law(latents)
     low, high = ld.pixel_range_
     scale = 2 / (high - low) if high > low else 1.0
 
     def scaled(law: Gaussian) -> Gaussian:
         return Gaussian((law.mean - low) * scale - 1, law.covariance * scale**2)
 
-    if isinstance(found, Mixture) and mixture:
+    if isinstance(found, Mixture):
         return f"{name}, {len(found.components)} styles, pixels in [-1, 1]", Mixture(
             found.weights, [scaled(one) for one in found.components]
         )
-    gaussian = Gaussian(found.mean, found.covariance) if isinstance(found, Mixture) else found
-    return f"Gaussian of {name}, pixels in [-1, 1]", scaled(gaussian)
+    return f"Gaussian of {name}, pixels in [-1, 1]", scaled(found)

@@ -43,7 +43,7 @@ from scipy.special import softmax
 
 from lineardiffusion._arrays import Array, freeze
 from lineardiffusion._cache import computed_once
-from lineardiffusion._linalg import eigh
+from lineardiffusion._linalg import diagonals, eigh
 from lineardiffusion.diffusion.affine import Affine
 from lineardiffusion.statistics.moments import Moments
 
@@ -73,8 +73,14 @@ class GaussianDenoiser:
 
     @classmethod
     def from_moments(cls, moments: Moments) -> GaussianDenoiser:
-        """Build the denoiser of one Gaussian per group, with the group's mean and covariance."""
-        variance, basis = eigh(moments.covariance)
+        """Build the denoiser of one Gaussian per group, with the group's mean and covariance.
+
+        It has no basis if all covariances are diagonal.
+        """
+        covariance = moments.covariance
+        if (diagonal := diagonals(covariance)) is not None:
+            return cls(moments.mean, np.maximum(diagonal, 0.0))
+        variance, basis = eigh(covariance)
         return cls(moments.mean, np.maximum(variance, 0.0), basis)
 
     def select(self, prompts: NDArray[Any]) -> GaussianDenoiser:
@@ -119,9 +125,12 @@ class GaussianDenoiser:
 
     def _scale(self, x: State, gain: Array, alpha: float, alpha_end: float, rest: float) -> State:
         """Return ``alpha_end m + Q diag(gain) Q^T (x - alpha m)``, with the gain `rest` outside of a thin basis."""
-        if self.basis is None:
+        basis = self.basis
+        if basis is None and isinstance(x, Affine) and x.diagonal is False:  # a full map takes matrices alone
+            basis = np.eye(gain.shape[1])[None]
+        if basis is None:
             return x * gain[:, None] + ((alpha_end - alpha * gain) * self.mean)[:, None]
-        matrix = (self.basis * (gain - rest)[:, None]) @ self.basis.mT
+        matrix = (basis * (gain - rest)[:, None]) @ basis.mT
         if rest:
             matrix = matrix + rest * np.eye(matrix.shape[-1])
         centre = self.mean[:, None]

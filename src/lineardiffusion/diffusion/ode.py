@@ -43,12 +43,12 @@ def integrate(
     start: tuple[float, float],
     end: tuple[float, float],
     breaks: Sequence[float] = (),
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
 ) -> State:
     """Solve the flow of `denoise` for `x` from one level ``(alpha, sigma)`` to another.
 
     `breaks` are the u at which the denoiser changes abruptly; the flow is solved from one to the next. `tolerance`
-    bounds the error of a step.
+    bounds the error of a step, `TOLERANCE` by default.
     """
     (alpha, sigma), (alpha_end, sigma_end) = start, end
     ratio = sigma / alpha if alpha else math.inf
@@ -68,7 +68,7 @@ def integrate(
     return (sigma_end / last) * y + (alpha_end - sigma_end / last) * x0
 
 
-def _solve(denoise: Denoiser, w: State, u: float, u_end: float, tolerance: float) -> State:
+def _solve(denoise: Denoiser, w: State, u: float, u_end: float, tolerance: float | None) -> State:
     rows = w.rows if isinstance(w, Affine) else w
 
     def state(flat: Array) -> State:
@@ -85,7 +85,8 @@ def _solve(denoise: Denoiser, w: State, u: float, u_end: float, tolerance: float
         return (x.rows if isinstance(x, Affine) else x).ravel()
 
     if np.isfinite(rows).all():
-        how: dict[str, Any] = {"method": "DOP853", "max_step": 4.0, "rtol": tolerance, "atol": tolerance}
+        error = tolerance or TOLERANCE
+        how: dict[str, Any] = {"method": "DOP853", "max_step": 4.0, "rtol": error, "atol": error}
         with np.errstate(over="ignore", invalid="ignore"):
             solution = solve_ivp(slope, (u, u_end), rows.ravel(), t_eval=[u_end], **how)
         if solution.success and np.isfinite(solution.y).all():

@@ -11,18 +11,33 @@ x0) / sigma. Primes mark the next level.
     ddim        x' = alpha' x0 + sqrt(sigma'^2 - tau^2) eps + tau n                (Song 2021, eq. 12)
                 tau = eta sigma' sqrt(1 - (alpha sigma' / (alpha' sigma))^2)       (eq. 16)
     ddpm        ddim with eta = 1: ancestral sampling                              (Ho 2020, alg. 2)
+                or with its larger variance: tau (sigma / r) (r' / sigma'),  r^2 = alpha^2 + sigma^2
     euler       x' = x + (t' - t) v,   v = (d alpha/dt) x0 + (d sigma/dt) eps
     heun        the mean of v at both ends                                         (Karras 2022, alg. 1)
+    rk4         the mean of v at both ends and, twice, in the middle               (Hairer 1993, II.1)
     dpm++2m     x0 extrapolated from this step and the last, in log-SNR            (Lu 2022, alg. 2)
+    em          x' = x + (t' - t) (f x - g^2 s) + g sqrt(t - t') n                 (Song 2021b, eq. 6)
+    ei          y' = c y + 2 (c - 1) s_y + sqrt(c^2 - 1) n,   y = x / r            (Pierret 2025)
     exact       the solution of the probability-flow ODE, whatever the number of steps
     one_step    one ddim step from (alpha, sigma) = (1, 1) to (1, 0), so x' = D(x; 1, 1): the original of
                 April 2023, which treats pure noise as if its signal-to-noise ratio were 1
 
-The error falls with the number of steps n as 1 / n (ddim, ddpm, euler) or 1 / n^2 (heun; dpm++2m up to a
-factor log n, because its first and last steps are of first order), until the last level of the schedule
-limits it. That is the error against ``exact`` of a prompt without guidance. With guidance, or under weights of
-prompts, the denoiser is of no single law, so the probability flow and the stochastic process have different laws in
-the limit (Bradley and Nakkiran 2024): ddim, euler, heun and dpm++2m converge to ``exact``, ddpm to its own limit.
+em and ei discretise the reverse SDE (Song 2021b), dx = (f x - g^2 s) dt + g dw backwards in time, where
+
+    f = (d alpha/dt) / alpha,    g^2 = 2 sigma (d sigma/dt) - 2 f sigma^2,    s = (alpha x0 - x) / sigma^2
+
+and s is the score of x. em holds the whole drift constant within a step. ei holds only the score constant and
+solves the rest exactly, for y = x / r, whose levels alpha / r and sigma / r have squares that sum to 1. There
+c = (alpha' / r') / (alpha / r), and s_y = r s is the score of y. So ei, like ddim, ddpm and dpm++2m, depends on the
+ratios alpha / sigma alone and needs no derivative; em, euler, heun and rk4 depend on the time too. The drift is
+infinite where alpha is 0, so the step of em and ei out of pure noise is ddpm's.
+
+The error falls with the number of steps n as 1 / n (ddim, ddpm, em, ei, euler), 1 / n^2 (heun; dpm++2m up to a
+factor log n, because its first and last steps are of first order) or 1 / n^4 (rk4), until the last level of the
+schedule limits it. That is the error against ``exact`` of a prompt without guidance. With guidance, or under
+weights of prompts, the denoiser is of no single law, so the probability flow and the stochastic process have
+different laws in the limit (Bradley and Nakkiran 2024): ddim, euler, heun, rk4 and dpm++2m converge to ``exact``,
+and ddpm, em and ei to the law of the reverse SDE.
 
 Any generator function with the signature of ``Sampler.__call__`` is a sampler too. Strings are shorthands:
 ``"ddim"`` is ``ddim()``. The classes are named in lower case, as those strings are.
@@ -30,10 +45,14 @@ Any generator function with the signature of ``Sampler.__call__`` is a sampler t
 References
 ----------
 Bradley and Nakkiran (2024), Classifier-free guidance is a predictor-corrector.
+Hairer, Norsett and Wanner (1993), Solving ordinary differential equations I.
 Ho, Jain and Abbeel (2020), Denoising diffusion probabilistic models. NeurIPS.
 Song, Meng and Ermon (2021), Denoising diffusion implicit models. ICLR.
+Song et al. (2021b), Score-based generative modeling through stochastic differential equations. ICLR.
 Karras, Aittala, Aila and Laine (2022), Elucidating the design space of diffusion-based models. NeurIPS.
 Lu et al. (2022), DPM-Solver++: fast solver for guided sampling of diffusion probabilistic models.
+Pierret and Galerne (2025), Diffusion models for Gaussian distributions: exact solutions and Wasserstein errors.
+ICML.
 """
 
 from __future__ import annotations
@@ -55,7 +74,8 @@ from lineardiffusion.diffusion.denoisers import State as S
 from lineardiffusion.diffusion.schedules import Karras, Schedule
 
 __all__ = [
-    "FunctionSampler", "Sampler", "ddim", "ddpm", "dpmpp_2m", "euler", "exact", "get_sampler", "heun", "one_step",
+    "FunctionSampler", "Sampler", "ddim", "ddpm", "dpmpp_2m", "ei", "em", "euler", "exact", "get_sampler", "heun",
+    "one_step", "rk4",
 ]  # fmt: skip
 
 Noise: TypeAlias = Callable[[Any, float], Any]
@@ -133,8 +153,12 @@ class _Implicit(Sampler):
             direction = math.sqrt(sigma_**2 - tau**2) / sigma
             x = direction * x + (alpha_ - direction * alpha) * x0
             if tau > 0.0:
-                x = add_noise(x, tau)
+                x = add_noise(x, tau * self._widening(alpha, sigma, alpha_, sigma_))
             yield x
+
+    def _widening(self, alpha: float, sigma: float, alpha_: float, sigma_: float) -> float:
+        """Return the standard deviation of the noise added, in units of that of x' given x and z."""
+        return 1.0
 
 
 @dataclass(frozen=True)
@@ -160,10 +184,34 @@ class ddim(_Implicit):
 
 @dataclass(frozen=True)
 class ddpm(_Implicit):
-    """Ancestral sampling from the posterior q(x' | x, x0): ddim with eta = 1."""
+    """Ancestral sampling: ddim with eta = 1, and either variance of Ho et al. (2020, section 3.2).
 
+    Parameters
+    ----------
+    num_steps : int, default=50
+        Number of steps.
+    variance : {"fixed_small", "fixed_large"}, default="fixed_small"
+        Variance of the noise that a step adds, by the names of ``variance_type`` in diffusers. ``"fixed_small"`` is
+        the variance of the posterior q(x' | x, x0), right for data that are a single point; ``"fixed_large"`` is
+        that of x' given x for data of the law N(0, I), which under a variance preserving schedule is beta = 1 -
+        (alpha / alpha')^2. The step to no noise adds none (Ho et al. 2020, algorithm 2). Both converge to the same
+        law.
+    """
+
+    variance: str = "fixed_small"
     name: ClassVar[str] = "ddpm"
     eta = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.variance not in ("fixed_small", "fixed_large"):
+            what = "the variance of the posterior) or 'fixed_large' (beta)"
+            raise ValueError(f"variance must be 'fixed_small' ({what}, got {self.variance!r}")
+
+    def _widening(self, alpha: float, sigma: float, alpha_: float, sigma_: float) -> float:
+        if self.variance == "fixed_small":
+            return 1.0
+        return sigma / math.hypot(alpha, sigma) * math.hypot(alpha_, sigma_) / sigma_
 
 
 @dataclass(frozen=True)
@@ -192,6 +240,84 @@ class heun(Sampler):
             if schedule(t_)[1] > 0.0:
                 v = 0.5 * (v + velocity(denoise, x + (t_ - t) * v, schedule, t_))
             x = x + (t_ - t) * v
+            yield x
+
+
+@dataclass(frozen=True)
+class rk4(Sampler):
+    """The classical Runge-Kutta method of order 4 on the probability-flow ODE, four denoisings a step.
+
+    The velocity is undefined where there is no noise, so the step to no noise is Heun's method of order 3. That
+    method does not evaluate the velocity at the end, and the error of a single step of it is of order 4.
+    """
+
+    name: ClassVar[str] = "rk4"
+    isotropic: ClassVar[bool] = True
+
+    def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
+        for t, t_ in pairwise(times.tolist()):
+            h = t_ - t
+            v1 = velocity(denoise, x, schedule, t)
+            if schedule(t_)[1] > 0.0:
+                v2 = velocity(denoise, x + (0.5 * h) * v1, schedule, t + 0.5 * h)
+                v3 = velocity(denoise, x + (0.5 * h) * v2, schedule, t + 0.5 * h)
+                v4 = velocity(denoise, x + h * v3, schedule, t_)
+                x = x + (h / 6.0) * (v1 + 2.0 * v2 + 2.0 * v3 + v4)
+            else:
+                v2 = velocity(denoise, x + (h / 3.0) * v1, schedule, t + h / 3.0)
+                v3 = velocity(denoise, x + (2.0 * h / 3.0) * v2, schedule, t + 2.0 * h / 3.0)
+                x = x + (0.25 * h) * (v1 + 3.0 * v3)
+            yield x
+
+
+@dataclass(frozen=True)
+class em(Sampler):
+    """The Euler-Maruyama method on the reverse SDE, in the schedule's own time."""
+
+    name: ClassVar[str] = "em"
+    isotropic: ClassVar[bool] = True
+
+    @property
+    def stochastic(self) -> bool:
+        return True
+
+    def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
+        for t, t_ in pairwise(times.tolist()):
+            alpha, sigma = map(float, schedule(t))
+            if alpha == 0.0:
+                x = _from_noise(denoise, x, sigma, schedule(t_), add_noise)
+            else:
+                alpha_dot, sigma_dot = schedule.derivative(t)
+                f, h = alpha_dot / alpha, t - t_
+                g2 = 2.0 * sigma * (sigma_dot - f * sigma)
+                gain = h * g2 / sigma**2  # of alpha x0 - x, which is sigma^2 s
+                x = (1.0 - h * f - gain) * x + (gain * alpha) * denoise(x, alpha, sigma)
+                x = add_noise(x, math.sqrt(h * g2))
+            yield x
+
+
+@dataclass(frozen=True)
+class ei(Sampler):
+    """The exponential integrator of the reverse SDE: the score is constant within a step, all else is exact."""
+
+    name: ClassVar[str] = "ei"
+    isotropic: ClassVar[bool] = True
+
+    @property
+    def stochastic(self) -> bool:
+        return True
+
+    def __call__(self, denoise: Denoiser, x: S, schedule: Schedule, times: Array, add_noise: Noise) -> Iterator[S]:
+        for (alpha, sigma), (alpha_, sigma_) in _levels(schedule, times):
+            if alpha == 0.0:
+                x = _from_noise(denoise, x, sigma, (alpha_, sigma_), add_noise)
+            else:
+                r, r_ = math.hypot(alpha, sigma), math.hypot(alpha_, sigma_)
+                ratio = alpha * sigma_ / (alpha_ * sigma)
+                c = alpha_ * r / (alpha * r_)
+                gain = 2.0 * (c - 1.0) * r_ * r / sigma**2
+                x = (alpha_ / alpha - gain) * x + (gain * alpha) * denoise(x, alpha, sigma)
+                x = add_noise(x, r_ * (sigma / r) * c * math.sqrt(1.0 - ratio**2))  # c^2 - 1, without cancellation
             yield x
 
 
@@ -278,7 +404,12 @@ class FunctionSampler(Sampler):
         return f"{getattr(self.function, '__name__', 'function')}, {self.num_steps} steps"
 
 
-SAMPLERS: dict[str, type[Sampler]] = {one.name: one for one in (exact, ddim, ddpm, euler, heun, dpmpp_2m, one_step)}
+_BUILT_IN = (exact, ddim, ddpm, euler, heun, rk4, dpmpp_2m, em, ei, one_step)
+SAMPLERS: dict[str, type[Sampler]] = {one.name: one for one in _BUILT_IN}
+# what other libraries call a sampler of the same law at the same levels (docs/names.md); their "Euler" is ddim
+ALIASES = {
+    "DDIM": "ddim", "DDPM": "ddpm", "Euler a": "ddpm", "Heun": "heun", "DPM++ 2M": "dpm++2m", "dpmpp_2m": "dpm++2m",
+}  # fmt: skip
 
 
 def get_sampler(sampler: Any, num_steps: int | None = None) -> Sampler:
@@ -287,7 +418,8 @@ def get_sampler(sampler: Any, num_steps: int | None = None) -> Sampler:
     Parameters
     ----------
     sampler : str, Sampler or callable
-        Name, object, or generator function with the signature of :meth:`Sampler.__call__`.
+        Name, object, or generator function with the signature of :meth:`Sampler.__call__`. Names that diffusers and
+        the web interfaces have for the same sampler are taken too, "DPM++ 2M" for "dpm++2m" (docs/names.md).
     num_steps : int, default=None
         Number of steps; None for the sampler's own.
 
@@ -302,9 +434,11 @@ def get_sampler(sampler: Any, num_steps: int | None = None) -> Sampler:
     if isinstance(sampler, Sampler):
         return replace(sampler, **steps) if steps else sampler
     if isinstance(sampler, str):
-        if sampler not in SAMPLERS:
-            raise ValueError(f"unknown sampler {sampler!r}; choose one of {', '.join(map(repr, SAMPLERS))}")
-        return SAMPLERS[sampler](**steps)
+        name = ALIASES.get(sampler, sampler)
+        if name not in SAMPLERS:
+            what = " (other libraries' Euler is 'ddim')" if sampler.lower() == "euler" else ""
+            raise ValueError(f"unknown sampler {sampler!r}{what}; choose one of {', '.join(map(repr, SAMPLERS))}")
+        return SAMPLERS[name](**steps)
     if callable(sampler) and not isinstance(sampler, type):
         return FunctionSampler(**steps, function=sampler)
     raise TypeError(
@@ -319,6 +453,13 @@ def velocity(denoise: Denoiser, x: S, schedule: Schedule, t: float) -> S:
     alpha_dot, sigma_dot = schedule.derivative(t)
     x0 = denoise(x, alpha, sigma)
     return (sigma_dot / sigma) * x + (alpha_dot - sigma_dot * alpha / sigma) * x0
+
+
+def _from_noise(denoise: Denoiser, x: S, sigma: float, end: tuple[Any, Any], add_noise: Noise) -> S:
+    """Return ddpm's step from pure noise, alpha = 0, where the drift of the reverse SDE is infinite."""
+    alpha_, sigma_ = map(float, end)
+    x = alpha_ * denoise(x, 0.0, sigma)
+    return add_noise(x, sigma_) if sigma_ > 0.0 else x
 
 
 def _levels(schedule: Schedule, times: Array) -> Iterator[tuple[tuple[float, float], ...]]:

@@ -2,13 +2,15 @@
 
     z_t = alpha_t z + sigma_t n,        n ~ N(0, I)
 
-from pure noise at t_max to the latent itself at t = 0, where alpha = 1 and sigma = 0. Samplers never see
+from pure noise at t_max to the latent itself at t = 0, where alpha = 1 and sigma = 0. A schedule may also end above
+no noise and say so (``ends_clean = False``), as the discrete one of a trained network does. Samplers never see
 betas. With b(t) = 0.1 + 19.9 t:
 
     VP linear       alpha = exp(-1/2 int_0^t b),   sigma^2 = 1 - alpha^2     (Song et al. 2021, eq. 33)
     cosine          alpha = cos(pi t / 2),         sigma = sin(pi t / 2)     (Nichol and Dhariwal 2021)
     Karras / VE     alpha = 1,                     sigma = t                 (Karras et al. 2022, eq. 5)
     rectified flow  alpha = 1 - t,                 sigma = t                 (Liu et al. 2023)
+    discrete        alpha^2 = abar_t,              sigma^2 = 1 - abar_t      (Ho et al. 2020, eq. 4)
 
 The signal-to-noise ratio is (alpha / sigma)^2. Sampling starts from noise alone, so the ratio must be almost 0
 at t_max (Lin et al. 2024, Common diffusion noise schedules and sample steps are flawed).
@@ -19,15 +21,19 @@ schedule too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from lineardiffusion._arrays import Array
+from lineardiffusion._cache import computed_once
 
-__all__ = ["Cosine", "FunctionSchedule", "Karras", "RectifiedFlow", "Schedule", "VPLinear", "get_schedule"]
+__all__ = [
+    "Cosine", "Discrete", "FunctionSchedule", "Karras", "Levels", "RectifiedFlow", "Schedule", "VPLinear",
+    "get_schedule",
+]  # fmt: skip
 
 
 class Schedule:
@@ -40,6 +46,9 @@ class Schedule:
     ----------
     t_max : float
         Time of pure noise; the time of no noise is 0.
+    ends_clean : bool
+        Whether sampling ends without noise, at alpha = 1 and sigma = 0, which is checked. Set it to False in a
+        subclass whose last level is meant to hold noise: the state at that level is then what is decoded.
 
     Examples
     --------
@@ -51,6 +60,7 @@ class Schedule:
     """
 
     t_max: float = 1.0
+    ends_clean: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -172,6 +182,119 @@ class RectifiedFlow(Schedule):
 
     def derivative(self, t: float) -> tuple[float, float]:
         return -1.0, 1.0
+
+
+@dataclass(frozen=True, repr=False)
+class Discrete(Schedule):
+    """Variance preserving schedule of N discrete levels, as diffusers' schedulers have them.
+
+    The time t is diffusers' timestep, from N - 1 to 0. Between two timesteps log(sigma / alpha) is linear in t.
+    Sampling ends at t = 0, where some noise is left, and the state there is what is decoded, as in diffusers with
+    ``set_alpha_to_one=False``. The step to no noise that its other schedulers append is one to t = -1, where alpha
+    is 1: pass ``times=[*scheduler.timesteps, -1]`` to :meth:`LinearDiffusion.law`.
+
+    Parameters
+    ----------
+    alphas_cumprod : sequence of float, of length N
+        Squares of alpha: falling, between 1 and 0. The last may be 0, for pure noise
+        (``rescale_betas_zero_snr=True`` in diffusers). An array or a tensor becomes a tuple of float.
+
+    Examples
+    --------
+    >>> betas = np.linspace(1e-4, 0.02, 1000)
+    >>> schedule = Discrete(np.cumprod(1 - betas))
+    >>> schedule
+    Discrete(1000 levels, alphas_cumprod from 0.9999 to 4.036e-05)
+    >>> alpha, sigma = schedule(0)
+    >>> round(float(alpha**2), 6)
+    0.9999
+    """
+
+    alphas_cumprod: Sequence[float]
+    ends_clean: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        levels = np.asarray(self.alphas_cumprod, dtype=float)
+        if levels.ndim != 1 or len(levels) < 2:
+            raise ValueError(f"alphas_cumprod must hold 2 levels or more in one dimension, got {levels.shape}")
+        if not (levels[0] < 1.0 and levels[-1] >= 0.0 and (np.diff(levels) < 0).all()):
+            found = f"from {levels[0]:.4g} to {levels[-1]:.4g}"
+            raise ValueError(f"alphas_cumprod must fall at every level, between 1 and 0; got levels {found}")
+        object.__setattr__(self, "alphas_cumprod", tuple(levels.tolist()))
+
+    @property
+    def t_max(self) -> float:  # type: ignore[override]
+        return len(self.alphas_cumprod) - 1.0
+
+    @computed_once
+    def _log_ratio(self) -> Array:
+        """log(sigma / alpha) at the timesteps whose alpha is above 0."""
+        squares = np.array(self.alphas_cumprod)
+        squares = squares[squares > 0.0]
+        return np.asarray(0.5 * (np.log1p(-squares) - np.log(squares)))
+
+    def __call__(self, t: Any) -> tuple[Any, Any]:
+        known = self._log_ratio
+        last = len(known) - 1.0
+        # sigma is proportional to 1 + t below 0, and alpha to the time that is left before pure noise
+        sigma = np.exp(np.interp(t, np.arange(len(known)), known)) * np.clip(1.0 + t, 0.0, 1.0)
+        alpha = np.clip(1.0 + last - t, 0.0, 1.0) if last < self.t_max else 1.0
+        size = np.hypot(alpha, sigma)
+        return alpha / size, sigma / size
+
+    def __repr__(self) -> str:
+        first, last = self.alphas_cumprod[0], self.alphas_cumprod[-1]
+        return f"Discrete({len(self.alphas_cumprod)} levels, alphas_cumprod from {first:.4g} to {last:.4g})"
+
+
+@dataclass(frozen=True)
+class Levels(Schedule):
+    """Variance exploding schedule with given noise levels: alpha is 1, and sigma is the time.
+
+    Parameters
+    ----------
+    sigmas : sequence of float
+        Falling levels, the last 0, as :func:`lineardiffusion.oracle.optimal_times` returns them. For another number
+        of steps the logarithms of the levels above 0 are interpolated linearly (Sabour et al. 2024).
+
+    References
+    ----------
+    Sabour, Fidler and Kreis (2024), Align your steps: optimizing sampling schedules in diffusion models. ICML.
+
+    Examples
+    --------
+    >>> Levels([80.0, 5.0, 0.2, 0.0]).times(3)
+    array([80. ,  5. ,  0.2,  0. ])
+    >>> Levels([80.0, 5.0, 0.2, 0.0]).times(5).round(2)
+    array([80. , 20. ,  5. ,  1. ,  0.2,  0. ])
+    """
+
+    sigmas: Sequence[float]
+
+    def __post_init__(self) -> None:
+        sigmas = np.asarray(self.sigmas, dtype=float)
+        if sigmas.ndim != 1 or len(sigmas) < 2 or not (np.diff(sigmas) < 0).all() or sigmas[-1] != 0:
+            raise ValueError(f"sigmas must be two or more falling levels, the last of them 0, got {self.sigmas!r}")
+        object.__setattr__(self, "sigmas", tuple(sigmas.tolist()))
+
+    @property
+    def t_max(self) -> float:  # type: ignore[override]
+        return self.sigmas[0]
+
+    def __call__(self, t: Any) -> tuple[Any, Any]:
+        return np.ones_like(t, dtype=float), np.asarray(t, dtype=float)
+
+    def derivative(self, t: float) -> tuple[float, float]:
+        return 0.0, 1.0
+
+    def times(self, num_steps: int) -> Array:
+        n = len(self.sigmas) - 1
+        if num_steps == n:
+            return np.array(self.sigmas)
+        if n == 1:
+            raise ValueError(f"a schedule of one level above 0 has one step; got num_steps={num_steps}")
+        place = np.linspace(0.0, n - 1.0, num_steps)
+        return np.append(np.exp(np.interp(place, np.arange(n), np.log(self.sigmas[:-1]))), 0.0)
 
 
 @dataclass(frozen=True)

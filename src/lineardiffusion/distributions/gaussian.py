@@ -218,8 +218,8 @@ class Gaussian(Law):
         (array([3.]), array([[2.5]]))
         """
         A, b, R = bayes.check_transform(operator, offset, noise_covariance, self.dim)
-        root = np.asarray(A @ self.root)
-        return Gaussian(A @ self.mean + b, root @ root.T + (np.diag(R) if R.ndim == 1 else R))
+        C = A @ (A @ self.covariance).T
+        return Gaussian(A @ self.mean + b, 0.5 * (C + C.T) + (np.diag(R) if R.ndim == 1 else R))
 
     def condition(self, y: ArrayLike, operator: Any, noise_covariance: ArrayLike | None = None) -> Gaussian:
         """Return the law of x given a linear measurement y = A x + n, n ~ N(0, R).

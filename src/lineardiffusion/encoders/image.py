@@ -32,10 +32,10 @@ import numpy as np
 import scipy.sparse.linalg
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from lineardiffusion._arrays import BLOCK, ROWS, Array, Images, freeze, working_dtype
+from lineardiffusion._arrays import BLOCK, ROWS, Array, Images, Indices, freeze, working_dtype
 from lineardiffusion._cache import computed_once
 from lineardiffusion._device import as_like, cast, dtype_of, empty, is_tensor, namespace, to_numpy
-from lineardiffusion._linalg import side_by_side
+from lineardiffusion._linalg import diagonals, side_by_side
 
 PIXELS = 2**21  # of a block, unless EQUAL rows have more
 EQUAL = 256  # rows of every product in single precision, the last one filled up, for BLAS sums few in another order
@@ -89,7 +89,7 @@ class ImageEncoder:
             scatter = scatter * varies * varies[:, None]
         if scale:
             scatter = scatter / pixel_scale / pixel_scale[:, None]
-        found = trim(*_principal(scatter, n_components, dtype), dtype)
+        found = _principal(scatter, n_components, dtype)
         eigenvalues, V, total = leading(*found, n_components, float(np.trace(scatter)))
         pixels = {"mean": mean, "pixel_scale": pixel_scale, "image_shape": image_shape, "dtype": dtype}
         return cls.of(V, eigenvalues / weight, total / weight, deviation, scale, **pixels)
@@ -163,6 +163,12 @@ class ImageEncoder:
             dtype=working_dtype(dtype),
             **pixels,
         )
+
+    @computed_once
+    def pixels(self) -> Indices | None:
+        """The pixel of each component (d,), if every component is one pixel; None otherwise."""
+        single = np.count_nonzero(self.components) == len(self.components)  # each has the length 1
+        return np.nonzero(self.components)[1] if single else None
 
     @computed_once
     def analysis(self) -> Array:
@@ -265,18 +271,24 @@ def leading(eigenvalues: Array, V: Array, n_components: float, total: float) -> 
 
 
 def _principal(scatter: Array, n_components: float, pixel_dtype: np.dtype[np.generic]) -> tuple[Array, Array]:
-    """Return the leading eigenvalues (d,), falling, and eigenvectors (d, D); all of them for a share below 1."""
+    """Return the leading eigenvalues (d,), falling, and eigenvectors (d, D); all of them for a share below 1.
+
+    Those that are rounding are left out. A diagonal matrix is not decomposed, and so has none.
+    """
     D = len(scatter)
     n_components = int(n_components) if n_components >= 1 else D
-    if not scatter.any():
-        return np.zeros(1), np.eye(1, D)
+    if (variance := diagonals(scatter)) is not None:
+        order = np.argsort(-variance, kind="stable")[: min(n_components, max(1, np.count_nonzero(variance)))]
+        components = np.zeros((len(order), D))
+        components[np.arange(len(order)), order] = 1.0
+        return variance[order], components
     if LARGE <= D and n_components < D // 8:
         eigenvalues, vectors = _few(scatter, n_components, _floor(pixel_dtype, D))
     else:
         # numpy's and not scipy's: two libraries with a pool of threads each would wait for each other
         eigenvalues, vectors = np.linalg.eigh(scatter)
     order = np.argsort(eigenvalues)[::-1][:n_components]
-    return eigenvalues[order], vectors.T[order]
+    return trim(eigenvalues[order], vectors.T[order], pixel_dtype)
 
 
 def _few(scatter: Array, n_components: int, floor: float) -> tuple[Array, Array]:

@@ -31,7 +31,7 @@ from safetensors import safe_open
 from lineardiffusion._arrays import Array
 from lineardiffusion._triangles import pack, triangle, unpack
 from lineardiffusion.diffusion.samplers import SAMPLERS
-from lineardiffusion.diffusion.schedules import SCHEDULES
+from lineardiffusion.diffusion.schedules import SCHEDULES, Discrete, Levels
 from lineardiffusion.encoders.clusters import StyleClusters
 from lineardiffusion.encoders.image import ImageEncoder
 from lineardiffusion.encoders.text import vocabulary
@@ -53,13 +53,17 @@ FORMAT = 2
 LARGEST = 2**40  # number of anything that is counted
 # what files of version 0.1 lack, with what it stands for
 ADDED = {"basis_tolerance": 1e-3, "style_rank": "auto"}
+ADDED_TO_SAMPLERS: dict[Any, dict[str, Any]] = {"ddpm": {"variance": "fixed_small"}}
 ADDED_TO_STYLES = {"rank": 0.25, "truncated": False}
 STEPS = 10**7  # at most, because a sampler allocates its times
 
 Arrays = dict[str, NDArray[Any]]
 Json = dict[str, Any]
 
-CLASSES: Json = {"schedule": {one.__name__: one for one in SCHEDULES.values()}, "sampler": SAMPLERS}
+CLASSES: Json = {
+    "schedule": {one.__name__: one for one in (*SCHEDULES.values(), Discrete, Levels)},
+    "sampler": SAMPLERS,
+}
 CLASS_NAMES = {one: name for known in CLASSES.values() for name, one in known.items()}
 NUMBERS = ("residual_variance", "pixel_variance", "scaling_factor")  # of an encoder
 
@@ -245,6 +249,8 @@ def _describe(name: str, value: Any) -> Any:
     if type(value) in CLASS_NAMES:
         settings = {one.name: _describe(one.name, getattr(value, one.name)) for one in fields(value)}
         return {"class": CLASS_NAMES[type(value)], **settings}
+    if isinstance(value, tuple) and all(type(one) is float for one in value):
+        return list(value)
     plain = value.item() if isinstance(value, np.generic) else value
     storable = plain is None or type(plain) in (bool, int, float, str)
     if name in ("num_steps", "random_state") and plain is not None:
@@ -259,13 +265,19 @@ def _restore_parameters(stored: Json, encoder: Any) -> Parameters:
     for name, value in stored.items():
         raw[name] = math.inf if value == "inf" else value
         if isinstance(value, dict):
+            value = ADDED_TO_SAMPLERS.get(value.get("class"), {}) | value
             settings = dict(value)
             known = CLASSES.get(name, {}).get(settings.pop("class", None))
-            if known and all(type(one) in (int, float) for one in settings.values()):
+            if known and all(map(_is_setting, settings.values())):
                 raw[name] = known(**settings)
         _require(_describe(name, raw[name]) == value, f"{name!r} cannot be {value!r:.40}")
     _require(encoder is not None or not raw["image_encoder"], "the image encoder is missing")
     return Parameters(**{**raw, "image_encoder": encoder if raw["image_encoder"] else None})
+
+
+def _is_setting(value: Any) -> bool:
+    """Return whether a stored setting of an object is a number, a string, or a list of numbers."""
+    return type(value) in (int, float, str) or (type(value) is list and all(type(one) is float for one in value))
 
 
 def _describe_statistics(statistics: Statistics, encoder: Any) -> Json:

@@ -33,7 +33,7 @@ def oracle(
     *,
     steps: Sequence[int] = (5, 10, 20, 50, 100),
     start: str = "exact",
-    order: bool = True,
+    convergence: bool = True,
     n_draws: int = 512,
     seed: int = 0,
     **options: Any,
@@ -60,7 +60,7 @@ def oracle(
     start : {"exact", "noise"}, default="exact"
         Law of the state at the first step: the exact marginal there, so that only the sampler is judged, or the
         noise alone that the library starts from, so that the signal that the schedule leaves is judged too.
-    order : bool, default=True
+    convergence : bool, default=True
         Whether to measure the order of convergence and the floor, with up to 500 steps.
     n_draws : int, default=512
         Number of draws under a mixture.
@@ -105,7 +105,7 @@ def oracle(
     adapter = get_adapter(sampler, **options)
     if isinstance(law, Mixture):
         return judge_by_draws(adapter, law, numbers, start, n_draws, seed)
-    return _Judgement(adapter, Target.of(law), start).report(numbers, order)
+    return _Judgement(adapter, Target.of(law), start).report(numbers, convergence)
 
 
 class _Judgement:
@@ -151,12 +151,12 @@ class _Judgement:
             return math.nan
         return self.target.apart((a.offset, a.std), (b.offset, b.std))
 
-    def report(self, steps: list[int], order: bool) -> Report:
+    def report(self, steps: list[int], convergence: bool) -> Report:
         rows = [self.row(n) for n in steps]
         if all(row.error for row in rows):
             raise ValueError(f"{self.adapter.name} fails for every number of steps; {rows[0].error}")
         p, p_error, floor, floor_steps = math.nan, math.nan, math.nan, 0
-        if order:
+        if convergence:
             least = ROUNDING * self.target.spread
             p, p_error = fit_order(ORDER_STEPS[:-1], [self.apart(*pair) for pair in pairwise(ORDER_STEPS)], least)
             last = self.row(FLOOR_STEPS)

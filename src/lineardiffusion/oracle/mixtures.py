@@ -43,7 +43,7 @@ def judge_by_draws(adapter: Adapter, law: Mixture, steps: list[int], start: str,
     """Judge a sampler under a mixture; the parameters are those of :func:`lineardiffusion.oracle.oracle`."""
     n = check_integer(n_draws, "n_draws", 2 * GROUPS)
     denoiser = _LatentDenoiser.of(law)
-    strong = not any(_run(adapter, k, law, denoiser, start, 2, seed)[1] for k in steps[:1])
+    strong = _is_deterministic(adapter, steps, law, denoiser, start)
     rows = []
     for k in steps:
         try:
@@ -69,11 +69,23 @@ def judge_by_draws(adapter: Adapter, law: Mixture, steps: list[int], start: str,
     )
 
 
+def _is_deterministic(adapter: Adapter, steps: list[int], law: Mixture, denoiser: Any, start: str) -> bool:
+    """Return whether two noises of the steps give the same draws, at the first number of steps that runs."""
+    for k in steps:
+        try:
+            (first, *_), _ = _run(adapter, k, law, denoiser, start, 2, 0, noise_seed=0)
+            (second, *_), _ = _run(adapter, k, law, denoiser, start, 2, 0, noise_seed=1)
+        except Exception:  # reported where this number of steps is measured
+            continue
+        return np.array_equal(first, second)
+    return True
+
+
 def _row(
     adapter: Adapter, num_steps: int, law: Mixture, denoiser: Any, start: str, n: int, seed: int, strong: bool
 ) -> Row:
     """Measure one number of steps; all numbers of steps share their draws."""
-    (x, first, level), _, calls = _run(adapter, num_steps, law, denoiser, start, n, seed)
+    (x, first, level), calls = _run(adapter, num_steps, law, denoiser, start, n, seed)
     if strong:
         y = integrate(denoiser, first[None], (level.alpha, level.sigma), (1.0, 0.0), tolerance=FLOW_TOLERANCE)[0]
         squares = ((x - y) ** 2).sum(axis=1)
@@ -101,16 +113,23 @@ def _jackknife(statistic: Any, n: int) -> tuple[float, float]:
 
 
 def _run(
-    adapter: Adapter, num_steps: int, law: Mixture, denoiser: Any, start: str, n: int, seed: int
-) -> tuple[tuple[Array, Array, Start], int, int]:
-    """Run a sampler on draws; return its draws, the starts and their level, the noises asked for, and the calls."""
+    adapter: Adapter,
+    num_steps: int,
+    law: Mixture,
+    denoiser: Any,
+    start: str,
+    n: int,
+    seed: int,
+    noise_seed: int = 0,
+) -> tuple[tuple[Array, Array, Start], int]:
+    """Run a sampler on draws; return its draws, the starts and their level, and the calls of the denoiser."""
     rng = np.random.default_rng([seed, 0])
     level = adapter.start(num_steps)
     z, noise = law.draw(n, rng), rng.normal(size=(n, law.dim))
     first = level.noise_std * noise if start == "noise" else level.alpha * z + level.sigma * noise
-    counted, draws = Counted(denoiser), Draws(rng, first.shape)
+    counted, draws = Counted(denoiser), Draws(np.random.default_rng([seed, 2, noise_seed]), first.shape)
     x = np.asarray(adapter.run(num_steps, first, counted, draws), dtype=np.float64)
-    return (x, first, level), draws.n_asked, counted.calls
+    return (x, first, level), counted.calls
 
 
 class _LatentDenoiser:

@@ -231,11 +231,10 @@ class Draws(Noise):
     """Noise drawn by a generator; a Brownian motion is refined where it was not known yet."""
 
     def __init__(self, rng: np.random.Generator, shape: tuple[int, int]) -> None:
-        self.rng, self.shape, self.n_asked = rng, shape, 0
+        self.rng, self.shape = rng, shape
         self.times, self.values = list[float](), list[Array]()
 
     def fresh(self) -> Array:
-        self.n_asked += 1
         return self.rng.normal(size=self.shape)
 
     def increment(self, a: float, b: float) -> Array:

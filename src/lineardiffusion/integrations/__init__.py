@@ -1,0 +1,1 @@
+"""The model inside other libraries. Each module imports its library, which is an extra of this package."""
