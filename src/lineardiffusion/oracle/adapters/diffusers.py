@@ -98,8 +98,7 @@ class DiffusersScheduler(Adapter):
         By name: parameters of the scheduler's constructor, which replace those of an object's configuration
         (``timestep_spacing="trailing"``); of its ``set_timesteps`` (``mu=1.15``, ``original_inference_steps=100``);
         or of its ``step`` (``eta=0.5``). The first of the three that has the name takes it. A function given for
-        ``sigmas`` or ``timesteps`` is called with the number of steps. An option that :func:`oracle` has too is
-        given here: ``oracle(DiffusersScheduler(LMSDiscreteScheduler, order=2), law)``.
+        ``sigmas`` or ``timesteps`` is called with the number of steps.
 
     Raises
     ------
