@@ -49,13 +49,13 @@ import math
 import sys
 import types
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
 
 from lineardiffusion._arrays import Array
+from lineardiffusion.oracle.adapters.tensors import replaced_noise
 from lineardiffusion.oracle.responses import Adapter, Draws, Noise, NotAffineError, Start
 
 TOKENS = "it draws discrete tokens, which have no Gaussian law"
@@ -194,7 +194,7 @@ class DiffusersScheduler(Adapter):
         loop = self._begin(num_steps)
         loop.use(noise)
         state = torch.tensor(x * loop.unit).reshape(len(x), *loop.inner, -1)
-        with torch.no_grad(), _random(noise):
+        with torch.no_grad(), replaced_noise(noise, keep_double=True):
             found = loop.sample(state, denoise)
         return np.asarray(found.double().reshape(x.shape).numpy() / loop.unit)
 
@@ -759,40 +759,3 @@ def _same(value: Any, default: Any) -> bool:
 
 def _torch() -> Any:
     return importlib.import_module("torch")
-
-
-def _random(noise: Noise) -> AbstractContextManager[Any]:
-    """Return a context in which the thread's standard normal tensors come from a source."""
-    return _mode()(noise)  # type: ignore[no-any-return]
-
-
-@cache
-def _mode() -> Any:
-    torch = _torch()
-    overrides = importlib.import_module("torch.overrides")
-
-    class Random(overrides.TorchFunctionMode):  # type: ignore[misc, name-defined]
-        def __init__(self, noise: Noise) -> None:
-            super().__init__()
-            self.noise = noise
-
-        def __torch_function__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            kwargs = kwargs or {}
-            if function is torch.randn:
-                size = args[0] if args and not isinstance(args[0], int) else args or kwargs["size"]
-                return self.draw(tuple(size))
-            if function is torch.randn_like:
-                like = args[0] if args else kwargs["input"]
-                return self.draw(tuple(like.shape))
-            single = function is torch.Tensor.to and torch.float32 in (*args[1:], kwargs.get("dtype"))
-            if single and args[0].dtype is torch.float64:
-                return args[0]
-            return function(*args, **kwargs)
-
-        def draw(self, size: tuple[int, ...]) -> Any:
-            found = torch.from_numpy(self.noise.fresh())
-            if found.numel() != math.prod(size):
-                raise ValueError(f"asks for noise of shape {size}; a state has {found.numel()} entries")
-            return found.reshape(size)
-
-    return Random
