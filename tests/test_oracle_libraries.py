@@ -25,7 +25,6 @@ from lineardiffusion.oracle.adapters.own import OwnSampler
 from lineardiffusion.oracle.adapters.smalldiffusion import SmallDiffusionSampler
 from lineardiffusion.oracle.adapters.tensors import replaced_noise, to_array, to_tensor
 from lineardiffusion.oracle.responses import Noise, respond
-from lineardiffusion.oracle.target import PrincipalDenoiser
 from lineardiffusion.samplers import ddim, get_sampler
 from lineardiffusion.schedules import Karras, Schedule
 
@@ -53,7 +52,7 @@ def with_zero(n):
 
 
 def law(adapter, num_steps):
-    found = respond(adapter, num_steps, PrincipalDenoiser(VARIANCE), "exact")
+    found = respond(adapter, num_steps, VARIANCE, "exact")
     return np.stack([found.offset, found.std])
 
 
@@ -355,7 +354,7 @@ def test_stochastic_samplers_draw_from_the_law_that_the_oracle_says():
         """Return the z-scores of means and of variances, (samplers, 2, directions with variance)."""
         rows = []
         for adapter, x in found.values():
-            told = respond(adapter, num_steps, PrincipalDenoiser(SPREAD), "exact")
+            told = respond(adapter, num_steps, SPREAD, "exact")
             offset, std = told.offset[1:], told.std[1:]  # the first direction may have no variance
             mean, variance = x.mean(dim=0).numpy()[1:], x.var(dim=0).numpy()[1:]
             of_mean, of_variance = (mean - offset) / std, (variance / std**2 - 1) / math.sqrt(2)

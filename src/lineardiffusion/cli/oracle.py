@@ -36,10 +36,9 @@ class _Command(common.Command):
         found, collecting = list[str](), False
         for arg in args:
             if collecting and arg.isdecimal():
-                found += [] if found[-1] == "--steps" else ["--steps"]
-                found.append(arg)
+                found += [arg] if found[-1] == "--steps" else ["--steps", arg]
                 continue
-            collecting = arg == "--steps"
+            collecting = arg.partition("=")[0] == "--steps"
             found.append(arg)
         return super().parse_args(ctx, found)
 
@@ -75,6 +74,8 @@ def _checked_plot(ctx: click.Context, param: click.Parameter, value: str | None)
 @click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, callback=_settings, help=_SET)
 @click.option("--option", "options", metavar="NAME=VALUE", multiple=True, callback=_settings, help=_OPTION)
 @click.option("--mixture", is_flag=True, help="Judge by draws, under the mixture of the prompt's styles.")
+@click.option("--draws", type=click.IntRange(32), default=512, help="Number of draws with --mixture.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Random seed of the draws with --mixture.")
 @click.option("--floor", type=click.FloatRange(0), help="Largest distance with 500 steps that passes.")
 @click.option("--plot", metavar="PATH", callback=_checked_plot, help="File NAME.png, NAME.svg or NAME.pdf.")
 def oracle(
@@ -85,6 +86,8 @@ def oracle(
     settings: dict[str, Any],
     options: dict[str, Any],
     mixture: bool,
+    draws: int,
+    seed: int,
     floor: float | None,
     plot: Path | None,
 ) -> tuple[Any, str, int]:
@@ -105,19 +108,24 @@ def oracle(
     from lineardiffusion.io.replacing import replacing
     from lineardiffusion.oracle import oracle as judge
 
+    if mixture and floor is not None:
+        raise click.UsageError("--floor needs a law in closed form, and --mixture has none")
+    if taken := sorted({"steps", "start", "n_draws", "seed"} & set(options)):
+        raise click.UsageError(f"--option {taken[0]}=... is not taken; see --help for the option of its own")
     what, target = _law(law, mixture)
-    report = judge(_sampler(sampler, settings), target, steps=steps, start=start, **options)
+    made = _sampler(sampler, settings)
+    report = judge(made, target, steps=steps, start=start, n_draws=draws, seed=seed, **options)
     if plot is not None:
         figure = report.plot()
         with replacing(plot) as partial_file:
             figure.savefig(partial_file, format=plot.suffix[1:].lower(), dpi=150)
-    relative = report.floor / report.spread if report.floor_steps else None
-    above = floor is not None and relative is not None and not relative <= floor
+    relative = report.floor / (report.spread or 1.0) if report.floor_steps else math.nan
+    above = floor is not None and not relative <= floor
     broken = any(not math.isfinite(row.distance) for row in report.rows)
     status = int(bool(report.worse) or broken or above)
     lines = [f"law: {what}", repr(report)]
     if above:
-        lines.append(f"the distance with {report.floor_steps} steps is above --floor {floor:g}")
+        lines.append(f"the distance with 500 steps, {relative:.3g}, is not below --floor {floor:g}")
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     return {"law": what, **report.to_dict(), "passed": not status}, "\n".join([*lines, versions]), status
 
@@ -143,6 +151,9 @@ def _sampler(name: str, settings: dict[str, Any]) -> Any:
 
         if name not in SAMPLERS:
             raise ValueError(f"unknown sampler '{name}'; the samplers are {', '.join(SAMPLERS)}")
+        if unknown := [one for one in settings if one not in SAMPLERS[name].__dataclass_fields__]:
+            known = ", ".join(SAMPLERS[name].__dataclass_fields__)
+            raise ValueError(f"'{name}' has no setting '{unknown[0]}'; its settings are {known}")
         return SAMPLERS[name](**settings)
     else:
         return name

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from lineardiffusion._cache import computed_once
+import numpy as np
+
 from lineardiffusion._validation import check_integer
 from lineardiffusion.distributions.gaussian import Gaussian
 from lineardiffusion.distributions.mixture import Mixture
@@ -21,7 +22,7 @@ from lineardiffusion.oracle.adapters import get_adapter
 from lineardiffusion.oracle.mixtures import judge_by_draws
 from lineardiffusion.oracle.report import CONVERGED, LEFT, ROUNDING, Report, Row, fit_order, pairs_of_worse
 from lineardiffusion.oracle.responses import Adapter, NotAffineError, Responses, respond
-from lineardiffusion.oracle.target import PrincipalDenoiser, Target
+from lineardiffusion.oracle.target import Target
 
 ORDER_STEPS = (25, 50, 100, 200)  # doubled numbers of steps, from which the order is fitted
 FLOOR_STEPS = 500
@@ -31,7 +32,7 @@ def oracle(
     sampler: Any,
     law: Gaussian | Mixture,
     *,
-    steps: Sequence[int] = (5, 10, 20, 50, 100),
+    steps: int | Sequence[int] = (5, 10, 20, 50, 100),
     start: str = "exact",
     convergence: bool = True,
     n_draws: int = 512,
@@ -55,7 +56,7 @@ def oracle(
         The law that the sampler ought to draw, for example ``ld.law("7", space="pixels")`` or
         ``Gaussian.diagonal(mean, variance)``. Under a Gaussian the sampler is given its exact denoiser. Under a
         mixture the denoiser is not affine, and distances are estimated from `n_draws` draws.
-    steps : sequence of int, default=(5, 10, 20, 50, 100)
+    steps : int or sequence of int, default=(5, 10, 20, 50, 100)
         Numbers of steps.
     start : {"exact", "noise"}, default="exact"
         Law of the state at the first step: the exact marginal there, so that only the sampler is judged, or the
@@ -97,7 +98,8 @@ def oracle(
     """
     if not isinstance(law, Gaussian | Mixture):
         raise TypeError(f'law must be a Gaussian or a Mixture, such as ld.law("7"), got {type(law).__name__}')
-    numbers = sorted({check_integer(n, "steps") for n in steps})
+    given = [steps] if isinstance(steps, int | np.integer) else steps
+    numbers = sorted({check_integer(n, "steps") for n in given})
     if not numbers:
         raise ValueError("steps must hold at least one number of steps")
     if start not in ("exact", "noise"):
@@ -115,15 +117,14 @@ class _Judgement:
         self.adapter, self.target, self.start = adapter, target, start
         self.known: dict[int, Responses | Exception] = {}
 
-    @computed_once
-    def denoiser(self) -> PrincipalDenoiser:
-        return PrincipalDenoiser(self.target.variance)
-
     def responses(self, num_steps: int) -> Responses | Exception:
         """Return the responses, or what the sampler raised."""
         if num_steps not in self.known:
             try:
-                self.known[num_steps] = respond(self.adapter, num_steps, self.denoiser, self.start)
+                alone = not self.known  # once is enough for what depends on the batch
+                self.known[num_steps] = respond(
+                    self.adapter, num_steps, self.target.variance, self.start, self.target.largest_mean, alone
+                )
             except NotAffineError:
                 raise
             except Exception as error:  # whatever another library raises at a number of steps
@@ -142,7 +143,8 @@ class _Judgement:
             what = f"{type(found).__name__}: {' '.join(str(found).split())}"
             return Row(num_steps, 0, math.nan, math.nan, math.nan, math.nan, error=what)
         mean, spread = self.target.parts(found.offset, found.std)
-        return Row(num_steps, found.calls, math.hypot(mean, spread), mean, spread, found.noise_left)
+        level = found.start.alpha, found.start.sigma
+        return Row(num_steps, found.calls, math.hypot(mean, spread), mean, spread, found.noise_left, level)
 
     def apart(self, first: int, second: int) -> float:
         """Return W2 between the laws of two numbers of steps, NaN if one has none."""
@@ -155,12 +157,13 @@ class _Judgement:
         rows = [self.row(n) for n in steps]
         if all(row.error for row in rows):
             raise ValueError(f"{self.adapter.name} fails for every number of steps; {rows[0].error}")
-        p, p_error, floor, floor_steps = math.nan, math.nan, math.nan, 0
+        p, p_error, floor, floor_steps, notes = math.nan, math.nan, math.nan, 0, list[str]()
         if convergence:
-            least = ROUNDING * self.target.spread
+            least = self.adapter.rounding * self.target.spread
             p, p_error = fit_order(ORDER_STEPS[:-1], [self.apart(*pair) for pair in pairwise(ORDER_STEPS)], least)
             last = self.row(FLOOR_STEPS)
             floor, floor_steps = last.distance, 0 if last.error else FLOOR_STEPS
+            notes = [f"{FLOOR_STEPS} steps: {last.error}"] if last.error and FLOOR_STEPS not in steps else []
         return Report(
             sampler=self.adapter.name,
             measure="W2",
@@ -170,7 +173,7 @@ class _Judgement:
             order_error=p_error,
             floor=floor,
             floor_steps=floor_steps,
-            warnings=tuple(self.warnings(rows, floor if floor_steps else math.nan)),
+            warnings=(*self.warnings(rows, floor if floor_steps else math.nan), *notes),
             versions=self.adapter.versions,
             start=self.start,
             _laws=self.law,
@@ -184,6 +187,13 @@ class _Judgement:
         broken = [str(row.num_steps) for row in rows if not row.error and not math.isfinite(row.distance)]
         if broken:
             found.append(f"gives no number with {', '.join(broken)} steps")
+        near = [row for row in rows if self.start == "exact" and self.holds_signal(row)]
+        for row in near:
+            alpha, sigma = row.start_level
+            found.append(
+                f"{row.num_steps} steps start at alpha {alpha:.3g} and sigma {sigma:.3g}, near the data, which the "
+                'exact start hands over; start="noise" shows what is drawn'
+            )
         for before, after in pairs_of_worse(rows, self.target.spread):
             a, b = (next(row.distance for row in rows if row.num_steps == n) / spread for n in (before, after))
             found.append(f"{after} steps are worse than {before}: {b:.3g} and {a:.3g}")
@@ -199,6 +209,11 @@ class _Judgement:
                 f"{ORDER_STEPS[-1]} steps on the law moves by {change / spread:.2g}"
             )
         return found
+
+    def holds_signal(self, row: Row) -> bool:
+        """Return whether the first level holds more signal than noise in the strongest direction."""
+        alpha, sigma = row.start_level
+        return bool(alpha**2 * self.target.variance[-1] > sigma**2)
 
     def law(self, num_steps: int) -> Gaussian:
         found = self.found(num_steps)

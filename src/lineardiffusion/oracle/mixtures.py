@@ -5,6 +5,7 @@ with the exact probability flow y from the same starts, which draws from the mix
 
     E |x_i - y_i|^2 >= W^2,        the strong error: its root is an upper bound of W2
 
+(A sampler that starts from noise alone is compared with the flow from the exact start of the same noise.)
 A stochastic sampler has no exact path to compare with. Its draws x and draws y of the mixture have the energy
 distance (Szekely and Rizzo 2013), which is 0 for equal laws only,
 
@@ -70,14 +71,14 @@ def judge_by_draws(adapter: Adapter, law: Mixture, steps: list[int], start: str,
 
 
 def _is_deterministic(adapter: Adapter, steps: list[int], law: Mixture, denoiser: Any, start: str) -> bool:
-    """Return whether two noises of the steps give the same draws, at the first number of steps that runs."""
+    """Return whether two noises of the steps give the same draws, at every number of steps that runs."""
     for k in steps:
         try:
-            (first, *_), _ = _run(adapter, k, law, denoiser, start, 2, 0, noise_seed=0)
-            (second, *_), _ = _run(adapter, k, law, denoiser, start, 2, 0, noise_seed=1)
+            (one, *_), (other, *_) = (_run(adapter, k, law, denoiser, start, 2, 0, seed)[0] for seed in (0, 1))
         except Exception:  # reported where this number of steps is measured
             continue
-        return np.array_equal(first, second)
+        if not np.array_equal(one, other, equal_nan=True):
+            return False
     return True
 
 
@@ -85,9 +86,9 @@ def _row(
     adapter: Adapter, num_steps: int, law: Mixture, denoiser: Any, start: str, n: int, seed: int, strong: bool
 ) -> Row:
     """Measure one number of steps; all numbers of steps share their draws."""
-    (x, first, level), calls = _run(adapter, num_steps, law, denoiser, start, n, seed)
+    (x, exact, level), calls = _run(adapter, num_steps, law, denoiser, start, n, seed)
     if strong:
-        y = integrate(denoiser, first[None], (level.alpha, level.sigma), (1.0, 0.0), tolerance=FLOW_TOLERANCE)[0]
+        y = integrate(denoiser, exact[None], (level.alpha, level.sigma), (1.0, 0.0), tolerance=FLOW_TOLERANCE)[0]
         squares = ((x - y) ** 2).sum(axis=1)
         found, error = _jackknife(lambda kept: math.sqrt(squares[kept].mean()), n)
     else:
@@ -101,7 +102,7 @@ def _row(
             return float(2 * between[pairs].mean() - own)
 
         found, error = _jackknife(energy, n)
-    return Row(num_steps, calls, found, math.nan, math.nan, math.nan, error)
+    return Row(num_steps, calls, found, math.nan, math.nan, math.nan, (level.alpha, level.sigma), error)
 
 
 def _jackknife(statistic: Any, n: int) -> tuple[float, float]:
@@ -122,14 +123,15 @@ def _run(
     seed: int,
     noise_seed: int = 0,
 ) -> tuple[tuple[Array, Array, Start], int]:
-    """Run a sampler on draws; return its draws, the starts and their level, and the calls of the denoiser."""
+    """Run a sampler on draws; return its draws, exact starts of the same noise, their level, and the calls."""
     rng = np.random.default_rng([seed, 0])
     level = adapter.start(num_steps)
     z, noise = law.draw(n, rng), rng.normal(size=(n, law.dim))
-    first = level.noise_std * noise if start == "noise" else level.alpha * z + level.sigma * noise
-    counted, draws = Counted(denoiser), Draws(np.random.default_rng([seed, 2, noise_seed]), first.shape)
+    exact = level.alpha * z + level.sigma * noise
+    counted, draws = Counted(denoiser), Draws(np.random.default_rng([seed, 2, noise_seed]), exact.shape)
+    first = level.noise_std * noise if start == "noise" else exact
     x = np.asarray(adapter.run(num_steps, first, counted, draws), dtype=np.float64)
-    return (x, first, level), counted.calls
+    return (x, exact, level), counted.calls
 
 
 class _LatentDenoiser:
@@ -152,7 +154,7 @@ class _LatentDenoiser:
     def __call__(self, x: Any, alpha: float, sigma: float) -> Any:
         if isinstance(x, np.ndarray):
             return self._of_array(x, alpha, sigma)
-        return x.new_tensor(self._of_array(x.double().numpy(), alpha, sigma)).double()
+        return x.new_tensor(self._of_array(x.detach().double().numpy(), alpha, sigma)).double()
 
     def _of_array(self, x: Array, alpha: float, sigma: float) -> Array:
         return np.asarray(self.denoiser(x.reshape(1, -1, x.shape[-1]), alpha, sigma).reshape(x.shape))
@@ -160,4 +162,6 @@ class _LatentDenoiser:
     def flow(self, x: Any, start: tuple[float, float], end: tuple[float, float]) -> Any:
         if isinstance(x, np.ndarray):
             return integrate(self, x, start, end, tolerance=FLOW_TOLERANCE)
-        return x.new_tensor(integrate(self, x.double().numpy(), start, end, tolerance=FLOW_TOLERANCE)).double()
+        return x.new_tensor(
+            integrate(self, x.detach().double().numpy(), start, end, tolerance=FLOW_TOLERANCE)
+        ).double()

@@ -31,11 +31,13 @@ class Row:
         Calls of the denoiser.
     distance : float
         Distance to the law, in the units of x; NaN where the sampler failed or gave no number.
-    mean, spread : float
-        Its two parts, the distance of the means and that of the covariances; the hypotenuse of both is the
+    mean_error, spread_error : float
+        Its two parts, the distance of the means and that of the standard deviations; their hypotenuse is the
         distance. NaN where the distance was estimated by draws.
     noise_left : float
-        Standard deviation of the noise that is left at the end.
+        Standard deviation of the noise that is left at the end; NaN where the distance was estimated by draws.
+    start_level : tuple of float
+        (alpha, sigma) of the first step.
     standard_error : float
         Of the distance; 0 where it is exact.
     error : str
@@ -45,9 +47,10 @@ class Row:
     num_steps: int
     calls: int
     distance: float
-    mean: float
-    spread: float
+    mean_error: float
+    spread_error: float
     noise_left: float
+    start_level: tuple[float, float] = (math.nan, math.nan)
     standard_error: float = 0.0
     error: str = ""
 
@@ -63,7 +66,8 @@ class Report:
     measure : str
         "W2", exact; or what draws estimated.
     spread : float
-        Root of the law's total variance; relative distances are shares of it.
+        Root of the law's total variance; relative distances are shares of it. If it is 0, they are in the units
+        of x.
     rows : tuple of Row
         One for each number of steps, rising.
     order, order_error : float
@@ -108,7 +112,9 @@ class Report:
     def law(self, num_steps: int) -> Gaussian:
         """Return the law that the sampler draws from with this many steps, in the coordinates of x."""
         if self._laws is None:
-            raise ValueError("the law of a sampler under a mixture has no closed form; judge it under a Gaussian")
+            raise ValueError(
+                "this report has no law: under a mixture it has no closed form, and a pickle keeps none"
+            )
         return self._laws(num_steps)
 
     def map(self, num_steps: int) -> tuple[Array, Array]:
@@ -119,8 +125,12 @@ class Report:
         noise that a stochastic sampler adds.
         """
         if self._maps is None:
-            raise ValueError("a sampler under a mixture is no affine map; judge it under a Gaussian")
+            raise ValueError("this report has no map: under a mixture there is none, and a pickle keeps none")
         return self._maps(num_steps)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the sampler, which may have no pickle: a loaded report has its numbers only."""
+        return {**vars(self), "_laws": None, "_maps": None}
 
     @property
     def worse(self) -> tuple[tuple[int, int], ...]:
@@ -146,7 +156,7 @@ class Report:
             "order": self.order,
             "order_error": self.order_error,
             "floor": self.floor,
-            "floor_relative": self.floor / self.spread if self.spread else math.nan,
+            "floor_relative": self.floor / (self.spread or 1.0),
             "floor_steps": self.floor_steps,
             "warnings": list(self.warnings),
             "rows": [self._columns(row) for row in self.rows],
@@ -160,10 +170,10 @@ class Report:
         return convergence([self])
 
     def _columns(self, row: Row) -> dict[str, Any]:
-        relative = row.distance / self.spread if self.spread else math.nan
+        relative = row.distance / (self.spread or 1.0)
         found = {"num_steps": row.num_steps, "calls": row.calls, "distance": row.distance, "relative": relative}
         if self.measure == "W2":
-            found |= {"mean": row.mean, "spread": row.spread, "noise_left": row.noise_left}
+            found |= {"mean_error": row.mean_error, "spread_error": row.spread_error, "noise_left": row.noise_left}
         else:
             found |= {"standard_error": row.standard_error}
         return found | ({"error": row.error} if row.error else {})
@@ -171,12 +181,13 @@ class Report:
     def __repr__(self) -> str:
         exact = self.measure == "W2"
         unit = self.spread or 1.0
-        lines = [f"{self.sampler}: {self.measure} to the law, in units of its spread {self.spread:.4g}"]
+        what = f"in units of its spread {self.spread:.4g}" if self.spread else "which has no variance"
+        lines = [f"{self.sampler}: {self.measure} to the law, {what}"]
         lines[0] += {"exact": "", "noise": "; from noise alone"}[self.start]
         lines.append("  steps   calls  distance" + ("      mean    spread" if exact else "  standard error"))
         for row in self.rows:
             line = f"{row.num_steps:7d} {row.calls:7d} {row.distance / unit:9.3g}"
-            parts = (row.mean, row.spread) if exact else (row.standard_error,)
+            parts = (row.mean_error, row.spread_error) if exact else (row.standard_error,)
             line += "".join(f" {part / unit:{9 if exact else 15}.3g}" for part in parts)
             lines.append(f"{line}  {row.error}".rstrip())
         if math.isfinite(self.order):
@@ -188,9 +199,12 @@ class Report:
 
 
 def pairs_of_worse(rows: Sequence[Row], spread: float) -> list[tuple[int, int]]:
-    """Return consecutive numbers of steps of which the second is worse than the first, beyond rounding."""
+    """Return consecutive numbers of steps of which the second is worse than the first, beyond rounding.
+
+    Those that failed are left out.
+    """
     found = []
-    for before, after in pairwise(rows):
+    for before, after in pairwise(row for row in rows if math.isfinite(row.distance)):
         noise = 3 * math.hypot(before.standard_error, after.standard_error)
         if after.distance > WORSE * before.distance + ROUNDING * spread + noise:
             found.append((before.num_steps, after.num_steps))
@@ -198,11 +212,15 @@ def pairs_of_worse(rows: Sequence[Row], spread: float) -> list[tuple[int, int]]:
 
 
 def fit_order(steps: Sequence[int], differences: Sequence[float], least: float) -> tuple[float, float]:
-    """Return the order p of differences ~ n^-p, and half the range of its local values; NaN for rounding."""
+    """Return the order p of differences ~ n^-p, and half the range of its local values.
+
+    Differences after the first that is rounding are left out; NaN if fewer than two are left.
+    """
     e = np.asarray(differences)
-    if len(e) < 2 or not np.isfinite(e).all() or e.min() <= least:
+    kept = np.cumprod(np.isfinite(e) & (e > least)).astype(bool)
+    if kept.sum() < 2:
         return math.nan, math.nan
-    log_n, log_e = np.log(steps), np.log(e)
+    log_n, log_e = np.log(steps)[kept], np.log(e[kept])
     local = -np.diff(log_e) / np.diff(log_n)
     return float(-np.polyfit(log_n, log_e, 1)[0]), float(np.ptp(local) / 2)
 

@@ -1,20 +1,26 @@
 """The law of a sampler of any library, from its responses to impulses.
 
 A sampler whose steps are affine is determined by what it does to a few inputs, as a linear filter is: with the
-start z and the noises n_1, n_2, ... that it asks for,
+mean m of the law, the start z and the noises n_1, n_2, ... that it asks for,
 
-    x = b + g z + sum_j r_j n_j,        x ~ N(b, g^2 + sum_j r_j^2)        in each principal direction
+    x = b m + g z + sum_j r_j n_j,        x ~ N(b m, g^2 + sum_j r_j^2)        in each principal direction
 
-So one batch of inputs goes through the sampler: the mean of the start, with no noise (b); one unit of start more
-(b + g); and for each noise one row in which it alone is a unit (b + r_j). Nothing is drawn. The number of noises
-is counted in a first run without them.
+So one batch of inputs goes through the sampler: the mean of the start, with no noise (b m); one unit of start more
+(b m + g); and for each noise one row in which it alone is a unit (b m + r_j). Nothing is drawn. The number of
+noises is counted in a first run without them.
 
 A sampler may ask for increments of one Brownian motion instead, over intervals that overlap or are revisited
 (k-diffusion's Brownian tree). The first run collects the ends of the intervals. Increments over the elementary
 intervals between them are independent, W(b) - W(a) = sum_i sqrt(t_{i+1} - t_i) n_i, and are the noises n_i then.
 
-What is not affine is found by one more row, the mean plus `PROBE` r units of start, with random signs r in the
-directions: unless it comes out as b + `PROBE` r g, the sampler clips, thresholds, or mixes directions.
+What is not of this form is found by two more rows, and refused:
+
+    a mean, a start and noise of 0 must stay 0: the sampler adds no constant
+    the law's largest mean, `PROBE` units of start and of every noise, with random signs in the directions, must
+    come out as the sum of the responses: the sampler does not clip, threshold, multiply states, or mix directions
+
+Both are also run alone, and must come out as in the batch, after as many calls and noises: the sampler does not
+choose its steps by the state, and does not draw noise that the oracle does not see.
 """
 
 from __future__ import annotations
@@ -29,10 +35,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lineardiffusion._arrays import Array
+from lineardiffusion.oracle.target import PrincipalDenoiser
 
-PROBE = 100.0  # units of start in the row that tests whether a sampler is affine; beyond what a clip lets pass
+PROBE = 100.0  # units of start and noise in the row that tests whether a sampler is affine; no clip lets them pass
 AFFINE = 1e-4  # share of the probe by which it may miss; single precision loses 1e-6
-SAME_TIME = 1e-9  # relative; ends of intervals of a Brownian motion that are one
+SAME_TIME = 1e-9  # share of the latest time by which ends of intervals of a Brownian motion may differ and be one
 
 
 class NotAffineError(ValueError):
@@ -72,11 +79,13 @@ class Adapter(ABC):
         Name of the sampler, for reports.
     versions : mapping of str to str
         Versions of the libraries that ran.
+    rounding : float
+        Share of the law's spread below which distances are rounding; that of single precision by default.
     """
 
-    name: str
+    name: str = "sampler"
     versions: Mapping[str, str] = {}
-    calls_a_step: ClassVar[int] = 1
+    rounding: ClassVar[float] = 1e-5
 
     @abstractmethod
     def start(self, num_steps: int) -> Start:
@@ -108,7 +117,7 @@ class Adapter(ABC):
 class Responses:
     """The law of a sampler with a number of steps, N(offset m, std^2), by distinct variance of the target."""
 
-    offset: Array  # b at m = 1, (k,)
+    offset: Array  # b, for m = 1, (k,)
     gain: Array  # g, of one unit of the standard normal start, (k,)
     noises: Array  # r_j, (j, k)
     calls: int  # of the denoiser
@@ -125,8 +134,19 @@ class Responses:
         return float(self.std[0])
 
 
-def respond(adapter: Adapter, num_steps: int, denoiser: Any, start: str) -> Responses:
-    """Run a sampler on impulses under a denoiser; `start` is "exact" or "noise".
+def respond(
+    adapter: Adapter, num_steps: int, variance: Array, start: str, largest_mean: float = 1.0, alone: bool = True
+) -> Responses:
+    """Run a sampler on impulses in directions of these variances (k,).
+
+    Parameters
+    ----------
+    start : {"exact", "noise"}
+        Law of the state at the first step.
+    largest_mean : float, default=1.0
+        Largest entry of the law's mean, at which the sampler is tested.
+    alone : bool, default=True
+        Whether to run the rows of the test alone, too.
 
     Raises
     ------
@@ -134,44 +154,81 @@ def respond(adapter: Adapter, num_steps: int, denoiser: Any, start: str) -> Resp
         If the sampler is not affine; the message names the option if one is known.
     """
     level = adapter.start(num_steps)
-    mean, std = _first(level, denoiser.variance, start)
-    counting = _Impulses(0)
-    answers = _run(adapter, num_steps, mean, std, denoiser, counting)
+    _check_start(start)
+    rows = _Rows(variance, level, start, largest_mean)
+    counting = _Impulses(np.zeros((0, len(variance))))
+    found, calls = _run(adapter, num_steps, rows, counting)
     if counting.n_noises:
-        answers = _run(adapter, num_steps, mean, std, denoiser, counting.placed())
-    (offset, unit, probe, *noises), calls = answers
-    gain = unit - offset
-    signs = _signs(len(mean))
-    expected, scale = PROBE * signs * gain, PROBE * np.abs(gain).max(initial=0.0)
-    if np.isfinite(answers[0]).all() and np.abs(probe - offset - expected).max() > AFFINE * scale + 1e-9:
-        raise NotAffineError(_refusal(adapter, num_steps, denoiser, start))
-    return Responses(offset, gain, np.array(noises).reshape(-1, len(mean)) - offset, calls, level)
+        placed = counting.placed(rows.signs)
+        found, calls = _run(adapter, num_steps, rows, placed)
+        if placed.n_noises != counting.n_noises:
+            raise NotAffineError(f"{adapter.name} is not affine: the number of its noises depends on the noise")
+    zero, probe, base, unit, *noises = found
+    offset, gain = base / rows.unit, unit - base
+    responses = np.array(noises).reshape(-1, len(variance)) - base
+    fine = np.isfinite(base) & np.isfinite(gain)
+    expected = rows.mean[_Rows.PROBE] * offset + PROBE * (rows.signs * gain + counting.signed(responses))
+    sizes = [PROBE * np.abs(one[..., fine]).max(initial=0.0) for one in (gain, responses)]
+    size = max(*sizes, np.abs(expected[fine]).max(initial=0.0))
+    miss = np.abs(probe - expected)[fine].max(initial=0.0)
+    if not (miss <= AFFINE * size and np.abs(zero[fine]).max(initial=0.0) <= AFFINE * size / PROBE):
+        raise NotAffineError(_refusal(adapter, num_steps, variance, start, largest_mean, miss <= AFFINE * size))
+    if alone and fine.all():
+        for row in (_Rows.ZERO, _Rows.PROBE, _Rows.BASE):
+            own, own_calls = _run(adapter, num_steps, rows, counting.placed(rows.signs), row)
+            tolerance = AFFINE * (size if row == _Rows.PROBE else size / PROBE)
+            if own_calls != calls or not np.abs(own[0] - found[row]).max() <= tolerance:
+                raise NotAffineError(
+                    f"{adapter.name} is not affine: a state comes out otherwise alone than beside others. It "
+                    "chooses its steps by the state, or draws noise that the oracle does not see"
+                )
+    return Responses(offset, gain, responses, calls, level)
 
 
-def _first(level: Start, variance: Array, start: str) -> tuple[Array, Array]:
-    """Return the mean and the standard deviation (k,) of the state at the first step."""
-    if start == "noise":
-        return np.zeros_like(variance), np.full_like(variance, level.noise_std)
-    if start == "exact":
-        return np.full_like(variance, level.alpha), np.sqrt(level.alpha**2 * variance + level.sigma**2)
-    raise ValueError(f'start must be "exact" or "noise", got {start!r}')
+class _Rows:
+    """Inputs of a run: two rows of the test, the mean, a unit of start more, and the mean again for each noise."""
+
+    ZERO, PROBE, BASE, UNIT = range(4)
+
+    def __init__(self, variance: Array, level: Start, start: str, largest_mean: float) -> None:
+        k = len(variance)
+        self.variance = variance
+        self.unit = math.sqrt(variance.max()) or 1.0  # m: of the size of the law, so that no digit is lost
+        self.mean = np.array([0.0, max(self.unit, largest_mean), self.unit, self.unit])
+        self.signs = np.random.default_rng(0).choice([-1.0, 1.0], size=k)
+        if start == "noise":
+            self.alpha, self.std = 0.0, np.full(k, level.noise_std)
+        else:
+            self.alpha, self.std = level.alpha, np.sqrt(level.alpha**2 * variance + level.sigma**2)
+
+    def inputs(self, n_noises: int) -> tuple[Array, Array]:
+        """Return states (4 + n_noises, k) and the means of the rows."""
+        mean = np.append(self.mean, np.full(n_noises, self.unit))
+        x = np.repeat(self.alpha * mean[:, None], len(self.variance), axis=1)
+        x[self.PROBE] += PROBE * self.signs * self.std
+        x[self.UNIT] += self.std
+        return x, mean
 
 
-def _signs(k: int) -> Array:
-    return np.random.default_rng(0).choice([-1.0, 1.0], size=k)
+def _check_start(start: str) -> None:
+    if start not in ("exact", "noise"):
+        raise ValueError(f'start must be "exact" or "noise", got {start!r}')
 
 
 def _run(
-    adapter: Adapter, num_steps: int, mean: Array, std: Array, denoiser: Any, noise: _Impulses
+    adapter: Adapter, num_steps: int, rows: _Rows, noise: _Impulses, only: int | None = None
 ) -> tuple[Array, int]:
-    """Return the answers to the impulses, (3 + j, k), and the number of calls of the denoiser."""
-    x = np.repeat(mean[None], noise.FIRST + noise.n_rows, axis=0)
-    x[1] += std
-    x[2] += PROBE * _signs(len(mean)) * std
-    noise.shape = x.shape
-    counted = Counted(denoiser)
+    """Return the answers to the impulses, (4 + j, k) or to one row, and the number of calls of the denoiser."""
+    x, mean = rows.inputs(noise.n_rows)
+    noise.only = only
+    if only is not None:
+        x, mean = x[only : only + 1], mean[only : only + 1]
+    counted = Counted(PrincipalDenoiser(rows.variance, mean))
     with np.errstate(all="ignore"):
-        return np.asarray(adapter.run(num_steps, x, counted, noise), dtype=np.float64), counted.calls
+        found = np.asarray(adapter.run(num_steps, x, counted, noise), dtype=np.float64)
+    if found.shape != x.shape:
+        raise ValueError(f"{adapter.name} must return states of the shape {x.shape}, got {found.shape}")
+    return found, counted.calls
 
 
 class Counted:
@@ -190,41 +247,60 @@ class Counted:
 
 
 class _Impulses(Noise):
-    """Noise of one unit in one row for each request, or nothing but a count where there are no rows."""
+    """Noise of one unit in one row for each request, and of `PROBE` random signs in the row of the test.
 
-    FIRST: ClassVar[int] = 3  # rows without noise
+    Without known ends of intervals it counts the noises and collects the ends, and is 0.
+    """
 
-    def __init__(self, n_rows: int, times: list[float] | None = None) -> None:
-        self.n_rows, self.times = n_rows, times
+    def __init__(self, signs: Array, times: list[float] | None = None) -> None:
+        self.signs, self.times = signs, times  # of the noises in the row of the test, (j, k)
         self.n_fresh, self.ends = 0, list[float]()
-        self.shape = (0, 0)
+        self.only: int | None = None  # the one row that is run, if not all
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of a batch in which one noise is a unit."""
+        return len(self.signs)
 
     @property
     def n_noises(self) -> int:
         """Number of independent noises that were asked for."""
         return self.n_fresh + max(len(_distinct(self.ends)) - 1, 0)
 
-    def placed(self) -> _Impulses:
+    def placed(self, like: Array) -> _Impulses:
         """Return a source with a row for each noise that this one was asked for."""
-        return _Impulses(self.n_noises, _distinct(self.ends))
+        return _Impulses(_noise_signs(self.n_noises, len(like)), _distinct(self.ends))
+
+    def signed(self, responses: Array) -> Array:
+        """Return the sum of responses (j, k) to the noises with their signs in the row of the test."""
+        return np.asarray((_noise_signs(*responses.shape) * responses).sum(axis=0))
 
     def fresh(self) -> Array:
-        row = self.FIRST + max(len(self.times or []) - 1, 0) + self.n_fresh
+        place = max(len(self.times or []) - 1, 0) + self.n_fresh
         self.n_fresh += 1
-        found = np.zeros(self.shape)
-        if self.times is not None:
-            found[row] = 1.0
-        return found
+        return self._noise([(place, 1.0)])
 
     def increment(self, a: float, b: float) -> Array:
+        self.ends += [a, b]
         if self.times is None:
-            self.ends += [a, b]
-            return np.zeros(self.shape)
+            return self._noise([])
         low, high = sorted(_nearest(self.times, t) for t in (a, b))
-        found = np.zeros(self.shape)
-        for i in range(low, high):
-            found[self.FIRST + i] = math.sqrt(self.times[i + 1] - self.times[i])
-        return found if a < b else -found
+        sign = 1.0 if a < b else -1.0
+        return self._noise([(i, sign * math.sqrt(self.times[i + 1] - self.times[i])) for i in range(low, high)])
+
+    def _noise(self, sizes: list[tuple[int, float]]) -> Array:
+        """Return a noise that is made of independent ones, by place and size."""
+        found = np.zeros((4 + self.n_rows, self.signs.shape[1]))
+        for place, size in sizes if self.times is not None else ():
+            if place >= self.n_rows:
+                raise NotAffineError("a sampler that asks for more noises in one run than in another is not affine")
+            found[4 + place] = size
+            found[_Rows.PROBE] += PROBE * size * self.signs[place]
+        return found if self.only is None else found[self.only : self.only + 1]
+
+
+def _noise_signs(j: int, k: int) -> Array:
+    return np.random.default_rng(1).choice([-1.0, 1.0], size=(j, k))
 
 
 class Draws(Noise):
@@ -244,7 +320,7 @@ class Draws(Noise):
         """Return W(t), given its values so far: a Brownian bridge inside, a free increment outside."""
         i = bisect.bisect_left(self.times, t)
         for j in (i - 1, i):
-            if 0 <= j < len(self.times) and abs(self.times[j] - t) <= SAME_TIME * max(1.0, abs(t)):
+            if 0 <= j < len(self.times) and abs(self.times[j] - t) <= SAME_TIME * max(abs(t), abs(self.times[-1])):
                 return self.values[j]
         n = self.fresh()
         if not self.times:
@@ -265,9 +341,9 @@ class Draws(Noise):
 
 def _distinct(times: list[float]) -> list[float]:
     """Return the distinct ones of some times, rising."""
-    found = list[float]()
+    found, same = list[float](), SAME_TIME * max(map(abs, times), default=0.0)
     for t in sorted(times):
-        if not found or t - found[-1] > SAME_TIME * max(1.0, abs(t)):
+        if not found or t - found[-1] > same:
             found.append(t)
     return found
 
@@ -276,11 +352,18 @@ def _nearest(times: list[float], t: float) -> int:
     return int(np.abs(np.asarray(times) - t).argmin())
 
 
-def _refusal(adapter: Adapter, num_steps: int, denoiser: Any, start: str) -> str:
+def _refusal(
+    adapter: Adapter, num_steps: int, variance: Array, start: str, largest_mean: float, is_affine: bool
+) -> str:
     """Say that a sampler is not affine, and which option makes it so."""
+    if is_affine:
+        return (
+            f"{adapter.name} adds a constant: a mean, a start and noise of 0 do not stay 0. Its law depends on the "
+            "coordinates, so it is not judged"
+        )
     for option, other in adapter.without():
         try:
-            respond(other, num_steps, denoiser, start)
+            respond(other, num_steps, variance, start, largest_mean)
         except Exception:  # whatever another library raises: this option is not the only one
             continue
         return (
@@ -288,6 +371,6 @@ def _refusal(adapter: Adapter, num_steps: int, denoiser: Any, start: str) -> str
             "judge it without that option"
         )
     return (
-        f"{adapter.name} is not affine: a start of {PROBE:g} standard deviations does not come out {PROBE:g} times "
-        "as far. It clips, thresholds, normalises, or mixes the entries of its state; judge it without that"
+        f"{adapter.name} is not affine: {PROBE:g} standard deviations of start and noise do not come out {PROBE:g} "
+        "times as far as one. It clips, thresholds, normalises, multiplies states, or mixes the entries of a state"
     )

@@ -6,8 +6,8 @@ which the denoiser is
 
     D(u; alpha, sigma) = m + k (u - alpha m),        k = alpha l / (alpha^2 l + sigma^2)
 
-The recurrence is linear in (m, u), and depends on the direction through l alone. So it is run once for every
-distinct l, with m = 1, and the result holds for all directions of that variance: with the offset b(l) at m = 1
+The recurrence is linear in m, u and the noise, and depends on the direction through l alone. So it is run once for
+every distinct l, at one m, and the result holds for all directions of that variance: with the offset b(l) for m = 1
 and the standard deviation s(l), the sampler draws from N(b m, s^2), at the distance
 
     W^2 = sum_l |m_l|^2 (b(l) - 1)^2  +  sum_l n_l (s(l) - sqrt(l))^2
@@ -38,6 +38,7 @@ class Target:
     mean: Array  # of the law in its principal coordinates, (d,)
     basis: Array | None  # Q, (d, d); None where the coordinates are principal
     spread: float  # root of the law's total variance
+    largest_mean: float  # largest entry of the mean, in size
 
     def __post_init__(self) -> None:
         freeze(self)
@@ -48,22 +49,24 @@ class Target:
         variance, basis = law.principal()
         mean = law.mean if basis is None else law.mean @ basis
         distinct, place = np.unique(np.append(variance, 0.0), return_inverse=True)
-        return cls(distinct, place[:-1], mean, basis, math.sqrt(variance.sum()))
+        return cls(distinct, place[:-1], mean, basis, math.sqrt(variance.sum()), float(np.abs(law.mean).max()))
 
     def parts(self, offset: Array, std: Array) -> tuple[float, float]:
         """Return the errors of the mean and of the spread of b(l) and s(l), each (k,); their hypotenuse is W2."""
-        k = len(self.variance)
-        n, squares = np.bincount(self.place, minlength=k), np.bincount(self.place, self.mean**2, minlength=k)
-        of_mean, of_spread = squares * (offset - 1) ** 2, n * (std - np.sqrt(self.variance)) ** 2
-        held = n > 0
-        return math.sqrt(of_mean[held].sum()), math.sqrt(of_spread[held].sum())
+        return self._distances((offset, std), (np.ones_like(offset), np.sqrt(self.variance)))
 
     def apart(self, first: tuple[Array, Array], second: tuple[Array, Array]) -> float:
         """Return W2 between two laws that are given by their b(l) and s(l)."""
+        return math.hypot(*self._distances(first, second))
+
+    def _distances(self, first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[float, float]:
+        """Return the distances of the means and of the standard deviations of two laws."""
         k = len(self.variance)
         n, squares = np.bincount(self.place, minlength=k), np.bincount(self.place, self.mean**2, minlength=k)
-        terms = squares * (first[0] - second[0]) ** 2 + n * (first[1] - second[1]) ** 2
-        return math.sqrt(terms[n > 0].sum())
+        held = n > 0
+        with np.errstate(all="ignore"):  # of a sampler that diverges
+            offset, std = (squares * (first[0] - second[0]) ** 2)[held], (n * (first[1] - second[1]) ** 2)[held]
+            return float(np.sqrt(offset.sum())), float(np.sqrt(std.sum()))
 
     def gaussian(self, offset: Array, std: Array) -> Gaussian:
         """Return the law of b(l) and s(l) in the coordinates of x."""
@@ -80,9 +83,13 @@ class Target:
 
 @dataclass(frozen=True, eq=False)
 class PrincipalDenoiser:
-    """The denoiser of a target in its principal coordinates, at m = 1, for arrays and tensors (..., k)."""
+    """The denoiser of a target in its principal coordinates, for arrays and tensors (rows, ..., k).
 
-    variance: Array
+    Every row has a mean of its own, the same in all k directions.
+    """
+
+    variance: Array  # (k,)
+    mean: Array  # (rows,)
 
     def __call__(self, x: Any, alpha: float, sigma: float) -> Any:
         """Return the expected clean state of x = alpha z + sigma n."""
@@ -97,9 +104,9 @@ class PrincipalDenoiser:
         return self._scale(x, np.sqrt(ratio), alpha, alpha_end)
 
     def _scale(self, x: Any, gain: Array, alpha: float, alpha_end: float) -> Any:
-        """Return ``alpha_end + gain (x - alpha)``; a tensor in double precision for a tensor."""
-        constant = alpha_end - alpha * gain
+        """Return ``alpha_end m + gain (x - alpha m)``; a tensor in double precision for a tensor."""
+        constant, mean = alpha_end - alpha * gain, self.mean.reshape(-1, *(1,) * (x.ndim - 1))
         if isinstance(x, np.ndarray):
-            return x * gain + constant
+            return x * gain + constant * mean
         x = x.double()
-        return x * x.new_tensor(gain) + x.new_tensor(constant)
+        return x * x.new_tensor(gain) + x.new_tensor(constant) * x.new_tensor(mean)

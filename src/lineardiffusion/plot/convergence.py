@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 __all__ = ["convergence"]
 
-_PARTS = {"mean": ":", "spread": "--"}
+_PARTS = {"mean_error": ":", "spread_error": "--"}
 
 
-def convergence(reports: Sequence[Any], *, parts: bool | None = None) -> Figure:
+def convergence(reports: Any, *, parts: bool | None = None) -> Figure:
     """Draw the distance of samplers to the law against the calls of the denoiser, in units of the law's spread.
 
     Parameters
     ----------
-    reports : sequence of Report
+    reports : Report or sequence of Report
         What :func:`lineardiffusion.oracle.oracle` returned.
     parts : bool, default=None
         Whether to draw the distances of the means (dotted) and of the covariances (dashed) too; None for a
@@ -32,6 +32,9 @@ def convergence(reports: Sequence[Any], *, parts: bool | None = None) -> Figure:
     """
     from matplotlib.figure import Figure
 
+    reports = reports if isinstance(reports, Sequence) else [reports]
+    if not reports:
+        raise ValueError("there is no report to draw")
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.subplots()
     parts = len(reports) == 1 if parts is None else parts
@@ -48,7 +51,9 @@ def convergence(reports: Sequence[Any], *, parts: bool | None = None) -> Figure:
         if parts and report.measure == "W2":
             for name, dashes in _PARTS.items():
                 held = [(row.calls, getattr(row, name) / unit) for row in rows if getattr(row, name) > 0]
-                axes.plot(*zip(*held, strict=True), dashes, color=colour, label=f"{name} alone") if held else None
+                axes.plot(
+                    *zip(*held, strict=True), dashes, color=colour, label=f"{name.removesuffix('_error')} alone"
+                ) if held else None
         if report.floor_steps and report.floor > 0:
             axes.axhline(report.floor / unit, color=colour, linewidth=0.6, alpha=0.6)
     axes.set(xscale="log", yscale="log", xlabel="calls of the denoiser")

@@ -41,7 +41,8 @@ def get_adapter(sampler: Any, **options: Any) -> Adapter:
             return get_adapter(sampler(), **options)
         if len(names) == 5:
             return _make(OwnSampler, sampler, options)
-        library = "k_diffusion" if names == ["model", "x", "sigmas"] else None
+        is_function = names[1:3] == ["x", "sigmas"] and set(names[3:]) <= {"noise_sampler"}
+        library = "k_diffusion" if is_function else None
     if library is None:
         raise TypeError(
             "sampler must be a name or an object of lineardiffusion.samplers, a generator function of (denoise, x, "
@@ -63,15 +64,24 @@ def _library(sampler: Any) -> str | None:
 def _required(function: Any) -> list[str]:
     """Return the names of the parameters that a function must be given by place."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(function).parameters.values()
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # of some built-in classes
+        return ["unknown"]
     return [one.name for one in parameters if one.kind in kinds and one.default is inspect.Parameter.empty]
 
 
 def _make(adapter: Any, sampler: Any, options: dict[str, Any]) -> Adapter:
-    try:
-        inspect.signature(adapter).bind(sampler, **options)
-    except TypeError as error:
-        raise TypeError(f"the oracle of {adapter.__name__} takes other options: {error}") from error
+    parameters = inspect.signature(adapter).parameters
+    takes_any = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
+    if not takes_any and (unknown := [name for name in options if name not in parameters]):
+        known = ", ".join(name for name in list(parameters)[1:])
+        hint = (
+            "; settings of the sampler belong to its object, samplers.ddim(eta=0.5)"
+            if adapter is OwnSampler
+            else ""
+        )
+        raise TypeError(f"unknown option {unknown[0]!r}; the options of {adapter.__name__} are {known}{hint}")
     return adapter(sampler, **options)  # type: ignore[no-any-return]
 
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+_loaded: dict[str, Any] = {}
+_lock = threading.Lock()  # stand-ins are there for a moment for all threads
 
 
 def load_alone(package: str, submodule: str, stand_ins: Mapping[str, Mapping[str, Any]]) -> Any:
@@ -31,8 +35,16 @@ def load_alone(package: str, submodule: str, stand_ins: Mapping[str, Mapping[str
         If the package is not installed.
     """
     name = f"{package}.{submodule}"
-    if name in sys.modules:
-        return sys.modules[name]
+    with _lock:
+        if name in sys.modules:
+            return sys.modules[name]
+        if name not in _loaded:
+            _loaded[name] = _execute(package, submodule, stand_ins)
+        return _loaded[name]
+
+
+def _execute(package: str, submodule: str, stand_ins: Mapping[str, Mapping[str, Any]]) -> Any:
+    name = f"{package}.{submodule}"
     found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
         raise ImportError(f"{package} is not installed: pip install --no-deps {package.replace('_', '-')}")

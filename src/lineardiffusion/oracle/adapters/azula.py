@@ -38,6 +38,8 @@ class AzulaSampler(Adapter):
     >>> oracle(AzulaSampler(vABSampler, order=3), law)  # doctest: +SKIP
     """
 
+    rounding = 1e-11  # states and levels are in double precision
+
     def __init__(self, sampler: Any, schedule: Any = None, **options: Any) -> None:
         self.sampler, self.options = sampler, options
         self.is_made = hasattr(sampler, "timesteps") and not isinstance(sampler, type)

@@ -49,7 +49,7 @@ import math
 import sys
 import types
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -119,6 +119,10 @@ class DiffusersScheduler(Adapter):
             raise ValueError(f'level must be "time" or "sigma", got {level!r}')
         if network not in (None, "diffusion", "consistency"):
             raise ValueError(f'network must be "diffusion" or "consistency", got {network!r}')
+        if isinstance(scheduler, partial) and isinstance(scheduler.func, type):
+            scheduler, options = scheduler.func, {**scheduler.keywords, **options}
+        if not isinstance(scheduler, type) and _is_placeholder(type(scheduler)):
+            scheduler = type(scheduler)
         if not isinstance(scheduler, type) and not hasattr(scheduler, "config"):
             scheduler = scheduler()
         kind = scheduler if isinstance(scheduler, type) else type(scheduler)
@@ -182,6 +186,8 @@ class DiffusersScheduler(Adapter):
             fresh = self._fresh()
             with np.errstate(all="ignore"):
                 self.loop.set_timesteps(fresh, grid)
+            if self.level == "sigma" and not hasattr(fresh, "sigmas"):
+                raise ValueError(f'{self.kind.__name__} holds no sigmas; level must be "time"')
             self.ready[num_steps] = fresh
         consistency = self.loop.consistency if self.network is None else self.network == "consistency"
         return self.loop(copy.deepcopy(self.ready[num_steps]), self.level == "sigma", consistency, self.for_step)
@@ -224,7 +230,7 @@ class _Loop:
 
     def __init__(self, scheduler: Any, by_sigma: bool, consistency: bool, options: Mapping[str, Any]) -> None:
         self.scheduler, self.config, self.options = scheduler, scheduler.config, options
-        self.by_sigma, self.consistent = by_sigma and hasattr(scheduler, "sigmas"), consistency
+        self.by_sigma, self.consistent = by_sigma, consistency
         self.prediction = self.config.get("prediction_type", "epsilon")
         self.flow_sigmas = bool(self.config.get("use_flow_sigmas", False))
 
@@ -722,12 +728,16 @@ def _convention(kind: type) -> tuple[Any, type[_Loop]]:
             raise ValueError(f"{kind.__name__} is refused: {REFUSED[name]}")
         found = CONVENTIONS.get(name.removesuffix("Scheduler"))
         if found is not None and name.endswith("Scheduler"):
-            placeholder = kind.__name__ == name and "dummy" in kind.__module__
-            return _behind(name) if placeholder else kind, found
+            return _behind(name) if _is_placeholder(kind) else kind, found
     raise ValueError(
         f"{kind.__name__} is not known to the oracle: neither how its network is told the noise level, nor what it "
         "answers. Write an Adapter (lineardiffusion.oracle.Adapter) for it"
     )
+
+
+def _is_placeholder(kind: type) -> bool:
+    """Return whether diffusers has this class in the place of one whose dependencies are missing."""
+    return "dummy" in kind.__module__
 
 
 @cache

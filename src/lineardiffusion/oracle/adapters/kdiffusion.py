@@ -71,6 +71,8 @@ class KDiffusionSampler(Adapter):
     True
     """
 
+    rounding = 1e-11  # states and levels are in double precision
+
     def __init__(
         self,
         function: Any,
@@ -138,9 +140,15 @@ class KDiffusionSampler(Adapter):
         offered = {"disable": True, "noise_sampler": noise_sampler}
         options = {name: value for name, value in offered.items() if name in self.parameters} | self.options
         if self.array == "numpy":
-            return np.asarray(self.function(model, x, *self._levels(num_steps), **options))
+            return np.asarray(self._end(self.function(model, x, *self._levels(num_steps), **options)))
         with replaced_noise(noise):
-            return to_array(self.function(model, to_tensor(x), *self._levels(num_steps), **options))
+            return to_array(self._end(self.function(model, to_tensor(x), *self._levels(num_steps), **options)))
+
+    def _end(self, found: Any) -> Any:
+        """Check that a function returned a state, and did not yield some."""
+        if not hasattr(found, "shape"):
+            raise TypeError(f"{self.name} must return the last state, got {type(found).__name__}")
+        return found
 
     def _levels(self, num_steps: int) -> tuple[Any, ...]:
         """Return what the function takes after the model and the state."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from lineardiffusion._arrays import Array
 from lineardiffusion._version import __version__
 from lineardiffusion.diffusion.samplers import get_sampler
-from lineardiffusion.diffusion.schedules import get_schedule
+from lineardiffusion.diffusion.schedules import Cosine, get_schedule
 from lineardiffusion.diffusion.trajectory import Trajectory, run
 from lineardiffusion.oracle.responses import Adapter, Noise, Start
 
@@ -17,9 +18,17 @@ from lineardiffusion.oracle.responses import Adapter, Noise, Start
 class OwnSampler(Adapter):
     """A sampler of this library under a schedule."""
 
+    rounding = 1e-11  # states and levels are in double precision
+
     def __init__(self, sampler: Any, schedule: Any = "cosine") -> None:
         self.sampler, self.schedule = get_sampler(sampler), get_schedule(schedule)
-        self.name = str(self.sampler).partition(",")[0]
+        kind = type(self.sampler)
+        settings = [(one.name, getattr(self.sampler, one.name)) for one in fields(kind) if hasattr(kind, one.name)]
+        shown = [
+            f"{name}={value}" for name, value in settings if name != "num_steps" and value != getattr(kind, name)
+        ]
+        shown += [] if self.schedule == Cosine() else [str(self.schedule)]
+        self.name = " ".join([str(self.sampler).partition(",")[0], *shown])
         self.versions = {"lineardiffusion": __version__}
 
     def _trajectory(self, num_steps: int) -> Trajectory:
@@ -31,7 +40,7 @@ class OwnSampler(Adapter):
 
     def run(self, num_steps: int, x: Array, denoise: Any, noise: Noise) -> Array:
         def add_noise(x: Array, tau: float) -> Array:
-            return np.asarray(x + tau * noise.fresh())
+            return np.asarray(x + tau * noise.fresh()[:, None])
 
-        *_, end = run(self._trajectory(num_steps), denoise, x[None], add_noise)
-        return np.asarray(end[0])
+        *_, end = run(self._trajectory(num_steps), denoise, x[:, None], add_noise)
+        return np.asarray(end[:, 0])

@@ -11,7 +11,6 @@ Permenter and Yuan (2024), Interpreting and improving diffusion models from an o
 
 from __future__ import annotations
 
-import inspect
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
@@ -36,11 +35,13 @@ class SmallDiffusionSampler(Adapter):
         Weight of the newest prediction, above 1 to extrapolate; and share of the noise, from 0 to below 1.
     """
 
+    rounding = 1e-11  # states and levels are in double precision
+
     def __init__(self, function: Any, schedule: Any = None, gam: float = 1.0, mu: float = 0.0) -> None:
         self.function, self.gam, self.mu = function, gam, mu
-        library = inspect.unwrap(getattr(function, "func", function)).__globals__
-        self.schedule = schedule or library["ScheduleLogLinear"](1000)
-        self.is_flow = isinstance(self.schedule, library["ScheduleFlow"])
+        library = load()
+        self.schedule = schedule or library.ScheduleLogLinear(1000)
+        self.is_flow = isinstance(self.schedule, library.ScheduleFlow)
         of = getattr(type(self.schedule), "__name__", "") if hasattr(self.schedule, "sample_sigmas") else ""
         self.name = f"samples gam={gam:g} mu={mu:g} {of}".rstrip()
         self.versions = {"smalldiffusion": version("smalldiffusion"), "torch": version("torch")}
