@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lineardiffusion import Gaussian, LinearDiffusion, Mixture
+from lineardiffusion import Gaussian, LinearDiffusion, Mixture, samplers
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
 from lineardiffusion.diffusion.samplers import get_sampler
 from lineardiffusion.diffusion.schedules import Levels
@@ -175,6 +175,9 @@ def test_a_diagonal_law_has_the_levels_of_the_full_one(start):
 
 def test_bad_input():
     law = gaussian()
+    assert np.array_equal(optimal_times(law, 3, samplers.heun()), optimal_times(law, 3, "heun"))
+    with pytest.raises(ValueError, match="1e-6 to 1e6 times the law's spread"):
+        optimal_times(law, 3, sigma_max=1e12)
     with pytest.raises(ValueError, match="unknown sampler 'ddpm'; choose one of 'ddim'"):
         optimal_times(law, 5, "ddpm")
     with pytest.raises(ValueError, match="start must be"):

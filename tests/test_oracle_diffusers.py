@@ -230,7 +230,9 @@ def test_a_scheduler_is_our_sampler_on_the_same_levels(name, options, kind, samp
     ids=str,
 )
 def test_what_a_network_predicts_does_not_matter(name, options, kinds):
-    options = {"level": "time" if name in ("DDIM", "DDPM", "LCM", "TCD") else "sigma"} | options  # they hold no sigmas
+    options = {
+        "level": "time" if name in ("DDIM", "DDPM", "LCM", "TCD") else "sigma"
+    } | options  # they hold no sigmas
     first, *rest = (responses(name, 9, **(options | {"prediction_type": kind})) for kind in kinds)
     for one in rest:
         assert one.std == pytest.approx(first.std, abs=1e-5)

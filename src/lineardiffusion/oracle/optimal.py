@@ -76,7 +76,7 @@ def _residuals(sampler: str, sigmas: Array, variance: Array, mean: Array | None)
 
 
 def optimal_times(
-    law: Gaussian | Mixture, num_steps: int, sampler: str = "ddim", *, sigma_max: float = 80.0, start: str = "exact"
+    law: Gaussian | Mixture, num_steps: int, sampler: Any = "ddim", *, sigma_max: float = 80.0, start: str = "exact"
 ) -> Array:
     """Return the noise levels that minimise the Wasserstein distance of a sampler's law to `law`.
 
@@ -98,7 +98,7 @@ def optimal_times(
         with the same mean and covariance.
     num_steps : int
         Number of steps.
-    sampler : {"ddim", "euler", "heun", "dpm++2m"}, default="ddim"
+    sampler : {"ddim", "euler", "heun", "dpm++2m"} or Sampler, default="ddim"
         Sampler; in the time sigma, ``"euler"`` is ``"ddim"``.
     sigma_max : float, default=80.0
         First level, in the units of `law`. It stays fixed.
@@ -123,7 +123,7 @@ def optimal_times(
 
     See Also
     --------
-    Levels : The schedule of these levels.
+    lineardiffusion.schedules.Levels : The schedule of these levels.
 
     Notes
     -----
@@ -148,6 +148,7 @@ def optimal_times(
     """
     num_steps = check_integer(num_steps, "num_steps")
     sigma_max = float(check_scalar(sigma_max, "sigma_max", numbers.Real, min_val=0, include_boundaries="neither"))
+    sampler = getattr(sampler, "name", sampler)
     if sampler not in OPTIMA:
         raise ValueError(f"unknown sampler {sampler!r}; choose one of {', '.join(map(repr, OPTIMA))}")
     if start not in ("exact", "noise"):
@@ -160,6 +161,8 @@ def optimal_times(
     if not (varies := variance > 0).any():
         raise ValueError("law has no variance, so one step to sigma = 0 is exact at any levels")
     scale = float(np.sqrt(variance.sum()))  # from here on the total variance is 1
+    if not 1e-6 <= sigma_max / scale <= 1e6:
+        raise ValueError(f"sigma_max must be 1e-6 to 1e6 times the law's spread {scale:.3g}, got {sigma_max:g}")
     variance, mean = variance[varies] / scale**2, mean[varies] / scale
     counted = None if start == "exact" else mean
     sigmas = scale * _minimise(OPTIMA[sampler], variance, counted, num_steps, sigma_max / scale)
