@@ -622,7 +622,10 @@ def solve(statistics: Statistics, parameters: Parameters, encoder: Encoder) -> F
         law, amount = shrink(moments, parameters.shrinkage)
         conditional = GaussianDenoiser.from_moments(law)
     conditioner, cache = Conditioner(known, text, table, size), Cache(parameters.cache_memory)
-    pixels = PixelModel.of(encoder, statistics.pixel_range) if isinstance(encoder, ImageEncoder) else None
+    pixels = None
+    if isinstance(encoder, ImageEncoder):
+        known_laws = conditional.variance if isinstance(conditional, GaussianDenoiser) and _are_known(law) else None
+        pixels = PixelModel.of(encoder, statistics.pixel_range, known_laws)
     contrast = _contrast(statistics, parameters, encoder, law, conditional, amount)
     return FittedDiffusion(
         parameters,
@@ -637,6 +640,11 @@ def solve(statistics: Statistics, parameters: Parameters, encoder: Encoder) -> F
         contrast,
         cache,
     )
+
+
+def _are_known(moments: Moments) -> bool:
+    """Return whether all moments are those of known Gaussians, see :func:`known_gaussians`."""
+    return bool((moments.effective > 0.5 * UNLIMITED).all())
 
 
 def _contrast(
