@@ -99,9 +99,9 @@ class Trajectory:
     @computed_once
     def levels(self) -> tuple[Array, Array]:
         """alpha and sigma at the times, checked to lead from noise to where sampling ends."""
-        schedule = self.own_schedule
+        schedule, all_times = self.own_schedule, self._all_times
         try:
-            schedule(self._all_times)
+            schedule(all_times)
         except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
             what = f"schedule {schedule!r} failed ({error})"
             raise ValueError(f"{what}; it must be a function t -> (alpha, sigma)") from error
@@ -145,8 +145,6 @@ def _is_constant(value: Any) -> bool:
     """Return whether a value cannot change: a frozen dataclass of such values; functions read globals."""
     if isinstance(value, str | int | float | NoneType | np.number):
         return True
-    if isinstance(value, tuple):
-        return all(map(_is_constant, value))
     if isinstance(value, tuple):
         return all(map(_is_constant, value))
     parameters = vars(type(value)).get("__dataclass_params__")

@@ -85,14 +85,12 @@ class PixelModel:
     v: float  # variance of a discarded direction; 1 where no direction is discarded
 
     @classmethod
-    def of(
-        cls, encoder: ImageEncoder, pixel_range: tuple[float, float], known: Array | None = None
-    ) -> PixelModel:
+    def of(cls, encoder: ImageEncoder, pixel_range: tuple[float, float], known: Array | None = None) -> PixelModel:
         """Build the pixel model of an encoder for pixels of this range.
 
-        `known` are the principal variances (p, d) of the laws of latents if they are known, not estimated from
-        pixels that were rounded. If all of these laws have a density of pixels, it stays as it is: the floor is that
-        of floating-point numbers.
+        `known` are the principal variances (p, d) of the laws of latents if these are known, not estimated from
+        pixels that were rounded. If all of them have a density, the floor is below their variances: that of
+        floating-point numbers.
         """
         unit, (d, D) = encoder.scaling_factor**2, encoder.components.shape
         floor = rounding_variance(pixel_range) / float(np.mean(encoder.pixel_scale**2)) / unit
