@@ -1,10 +1,10 @@
 """Measure classification and inpainting: ``python benchmarks/inference.py``. Needs MNIST and the judge (judge.py).
 
-Printed are the seconds of a known Gaussian of 3,072 independent pixels and of its laws; the error on the 10,000 test
-digits and the seconds of our model, of scikit-learn's logistic regression, quadratic discriminant analysis and Gaussian
-mixtures; the time of inpainting; and the share of completed test digits (lower half hidden, prompts inferred) that the
-judge classifies correctly, with halves alone and whole digits for comparison. speed.py compares the time of
-classification with the products that it needs.
+Printed are the seconds of a known Gaussian of 3,072 independent pixels and of its laws; the error on the 10,000
+test digits and the seconds of our model, of scikit-learn's logistic regression, quadratic discriminant analysis and
+Gaussian mixtures; the time of inpainting; and the share of completed test digits (lower half hidden, prompts
+inferred) that the judge classifies correctly, with halves alone and whole digits for comparison. speed.py compares
+the time of classification with the products that it needs.
 """
 
 from __future__ import annotations
