@@ -943,6 +943,7 @@ class LinearDiffusion(BaseEstimator):
         See Also
         --------
         denoiser : The denoiser of latents at any alpha, with guidance.
+        flow : The probability flow of latents, ``flow(x, t, s, prompt)``.
         denoising_loss : The mean squared error of this denoiser.
         """
         fitted = self.fitted_

@@ -64,11 +64,14 @@ class Trajectory:
         return self.sampler.own_schedule or self.schedule
 
     @computed_once
+    def _scheduled(self) -> Array:
+        """Falling times of all steps, before `stop`."""
+        return self.sampler.times(self.own_schedule) if self.given is None else np.array(self.given, dtype=float)
+
+    @computed_once
     def _all_times(self) -> Array:
         """Falling times of all steps; with `stop`, those of the schedule scaled and shifted to end there."""
-        if self.given is not None:
-            return np.array(self.given, dtype=float)
-        times = self.sampler.times(self.own_schedule)
+        times = self._scheduled
         if self.stop is None:
             return times
         first, last = times[0], times[-1]
@@ -99,9 +102,9 @@ class Trajectory:
     @computed_once
     def levels(self) -> tuple[Array, Array]:
         """alpha and sigma at the times, checked to lead from noise to where sampling ends."""
-        schedule, all_times = self.own_schedule, self._all_times
+        schedule = self.own_schedule
         try:
-            schedule(all_times)
+            schedule(self._scheduled)
         except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
             what = f"schedule {schedule!r} failed ({error})"
             raise ValueError(f"{what}; it must be a function t -> (alpha, sigma)") from error
