@@ -48,10 +48,10 @@ def test_the_exact_denoiser_conditions_on_both_measurements(method):
 
 @pytest.mark.parametrize(("sampler", "expected"), [("ddim", 1), ("ddpm", 1), ("heun", 2)])
 def test_the_exact_denoiser_leads_to_the_posterior_with_the_order_of_the_sampler(sampler, expected):
-    steps = np.array([200, 400, 800])
+    steps = np.array([100, 200, 400])
     errors = [law("exact", sampler, int(n)).wasserstein(EXACT) for n in steps]
     assert abs(-np.polyfit(np.log(steps), np.log(errors), 1)[0] - expected) < 0.1
-    assert law("pigdm", sampler, 800).wasserstein(EXACT) > max(APART, 10 * errors[-1])  # control
+    assert law("pigdm", sampler, 400).wasserstein(EXACT) > max(APART, 10 * errors[-1])  # control
 
 
 def test_the_exact_sampler_has_the_law_of_the_posterior():
@@ -95,7 +95,7 @@ def gradient(function, x, h=1e-3):
     return np.stack([function(x + h * e) - function(x - h * e) for e in np.eye(D)], axis=-1) / (2 * h)
 
 
-def drawn(method, num_steps, step, n=20_000):
+def drawn(method, num_steps, step, n=10_000):
     """Ancestral sampling by scores (Ho et al. 2020), with the likelihood differentiated numerically."""
     rng, schedule = np.random.default_rng(3), schedules.VPLinear()
     levels = np.stack(schedule(schedule.times(num_steps)), axis=1)
@@ -175,7 +175,7 @@ def test_the_score_of_dps_diverges_in_few_steps_and_is_refused():
     """An explicit step is unstable until there are as many as C / tau^2; the flow is solved all the same."""
     with pytest.raises(ValueError, match=r"'dps_score' diverges with ddim.*more steps, or the sampler 'exact'"):
         posterior_law(LAW, Y, A, 1e-2, method="dps_score", sampler="ddim", num_steps=40)
-    assert np.trace(posterior_law(LAW, Y, A, 0.1, method="dps_score", sampler="exact").covariance) < 10
+    assert np.trace(posterior_law(LAW, Y, A, 0.3, method="dps_score", sampler="exact").covariance) < 10
 
 
 # ---------------------------------------------------------------- measurements
@@ -225,13 +225,28 @@ def test_a_row_measured_twice_has_half_the_noise_variance():
         ({"method": "dps", "step": 0.1, "sampler": "heun"}, ValueError, "ddim or ddpm, got the sampler heun"),
         ({"method": "dps_score", "noise_std": 0.0}, ValueError, "noise_std must be above 0"),
         ({"noise_std": -1.0}, ValueError, "noise_std == -1"),
+        ({"noise_std": np.nan}, ValueError, "noise_std must be finite, got nan"),
+        ({"method": "dps", "step": np.nan}, ValueError, "step must be finite, got nan"),
         ({"method": "pigdm", "data_std": 0.0}, ValueError, "data_std == 0"),
+        ({"method": "pigdm", "data_std": np.inf}, ValueError, "data_std must be finite"),
+        ({"method": "tmpd", "data_std": 1.0}, ValueError, "data_std is a setting of method 'pigdm', and 'tmpd'"),
         ({"y": Y[:2]}, ValueError, "needs y of the shape"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_words(change, error, message):
     with pytest.raises(error, match=message):
         posterior_law(**({"law": LAW, "y": Y, "operator": A, "noise_std": TAU} | change))
+
+
+@pytest.mark.parametrize("method", [one for one in METHODS if one != "dps_score"])
+def test_an_impossible_measurement_is_refused_by_every_method(method):
+    step = 0.02 if method == "dps" else None
+    flat = Gaussian.diagonal(np.zeros(2), [1.0, 0.0])
+    for y, operator in (([1.0], [[0.0, 0.0]]), ([1.0, 2.0], [[1.0, 0.0]] * 2), ([1.0], [1])):
+        with pytest.raises(ValueError, match="the probability 0"):
+            posterior_law(flat, y, operator, 0.0, method=method, step=step)
+    possible = posterior_law(flat, [1.0, 1.0], [[1.0, 0.0]] * 2, 0.0, method=method, step=step)  # control
+    assert possible.dim == 2
 
 
 def test_dps_has_no_denoiser():

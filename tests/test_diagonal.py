@@ -1,7 +1,7 @@
 """Gaussians with a diagonal covariance, against the same laws with a matrix."""
 
+import dataclasses
 import pickle
-import time
 
 import numpy as np
 import pytest
@@ -144,16 +144,32 @@ def test_a_sparse_scaling_keeps_a_law_diagonal():
     assert law.transform(twice).covariance.all()
 
 
-def test_3072_dimensions_are_instant():
-    rng, start = np.random.default_rng(15), time.perf_counter()
-    law, other = (Gaussian.diagonal(rng.normal(size=3072), rng.uniform(size=3072)) for _ in range(2))
+def test_no_matrix_is_made():
+    rng = np.random.default_rng(15)
+    law, other = (Gaussian.diagonal(rng.normal(size=40), rng.uniform(size=40)) for _ in range(2))
     x = law.draw(2, seed=0)
-    given = law.condition(x[0, :1500], slice(1500)).marginal(slice(1400, None))
-    numbers = [law.wasserstein(other), law.kl(other), *law.log_prob(x), law.regular(0.5).rank, given.rank]
-    assert time.perf_counter() - start < 0.5
-    assert np.isfinite(numbers).all()
-    assert given.rank == 1572
-    assert "covariance" not in vars(law)
+    given = law.condition(x[0, :20], slice(20)).marginal(slice(10, None))
+    raised = law.regular(0.5)
+    assert np.isfinite([law.wasserstein(other), law.kl(other), *law.log_prob(x), raised.rank]).all()
+    assert given.rank == 20
+    for one in (law, other, given, raised):
+        assert not {"covariance", "_eigen"} & set(vars(one))
+
+
+def test_it_is_immutable_and_can_be_replaced():
+    law = Gaussian.diagonal([1.0, 2.0], [3.0, 4.0])
+    before = law.covariance, law.rank
+    for name in ("mean", "variance", "covariance", "rank"):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(law, name, np.zeros(2))
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            delattr(law, name)
+    assert law.covariance is before[0]
+    moved = dataclasses.replace(law, mean=np.zeros(2))
+    assert (moved.mean.tolist(), moved.variance.tolist()) == ([0.0, 0.0], [3.0, 4.0])
+    np.testing.assert_array_equal(dataclasses.replace(law, variance=[0.0, 5.0]).covariance, np.diag([0.0, 5.0]))
+    with pytest.raises(ValueError, match="0 or more"):
+        dataclasses.replace(law, variance=[-1.0, 1.0])
 
 
 def test_a_copy_is_the_law():

@@ -3,6 +3,7 @@
 The second road is the simulation of the same sampler, or Gaussians by hand.
 """
 
+import copy
 import warnings
 from itertools import pairwise
 
@@ -49,12 +50,12 @@ def test_the_schedule_s_own_times_change_nothing(models, sampler):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("sampler", ["exact", "heun"])
 def test_at_is_the_state_after_some_steps(models, kind, sampler):
-    """Against the trajectory that predict simulates, for every k."""
+    """Against the trajectory that predict simulates, for every other k."""
     ld, prompt = models[kind], "up~1" if kind == "styles" else "up"
     noise = np.random.default_rng(0).normal(size=(3, ld.n_components_))
     way = {"sampler": sampler, "num_steps": 6}
     _, states = ld.predict([prompt] * 3, latents=noise, return_trajectory=True, **way)
-    for k, state in enumerate(states):
+    for k, state in list(enumerate(states))[::2]:
         matrix, offset = ld.affine(prompt, at=k, **way)
         np.testing.assert_allclose(noise @ matrix.T + offset, state, atol=1e-6)
         law = ld.law(prompt, at=k, **way)
@@ -116,7 +117,7 @@ def test_a_generator_function_gets_these_times(models):
         ({"times": [1.0, 0.0], "num_steps": 2}, ValueError, "leave out num_steps"),
         ({"times": [1.0, 0.0], "stop": 0.1}, ValueError, "leave out stop"),
         ({"stop": 1.0}, ValueError, "stop must be a time from 0"),
-        ({"stop": -0.5}, ValueError, "stop must be a time from 0"),
+        ({"stop": -0.5}, ValueError, "^stop must be a time from 0"),  # the schedule is not at fault
         ({"num_steps": 4, "at": 5}, ValueError, "beyond the 4 steps"),
         ({"at": -1}, ValueError, "at"),
         ({"at": 1.5}, TypeError, "at"),
@@ -136,10 +137,9 @@ def test_bad_options(models, way, error, message):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("schedule", [VPLinear(), Karras(sigma_max=3.0)], ids=["vp", "karras"])
-def test_from_the_marginal_the_exact_sampler_draws_the_data_s_law(tiny, kind, schedule):
+def test_from_the_marginal_the_exact_sampler_draws_the_data_s_law(models, kind, schedule):
     """Each style from its own; from noise it does not, and the model warns."""
-    ld = LinearDiffusion(5, **OPTIONS[kind]).fit(*tiny)
-    true = ld.law("up")
+    true, ld = models[kind].law("up"), copy.copy(models[kind])
     ld.refit(schedule=schedule)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -158,7 +158,7 @@ def test_a_start_is_that_of_what_is_simulated(models, sampler):
     start = Gaussian(rng.normal(size=5), np.cov(rng.normal(size=(5, 20))))
     times = np.linspace(0.7, 0.1, 5)
     law = ld.law("up", sampler=sampler, times=times, start=start)
-    x, denoiser = start.draw(100_000, seed=1)[None], ld.denoiser("up")
+    x, denoiser = start.draw(40_000, seed=1)[None], ld.denoiser("up")
 
     def add_noise(x, tau):
         return x + tau * rng.normal(size=x.shape)
@@ -228,6 +228,11 @@ def test_a_model_of_discrete_levels_ends_at_its_last(tiny):
     assert_same(ld.law("up", sampler="exact", start="marginal"), state)
     clean = ld.law("up", sampler="exact", times=[39, -1], start="marginal")  # the step that diffusers may append
     assert_same(clean, true)
+    noisy = np.random.default_rng(0).normal(size=(2, 5))
+    by_levels = ld.denoiser("up").flow(noisy, Discrete(ABAR)(39), (1.0, 0.0))
+    np.testing.assert_allclose(ld.flow(ld.flow(noisy, 39, 0, "up"), 0, -1, "up"), by_levels, atol=1e-9)
+    with pytest.raises(ValueError, match="to -1, got s=-2"):
+        ld.flow(noisy, 0, -2, "up")
     assert state.wasserstein(true) > 1e-3  # control
 
 
@@ -283,7 +288,7 @@ def test_the_flow_is_the_limit_of_small_steps_and_runs_both_ways(models, kind, g
     y = ld.flow(x, 0.9, 0.1, "up", guidance_scale=guidance)
     found = [
         mixed_heun(ld.denoiser("up", guidance_scale=guidance), x, Cosine(), np.linspace(0.9, 0.1, n + 1).tolist())
-        for n in (200, 400)
+        for n in (50, 100)
     ]
     limit = found[1] + (found[1] - found[0]) / 3  # Richardson
     np.testing.assert_allclose(y, limit, atol=2e-4)
@@ -317,7 +322,9 @@ def test_the_flow_from_no_noise_is_refused_where_it_is_numerical(models, kind):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda ld: ld.flow(np.zeros((1, 5)), 1.1, 0.0, "up"), ValueError, "times run from 1"),
+        (lambda ld: ld.flow(np.zeros((1, 5)), 1.1, 0.0, "up"), ValueError, r"from 1 \(noise\) to 0, got t=1.1"),
+        (lambda ld: ld.flow(np.zeros((1, 5)), 1.0, -0.5, "up"), ValueError, "Cosine.* to 0, got s=-0.5"),
+        (lambda ld: ld.flow(np.zeros((1, 5)), np.nan, 0.5, "up"), ValueError, "got t=nan"),
         (lambda ld: ld.flow(np.zeros((1, 4)), 1.0, 0.0, "up"), ValueError, r"\(n, 5\)"),
         (lambda ld: ld.flow(np.zeros(5), 1.0, 0.0, "up"), ValueError, r"\(n, 5\)"),
         (lambda ld: ld.flow(np.zeros((1, 5)), 1.0, 0.0, "upp"), ValueError, "unknown prompt"),

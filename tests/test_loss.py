@@ -7,7 +7,7 @@ from lineardiffusion import LinearDiffusion
 from lineardiffusion.loss import _of_affine, _of_gaussian
 
 
-def simulated(ld, prompts, images, sigma, rounds=60):
+def simulated(ld, prompts, images, sigma, rounds=25):
     """Mean and standard error, over rounds of fresh noise, of the squared error a pixel of `denoise`."""
     rng = np.random.default_rng(0)
     r = ld.fitted_.encoder.pixel_scale.reshape(images.shape[1:])

@@ -165,7 +165,7 @@ def toy():
     return ld.fit(["c", "c", "other", "other"], images)
 
 
-@pytest.mark.parametrize("w", [1.5, 3.0, 6.0])
+@pytest.mark.parametrize("w", [1.5, 6.0])
 def test_ddim_ddpm_and_the_tilted_density_are_three_laws(toy, w):
     """Bradley and Nakkiran: with a = w / (1 + t) + (1 - w) / (2 + t), dV/dt = a V (flow) and 2 a V - 1 (SDE)."""
     flow, sde, tilted = 2 ** (1 - w), (2 - 2 ** (2 - 2 * w)) / (2 * w - 1), 2 / (w + 1)
@@ -184,7 +184,7 @@ def test_ddim_ddpm_and_the_tilted_density_are_three_laws(toy, w):
 
     assert variance(sampler="exact") == pytest.approx(flow, rel=1e-5)
     for sampler, limit in (("ddim", flow), ("ddpm", sde)):
-        coarse, fine = (variance(sampler=sampler, num_steps=n) for n in (400, 800))
+        coarse, fine = (variance(sampler=sampler, num_steps=n) for n in (250, 500))
         assert (coarse - limit) / (fine - limit) == pytest.approx(2, abs=0.1)  # first order
         assert 2 * fine - coarse == pytest.approx(limit, rel=5e-3)
     assert flow < 0.95 * sde < 0.95**2 * tilted  # they differ by more than the samplers' errors
@@ -213,7 +213,7 @@ def expected_kl(d, n):
 @pytest.mark.parametrize("power", [0, 2], ids=["white", "power law"])
 def test_the_divergence_of_a_fit_falls_as_d_over_n(power):
     """Merger and Goldt: linearly in d / N, whatever the spectrum; the divergence itself is known for every N."""
-    d, fits, rng = 6, 60, np.random.default_rng(0)
+    d, fits, rng = 6, 30, np.random.default_rng(0)
     truth = Gaussian(np.zeros(d), np.diag(np.arange(1.0, d + 1) ** -power))
 
     def fitted(n):

@@ -41,6 +41,7 @@ from lineardiffusion._validation import (
 from lineardiffusion._version import __version__
 from lineardiffusion.complexity import n_parameters
 from lineardiffusion.contrast import Contrast
+from lineardiffusion.diffusion.schedules import Discrete
 from lineardiffusion.distributions.gaussian import Gaussian
 from lineardiffusion.distributions.mixture import Mixture
 from lineardiffusion.encoders.conditioning import Request
@@ -706,7 +707,9 @@ class LinearDiffusion(BaseEstimator):
         """Build a fitted model of a known Gaussian, or of one for each prompt, without data.
 
         Every component with variance is kept and nothing is shrunk, so the exact sampler draws from this Gaussian:
-        ``fitted_.pixel_law(law(prompt))`` has this mean and this covariance, to rounding.
+        ``law(prompt, space="pixels")`` has this mean and this covariance, to rounding. If all covariances have full
+        rank (no variance below 1e-12 of the largest), :meth:`score_samples` is the density of this Gaussian. If one
+        is singular, scores take every variance to be at least that of rounding to 256 levels of `pixel_range`.
 
         Parameters
         ----------
@@ -723,8 +726,7 @@ class LinearDiffusion(BaseEstimator):
             Weight of each prompt: its frequency in :meth:`sample` and in Bayes' rule, and the number of images
             that the Gaussian counts as when images are added by :meth:`partial_fit`.
         pixel_range : tuple of float, default=None
-            Smallest and largest pixel: black and white of PIL images, and 256 grey levels, to which
-            :meth:`score_samples` assumes that pixels were rounded. None for the mean and three standard
+            Smallest and largest pixel, black and white of PIL images. None for the mean and three standard
             deviations.
         **params
             Parameters of the constructor, with the defaults ``n_components=D`` and ``shrinkage=0.0``.
@@ -738,8 +740,8 @@ class LinearDiffusion(BaseEstimator):
         Raises
         ------
         ValueError
-            If shapes do not fit, a covariance is not symmetric or has a negative variance, or ``weight`` is not
-            above 0.
+            If shapes do not fit, numbers are complex or not finite, a covariance is not symmetric or has a negative
+            variance, ``weight`` is not above 0, or a prompt is given twice.
 
         See Also
         --------
@@ -750,7 +752,7 @@ class LinearDiffusion(BaseEstimator):
         >>> import numpy as np
         >>> from lineardiffusion import LinearDiffusion
         >>> ld = LinearDiffusion.from_gaussian(np.zeros(2), np.array([[2.0, 1.0], [1.0, 2.0]]))
-        >>> ld.fitted_.pixel_law(ld.law("")).covariance.round(12)
+        >>> ld.law("", space="pixels").covariance.round(12)
         array([[2., 1.],
                [1., 2.]])
         >>> two = LinearDiffusion.from_gaussian([[0.0], [4.0]], [[1.0], [1.0]], prompt=["left", "right"])
@@ -937,6 +939,12 @@ class LinearDiffusion(BaseEstimator):
         Returns
         -------
         ndarray of shape (n, \\*image_shape_)
+
+        See Also
+        --------
+        denoiser : The denoiser of latents at any alpha, with guidance.
+        flow : The probability flow of latents, ``flow(x, t, s, prompt)``.
+        denoising_loss : The mean squared error of this denoiser.
         """
         fitted = self.fitted_
         request = self._resolve(fitted, prompts, {"guidance_scale": 1.0}).request
@@ -1040,7 +1048,8 @@ class LinearDiffusion(BaseEstimator):
         x : array-like of shape (n, n_components_)
             Latents at time t, x = alpha z + sigma n.
         t, s : float
-            Times of the model's schedule, t_max (noise) to 0; s may be the later or the earlier one.
+            Times of the model's schedule, t_max (noise) to 0; s may be the later or the earlier one. The times of
+            :class:`~lineardiffusion.schedules.Discrete` end at -1, where no noise is left.
         prompt, guidance_scale, negative_prompt
             As in :meth:`denoiser`.
 
@@ -1050,6 +1059,11 @@ class LinearDiffusion(BaseEstimator):
             Latents at time s: in closed form under a plain prompt, otherwise numerically, with an error below 1e-6
             of the latents' unit. Under a prompt with styles it is the flow of their mixture, whereas
             :meth:`predict` draws a style first.
+
+        See Also
+        --------
+        denoiser : The denoiser of this flow; its method ``flow`` takes levels (alpha, sigma) in place of times.
+        invert : The flow of images to the starting noise.
 
         Examples
         --------
@@ -1064,9 +1078,11 @@ class LinearDiffusion(BaseEstimator):
         """
         denoiser = self.denoiser(prompt, guidance_scale=guidance_scale, negative_prompt=negative_prompt)
         schedule = self.fitted_.parameters.trajectory.schedule
-        for time in (t, s):
-            if not check_scalar(time, "a time", numbers.Real) <= schedule.t_max:
-                raise ValueError(f"times run from {schedule.t_max:g} (noise) to 0, got {time!r}")
+        last = -1 if isinstance(schedule, Discrete) else 0
+        for name, time in (("t", t), ("s", s)):
+            if not last <= check_scalar(time, name, numbers.Real) <= schedule.t_max:
+                what = f"times of {schedule!r} run from {schedule.t_max:g} (noise) to {last}"
+                raise ValueError(f"{what}, got {name}={time!r}")
         return denoiser.flow(x, schedule(t), schedule(s))
 
     def affine(
@@ -1130,7 +1146,8 @@ class LinearDiffusion(BaseEstimator):
             that of alpha z + sigma n, z from the data's law under the prompt (without guidance, each style from its
             own), which leaves the errors of the steps alone; or any Gaussian of n_components_ entries.
         space : {"latents", "pixels"}, default="latents"
-            Whether the law is that of the latents or that of the flattened images which they decode to.
+            Whether the law is that of the latents or that of the flattened images which they decode to, before
+            ``contrast``: under a contrast the law of finished pictures is not Gaussian.
 
         Returns
         -------
@@ -1213,7 +1230,7 @@ class LinearDiffusion(BaseEstimator):
         ndarray of shape (n,)
             Log-density in nats, proper in pixel space: the directions that the encoder discards have their mean
             residual variance (Tipping and Bishop 1999), and every direction at least the variance of rounding
-            to 256 levels.
+            to 256 levels. (Known Gaussians of full rank have no such bound, see :meth:`from_gaussian`.)
 
         Examples
         --------

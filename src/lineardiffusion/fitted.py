@@ -29,7 +29,7 @@ from lineardiffusion.diffusion.regression import RegressionDenoiser
 from lineardiffusion.diffusion.samplers import Sampler, exact, get_sampler, heun
 from lineardiffusion.diffusion.schedules import Cosine
 from lineardiffusion.diffusion.trajectory import Trajectory, compose, simulate
-from lineardiffusion.distributions.gaussian import Gaussian
+from lineardiffusion.distributions.gaussian import DiagonalGaussian, Gaussian
 from lineardiffusion.distributions.mixture import Mixture
 from lineardiffusion.encoders.conditioning import Condition, Conditioner, Part, Request, StyleMixture, alternatives
 from lineardiffusion.encoders.image import Encoder, ImageEncoder
@@ -300,9 +300,10 @@ class FittedDiffusion:
             tuple((part, weight) for (part, _), (_, weight) in zip(condition, unguided, strict=False))
             for condition, _ in alternatives(guided)
         ]
-        (alpha, sigma), noise = resolved.trajectory.start, np.eye(self.d)
-        maps = self.compose(own, Trajectory(exact(), Cosine()))
-        return [Gaussian(alpha * z.offset[0], alpha**2 * z.covariance[0] + sigma**2 * noise) for z in maps]
+        alpha, sigma = resolved.trajectory.start
+        laws = [_gaussian(z) for z in self.compose(own, Trajectory(exact(), Cosine()))]
+        scaling, noise = scipy.sparse.diags_array(np.full(self.d, alpha)), np.full(self.d, sigma**2)
+        return [law.transform(scaling, noise_covariance=noise) for law in laws]
 
     def pixel_law(self, law: Gaussian | Mixture, residual: bool = False) -> Gaussian | Mixture:
         """Return the law of the pixels of images whose latents have a law, without contrast.
@@ -532,6 +533,9 @@ def _gaussian(x: Affine) -> Gaussian:
 
 def _started(x: Affine, start: Gaussian, sigma: float) -> Gaussian:
     """Return the law of a map's values where the state at the first time, sigma z, has the law `start`."""
+    if x.diagonal and x.basis is None and isinstance(start, DiagonalGaussian):
+        gain, added = x.rows[0, 0] / sigma, (x.rows[0, 1:-1] ** 2).sum(axis=0)
+        return Gaussian.diagonal(x.offset[0] + start.mean * gain, gain**2 * start.variance + added)
     matrix = x.matrix[0] / sigma
     covariance = matrix.T @ start.covariance @ matrix
     if x.n_noises:

@@ -75,7 +75,7 @@ def _discarded(fitted: FittedDiffusion, encoder: ImageEncoder, name: str) -> flo
 
 def _data(fitted: FittedDiffusion, moments: Moments, name: str) -> tuple[Array, Array]:
     """Return mean (d,) and covariance (d, d) of the latents of a prompt's or a style's training images."""
-    styles, (prompt, number) = fitted.statistics.styles, fitted.conditioner._split(name)
+    styles, (prompt, number) = fitted.statistics.styles, fitted.conditioner.split(name)
     own = fitted.conditioner.places.get(prompt)
     if own is not None and styles is not None and number is not None:
         moments, own = styles.moments, int(np.flatnonzero(styles.clusters.prompt == own)[number])

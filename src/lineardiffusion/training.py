@@ -133,12 +133,18 @@ def known_gaussians(
 
     A mean has the shape of an image; a covariance has the shape (D, D), and its diagonal (D,) or that of an image.
     """
-    p, shape = len(prompts), np.shape(means[0])
-    if len(set(prompts)) < p or len(means) != p or len(covariances) != p:
-        found = f"{p} prompts, {len(means)} means and {len(covariances)} covariances"
-        raise ValueError(f"every prompt must be another one, with a mean and a covariance of its own; got {found}")
+    p, counts = len(prompts), [len(one) if np.iterable(one) else 1 for one in (means, covariances)]
+    if twice := [one for i, one in enumerate(prompts) if one in prompts[:i]]:
+        raise ValueError(f"prompts must differ, but {twice[0]!r} is among them twice")
+    if counts != [p, p]:
+        found = f"{counts[0]} and {counts[1]}"
+        raise ValueError(f"{p} prompts need {p} means and {p} covariances, one for each prompt; got {found}")
+    if any(np.iscomplexobj(one) for given in (means, covariances) for one in given):
+        raise ValueError("mean and covariance must be real, got complex numbers")
+    shape = np.shape(means[0])
     if not shape or 0 in shape or any(np.shape(one) != shape for one in means):
-        raise ValueError(f"a mean must have the shape of an image, (d,) or (h, w) or (h, w, c); got {shape}")
+        what = "a mean must have the shape of an image, (d,) or (h, w) or (h, w, c)"
+        raise ValueError(f"{what}, and each of several prompts needs a mean of its own; got {shape}")
     D = math.prod(shape)
     mean, weight = np.reshape(np.asarray(means, dtype=np.float64), (p, D)), np.asarray(weights, dtype=np.float64)
     if not np.isfinite(mean).all():
@@ -167,7 +173,7 @@ def known_gaussians(
     spread = SPREAD * np.sqrt(np.diagonal(scatter, axis1=1, axis2=2) / weight[:, None])
     low, high = (mean - spread).min(), (mean + spread).max()
     if pixel_range is not None:
-        low, high = pixel_range
+        low, high = pixel_range if np.shape(pixel_range) == (2,) else (0.0, 0.0)
         if not -np.inf < low < high < np.inf:
             raise ValueError(f"pixel_range must be two finite numbers, the smaller one first; got {pixel_range!r}")
     moments, known = Moments(weight, weight**2 / UNLIMITED, mean, scatter), tuple(prompts[u] for u in order)
@@ -622,7 +628,10 @@ def solve(statistics: Statistics, parameters: Parameters, encoder: Encoder) -> F
         law, amount = shrink(moments, parameters.shrinkage)
         conditional = GaussianDenoiser.from_moments(law)
     conditioner, cache = Conditioner(known, text, table, size), Cache(parameters.cache_memory)
-    pixels = PixelModel.of(encoder, statistics.pixel_range) if isinstance(encoder, ImageEncoder) else None
+    pixels = None
+    if isinstance(encoder, ImageEncoder):
+        known_laws = conditional.variance if isinstance(conditional, GaussianDenoiser) and _are_known(law) else None
+        pixels = PixelModel.of(encoder, statistics.pixel_range, known_laws)
     contrast = _contrast(statistics, parameters, encoder, law, conditional, amount)
     return FittedDiffusion(
         parameters,
@@ -637,6 +646,11 @@ def solve(statistics: Statistics, parameters: Parameters, encoder: Encoder) -> F
         contrast,
         cache,
     )
+
+
+def _are_known(moments: Moments) -> bool:
+    """Return whether all moments are those of known Gaussians, see :func:`known_gaussians`."""
+    return bool((moments.effective > 0.5 * UNLIMITED).all())
 
 
 def _contrast(

@@ -64,11 +64,14 @@ class Trajectory:
         return self.sampler.own_schedule or self.schedule
 
     @computed_once
+    def _scheduled(self) -> Array:
+        """Falling times of all steps, before `stop`."""
+        return self.sampler.times(self.own_schedule) if self.given is None else np.array(self.given, dtype=float)
+
+    @computed_once
     def _all_times(self) -> Array:
         """Falling times of all steps; with `stop`, those of the schedule scaled and shifted to end there."""
-        if self.given is not None:
-            return np.array(self.given, dtype=float)
-        times = self.sampler.times(self.own_schedule)
+        times = self._scheduled
         if self.stop is None:
             return times
         first, last = times[0], times[-1]
@@ -101,7 +104,7 @@ class Trajectory:
         """alpha and sigma at the times, checked to lead from noise to where sampling ends."""
         schedule = self.own_schedule
         try:
-            schedule(self._all_times)
+            schedule(self._scheduled)
         except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
             what = f"schedule {schedule!r} failed ({error})"
             raise ValueError(f"{what}; it must be a function t -> (alpha, sigma)") from error
@@ -145,8 +148,6 @@ def _is_constant(value: Any) -> bool:
     """Return whether a value cannot change: a frozen dataclass of such values; functions read globals."""
     if isinstance(value, str | int | float | NoneType | np.number):
         return True
-    if isinstance(value, tuple):
-        return all(map(_is_constant, value))
     if isinstance(value, tuple):
         return all(map(_is_constant, value))
     parameters = vars(type(value)).get("__dataclass_params__")

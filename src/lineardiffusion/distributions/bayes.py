@@ -30,7 +30,7 @@ TOLERANCE = 1e-6  # relative; asymmetry, negative variances and distances within
 
 IMPOSSIBLE = (
     "this law gives this y the probability 0: without noise, y contradicts the law's fixed directions or "
-    "itself (dependent rows of the operator). If y is noisy, pass noise_covariance"
+    "itself (dependent rows of the operator). If y is noisy, pass the noise's covariance or standard deviation"
 )
 
 

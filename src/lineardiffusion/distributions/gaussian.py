@@ -18,7 +18,7 @@ Where C = diag(v) and the other law is diagonal too, each of these is a sum over
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -83,7 +83,7 @@ class Gaussian(Law):
         >>> law.rank, round(law.wasserstein(Gaussian.diagonal(np.zeros(3072), np.zeros(3072))) ** 2, 6)
         (3071, 1535.5)
         """
-        return DiagonalGaussian(mean, variance)
+        return DiagonalGaussian(np.asarray(mean, float), np.asarray(variance, float))
 
     @property
     def dim(self) -> int:
@@ -300,6 +300,13 @@ class Gaussian(Law):
             return float(0.5 * max((s**2 - 1 - 2 * np.log(s)).sum() + white[-1] @ white[-1], 0.0))
 
 
+@computed_once
+def _covariance(law: DiagonalGaussian) -> Array:
+    """Covariance, shape (d, d)."""
+    return np.diag(law.variance)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class DiagonalGaussian(Gaussian):
     """Gaussian with the covariance diag(variance); see :meth:`Gaussian.diagonal`.
 
@@ -307,10 +314,11 @@ class DiagonalGaussian(Gaussian):
     ``covariance``, as of any Gaussian.
     """
 
+    covariance: Array = field(init=False, default=_covariance)  # type: ignore[arg-type]  # (d, d)
     variance: Array  # (d,)
 
-    def __init__(self, mean: ArrayLike, variance: ArrayLike) -> None:
-        m, v = _check_mean(mean), np.array(variance, dtype=np.float64)
+    def __post_init__(self) -> None:
+        m, v = _check_mean(self.mean), np.array(self.variance, dtype=np.float64)
         if v.shape != m.shape:
             raise ValueError(f"variance must have the shape {m.shape} of the mean, got {v.shape}")
         if not np.isfinite(v).all() or (v < 0).any():
@@ -324,11 +332,6 @@ class DiagonalGaussian(Gaussian):
 
     def __repr__(self) -> str:
         return f"Gaussian.diagonal(mean={self.mean!r}, variance={self.variance!r})"
-
-    @computed_once
-    def covariance(self) -> Array:
-        """Covariance, shape (d, d)."""
-        return np.diag(self.variance)
 
     @computed_once
     def _eigen(self) -> tuple[Array, Array]:

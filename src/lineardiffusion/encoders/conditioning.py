@@ -130,7 +130,7 @@ class Conditioner:
         """Return the condition of prompts with normalised weights."""
         if self.text is None:
             return tuple((self._symbol(prompt), weight) for prompt, weight in prompts)
-        names, styles = zip(*(self._split(prompt) for prompt, _ in prompts), strict=True)
+        names, styles = zip(*(self.split(prompt) for prompt, _ in prompts), strict=True)
         w = np.array([weight for _, weight in prompts])
         name = " + ".join(prompt for prompt, _ in prompts)
         return ((self._with_style(name, w @ self.text.embed(names), styles, w), 1.0),)
@@ -141,7 +141,7 @@ class Conditioner:
             return self._condition(_weighted(dict(zip(self.known, row, strict=True))))
         return ((self._with_style("this embedding", np.array(row), [None], np.ones(1)), 1.0),)
 
-    def _split(self, prompt: str) -> tuple[str, int | None]:
+    def split(self, prompt: str) -> tuple[str, int | None]:
         """Split a prompt into its words and the number of its style, if it names one."""
         name, tilde, number = prompt.rpartition("~")
         if self.styles is None or prompt in self.places or not tilde or not number.isdecimal():
@@ -169,7 +169,7 @@ class Conditioner:
 
     def _symbol(self, prompt: str) -> Part:
         """Return the symbol of a prompt: its place, the mixture of its styles, or the style that it names."""
-        name, number = self._split(prompt)
+        name, number = self.split(prompt)
         if (place := self.places.get(name)) is None:
             raise ValueError(unknown(name, self.known))
         if self.styles is None:

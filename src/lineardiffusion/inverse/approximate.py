@@ -176,7 +176,13 @@ class CorrectedSampler(Sampler):
 
 
 def posterior_denoiser(
-    law: Gaussian, y: ArrayLike, operator: Any, noise_std: float, *, method: str = "exact", data_std: float = 1.0
+    law: Gaussian,
+    y: ArrayLike,
+    operator: Any,
+    noise_std: float,
+    *,
+    method: str = "exact",
+    data_std: float | None = None,
 ) -> Denoiser:
     """Return the denoiser of a Gaussian given a linear measurement, exactly or by an approximate method.
 
@@ -204,7 +210,7 @@ def posterior_denoiser(
         raise ValueError(
             "method 'dps' corrects steps and has no denoiser; use posterior_law, or method='dps_score'"
         )
-    measured, A, noise_std = _check(law, y, operator, noise_std, method)
+    measured, A, noise_std, data_std = _check(law, y, operator, noise_std, method, data_std)
     if method == "exact":
         given = law.condition(y, operator, noise_std**2 * np.eye(len(A)) if noise_std else None)
         variance, basis = given.principal()
@@ -223,7 +229,7 @@ def posterior_law(
     num_steps: int | None = None,
     schedule: str | Schedule | Callable[[Any], tuple[Any, Any]] = "cosine",
     step: float | None = None,
-    data_std: float = 1.0,
+    data_std: float | None = None,
 ) -> Gaussian:
     """Return the law that a sampler draws from, given a linear measurement y = A z + noise.
 
@@ -256,8 +262,9 @@ def posterior_law(
         Noise schedule.
     step : float, default=None
         Step zeta of ``"dps"``, per squared unit of `y`; that method needs it, and no other takes it.
-    data_std : float, default=1.0
-        Standard deviation of the data that ``"pigdm"`` assumes, in the unit of z. The paper's data has about 1.
+    data_std : float, default=None
+        Standard deviation of the data that ``"pigdm"`` assumes, in the unit of z; no other method takes it. None
+        for 1, about that of the paper's data.
 
     Returns
     -------
@@ -267,7 +274,8 @@ def posterior_law(
     Raises
     ------
     ValueError
-        If the steps diverge, if `method` is unknown, or if a value is out of range.
+        If the steps diverge, if `method` is unknown, if a value is out of range, or if `noise_std` is 0 and the law
+        gives this y the probability 0.
     TypeError
         If `law` is not a Gaussian: given a mixture, the methods are not affine.
 
@@ -284,7 +292,7 @@ def posterior_law(
     dps 0.58
     """
     resolved = get_sampler(sampler, num_steps)
-    measured, A, noise_std = _check(law, y, operator, noise_std, method)
+    measured, A, noise_std, data_std = _check(law, y, operator, noise_std, method, data_std)
     if (method == "dps") != (step is not None):
         raise ValueError("step is the step of method 'dps': that method needs it, and no other takes it")
     if method == "exact":
@@ -294,7 +302,7 @@ def posterior_law(
     measuring = _measured(law, measured, A, noise_std, method, data_std)
     denoiser = measuring
     if step is not None:
-        check_scalar(step, "step", numbers.Real, min_val=0.0)
+        _check_number(step, "step")
         if not isinstance(resolved, ddim | ddpm):
             raise ValueError(f"method 'dps' corrects the steps of ddim or ddpm, got the sampler {resolved}")
         denoiser = measuring.prior
@@ -322,24 +330,38 @@ def _size(mean: Array, covariance: Array) -> float:
     return math.sqrt(np.trace(covariance)) + float(np.linalg.norm(mean))
 
 
-def _check(law: Gaussian, y: ArrayLike, operator: Any, noise_std: float, method: str) -> tuple[Array, Array, float]:
-    """Return y (m,), A (m, d) and tau."""
+def _check(
+    law: Gaussian, y: ArrayLike, operator: Any, noise_std: float, method: str, data_std: float | None
+) -> tuple[Array, Array, float, float]:
+    """Return y (m,), A (m, d), tau and s."""
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; choose one of {', '.join(map(repr, METHODS))}")
     if not isinstance(law, Gaussian):
         what = "given a mixture these methods are not affine, and the law of their draws is not known"
         raise TypeError(f"law must be a Gaussian, got {type(law).__name__}; {what}")
-    check_scalar(noise_std, "noise_std", numbers.Real, min_val=0.0)
+    _check_number(noise_std, "noise_std")
+    if data_std is not None and method != "pigdm":
+        raise ValueError(f"data_std is a setting of method 'pigdm', and {method!r} does not take it")
+    data_std = 1.0 if data_std is None else _check_number(data_std, "data_std", "neither")
     if method == "dps_score" and not noise_std:
         raise ValueError("method 'dps_score' divides by the noise's variance: noise_std must be above 0")
     measured, A, _ = bayes.check_measurement(y, operator, None, law.dim)
-    return measured, A, float(noise_std)
+    if not noise_std and method != "exact":
+        law.condition(y, operator)  # which refuses a y of probability 0; an approximation would not notice it
+    return measured, A, float(noise_std), data_std
+
+
+def _check_number(value: Any, name: str, boundaries: str = "left") -> float:
+    """Return a finite number of 0 or more, or above 0."""
+    check_scalar(value, name, numbers.Real, min_val=0.0, include_boundaries=boundaries)
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+    return float(value)
 
 
 def _measured(
     law: Gaussian, y: Array, A: Array, noise_std: float, method: str, data_std: float
 ) -> MeasuredDenoiser:
-    check_scalar(data_std, "data_std", numbers.Real, min_val=0.0, include_boundaries="neither")
     if method != "tmpd_diagonal":
         U, s, Wt = np.linalg.svd(A, full_matrices=False)
         kept = s > bayes.rounding(max(A.shape)) * s.max()

@@ -45,6 +45,7 @@ from lineardiffusion.encoders.image import ImageEncoder
 
 CUTOFF = 1e-10  # of the largest eigenvalue of A A^T, above which its eigenvalues are exact enough
 ROUNDED, EXACT = 1e-6, 1e-9  # of the largest singular value of A, below which a direction of y is not measured
+REGULAR = 1e-12  # of the largest variance of a law, above which its least one is exact enough for a density
 FARTHEST = 1e12  # standard deviations of a measured value from its mean
 
 
@@ -80,15 +81,22 @@ class PixelModel:
     """
 
     encoder: ImageEncoder
-    floor: float  # least variance of a direction, that of rounding to 256 levels
+    floor: float  # least variance of a direction: that of rounding to 256 levels, unless all laws are known
     v: float  # variance of a discarded direction; 1 where no direction is discarded
 
     @classmethod
-    def of(cls, encoder: ImageEncoder, pixel_range: tuple[float, float]) -> PixelModel:
-        """Build the pixel model of an encoder for pixels of this range."""
-        unit = encoder.scaling_factor**2
+    def of(cls, encoder: ImageEncoder, pixel_range: tuple[float, float], known: Array | None = None) -> PixelModel:
+        """Build the pixel model of an encoder for pixels of this range.
+
+        `known` are the principal variances (p, d) of the laws of latents if these are known, not estimated from
+        pixels that were rounded. If all of them have a density, the floor is below their variances: that of
+        floating-point numbers.
+        """
+        unit, (d, D) = encoder.scaling_factor**2, encoder.components.shape
         floor = rounding_variance(pixel_range) / float(np.mean(encoder.pixel_scale**2)) / unit
-        d, D = encoder.components.shape
+        if known is not None and (d == D or encoder.residual_variance):
+            least = REGULAR * known.max(axis=1, initial=0.0)
+            floor = float(least.min()) if (known.min(axis=1, initial=np.inf) > least).all() else floor
         return cls(encoder, floor, 1.0 if d == D else max(encoder.residual_variance / unit, floor))
 
     @property
