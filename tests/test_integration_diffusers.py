@@ -449,7 +449,7 @@ def test_what_a_jump_refuses(ld):
         ("from 0 to 7", lambda: teleport(ld, x, scheduler, skip=8)),
         ("12 pixels", lambda: teleport(ld, x[:, :, :3], scheduler, skip=2)),
         ("PNDMScheduler cannot", lambda: teleport(ld, x, tied, skip=2)),
-        ("not known", lambda: teleport(ld, x, diffusers.IPNDMScheduler(), skip=0)),
+        ("of its own", lambda: teleport(ld, x, diffusers.IPNDMScheduler(), skip=0)),
         ("one prompt", lambda: teleport(ld, x, scheduler, skip=2, prompt={"left": 1, "up": 1})),
     ):
         with pytest.raises(ValueError, match=match):

@@ -83,6 +83,14 @@ class GaussianDenoiser:
         variance, basis = eigh(covariance)
         return cls(moments.mean, np.maximum(variance, 0.0), basis)
 
+    @property
+    def eigenvectors(self) -> Array:
+        """Eigenvectors as columns (p, d, r): the basis, or the identity where there is none."""
+        if self.basis is not None:
+            return self.basis
+        p, d = self.variance.shape
+        return np.broadcast_to(np.eye(d), (p, d, d))
+
     def select(self, prompts: NDArray[Any]) -> GaussianDenoiser:
         """Return the denoiser of some of the prompts, in this order."""
         basis = None if self.basis is None else self.basis[prompts]
@@ -127,7 +135,7 @@ class GaussianDenoiser:
         """Return ``alpha_end m + Q diag(gain) Q^T (x - alpha m)``, with the gain `rest` outside of a thin basis."""
         basis = self.basis
         if basis is None and isinstance(x, Affine) and x.diagonal is False:  # a full map takes matrices alone
-            basis = np.eye(gain.shape[1])[None]
+            basis = self.eigenvectors
         if basis is None:
             return x * gain[:, None] + ((alpha_end - alpha * gain) * self.mean)[:, None]
         matrix = (basis * (gain - rest)[:, None]) @ basis.mT

@@ -6,14 +6,14 @@ follow from the expected clean sample x0 = E[y | x] of x = alpha y + sigma n, ep
     epsilon             eps
     v_prediction        alpha eps - sigma x0                                (Salimans and Ho 2022)
     sample              x0
-    flow_prediction     eps - x0 = (x - x0) / sigma                         (alpha = 1 - sigma)
+    flow_prediction     eps - x0                                            (alpha = 1 - sigma)
     edm                 (x0 - c_skip x) / c_out                             (Karras et al. 2022, table 1)
 
 With the exact consistency function f (the end of the probability flow that passes through x; Song et al. 2023) in
 place of x0 the same terms are those of a consistency model, which draws from the right law in any number of steps:
 
     consistency         eps of (f - c_skip x) / c_out in place of x0        (LCMScheduler)
-    flow_consistency    (x - f) / sigma                                     (FlowMatchLCMScheduler)
+    flow_consistency    eps - f, eps = (x - alpha f) / sigma                (FlowMatchLCMScheduler)
     edm_consistency     (f - c_skip x) / c_out                              (CMStochasticIterativeScheduler)
 
 References
@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from sklearn.utils import check_array
 
 try:
     import torch
@@ -44,12 +45,13 @@ except ImportError as error:
 
 from lineardiffusion._arrays import Array
 from lineardiffusion._pictures import to_pil
+from lineardiffusion._validation import check_prompts
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
 from lineardiffusion.encoders.conditioning import Request, StyleMixture
 from lineardiffusion.estimator import LinearDiffusion
-from lineardiffusion.integrations.noise_levels import is_flow, log_ratios, vp_level, vp_log_ratios
+from lineardiffusion.integrations.noise_levels import is_flow, log_ratios, predicted, vp_level, vp_log_ratios
 from lineardiffusion.integrations.teleport import teleport
-from lineardiffusion.integrations.torch_gaussians import Gaussians, Samples
+from lineardiffusion.integrations.torch_gaussians import Gaussians, Samples, quotient
 from lineardiffusion.io.locate import locate
 
 __all__ = ["LinearModel", "LinearModelOutput", "LinearPipeline", "teleport"]
@@ -66,6 +68,7 @@ DISCRETE = ("epsilon", "v_prediction", "sample", "consistency")
 FLOW, EDM = ("flow_prediction", "flow_consistency"), ("edm", "edm_consistency")
 PREDICTION_TYPES = (*DISCRETE, *FLOW, *EDM)
 SIGMA_MIN = 0.002  # at which the consistency function of CMStochasticIterativeScheduler ends
+BEYOND = 1e-6  # share of the last timestep by which single precision may exceed it
 LCM_SCALING, LCM_SIGMA = 10.0, 0.5  # timestep_scaling and sigma_data of LCMScheduler
 
 
@@ -95,6 +98,9 @@ class LinearModel(ModelMixin, ConfigMixin):
     num_train_timesteps, beta_start, beta_end, beta_schedule, trained_betas, rescale_betas_zero_snr
         Noise levels of the timesteps, as in the configuration of a scheduler; the defaults are those of
         DDPMScheduler. Flow models need the first alone, EDM models none.
+    timestep_type : {"discrete", "continuous"}, default="discrete"
+        What a timestep is, as in the configuration of EulerDiscreteScheduler: the number of a beta, or with
+        ``"continuous"`` and ``"v_prediction"`` log(sigma / alpha) / 4, as in Stable Video Diffusion.
     sigma_data : float, default=0.5
         Standard deviation of the data by which EDM models scale inputs and outputs. Any value is right if the
         scheduler has the same.
@@ -104,7 +110,8 @@ class LinearModel(ModelMixin, ConfigMixin):
     Attributes
     ----------
     ld : LinearDiffusion
-        The fitted model.
+        Copy of the fitted model as it was when the network was built. What is learned later, by `ld` or by the
+        copy, does not change the network.
 
     See Also
     --------
@@ -141,6 +148,7 @@ class LinearModel(ModelMixin, ConfigMixin):
         beta_schedule: str = "linear",
         trained_betas: Any = None,
         rescale_betas_zero_snr: bool = False,
+        timestep_type: str = "discrete",
         sigma_data: float = 0.5,
         torch_dtype: Any = None,
     ) -> None:
@@ -148,17 +156,21 @@ class LinearModel(ModelMixin, ConfigMixin):
         if prediction_type not in PREDICTION_TYPES:
             known = ", ".join(map(repr, PREDICTION_TYPES))
             raise ValueError(f"unknown prediction_type {prediction_type!r}; choose one of {known}")
-        fitted = ld.fitted_
+        if timestep_type not in ("discrete", "continuous"):
+            raise ValueError(f'timestep_type must be "discrete" or "continuous", got {timestep_type!r}')
+        if timestep_type == "continuous" and prediction_type != "v_prediction":
+            raise ValueError(f'timestep_type="continuous" needs "v_prediction", got {prediction_type!r}')
+        self._fitted = fitted = ld.fitted_
+        self._ld = _copied(ld)
         given = locals()
         betas = {name: given[name] for name in BETAS}
         if trained_betas is not None:
             betas["trained_betas"] = np.asarray(trained_betas, dtype=float).tolist()
-        self.ld = ld
         self.samples = Samples.of(fitted.encoder, fitted.statistics.pixel_range)
         c, h, w = self.samples.shape
         self.register_to_config(
-            prediction_type=prediction_type, prompt=prompt, sigma_data=sigma_data, **betas,
-            sample_size=[h, w], in_channels=c, out_channels=c,
+            prediction_type=prediction_type, prompt=prompt, timestep_type=timestep_type, sigma_data=sigma_data,
+            **betas, sample_size=[h, w], in_channels=c, out_channels=c,
         )  # fmt: skip
         self._log_ratios = log_ratios(**betas) if prediction_type in DISCRETE else None
         dtype = torch_dtype or torch.float32
@@ -171,6 +183,10 @@ class LinearModel(ModelMixin, ConfigMixin):
             self.conditional = Gaussians(self.samples.coordinates(fitted.conditional), dtype)
         if prompt is not None:
             self.request([prompt])  # an error for an unknown one
+
+    @property
+    def ld(self) -> LinearDiffusion:
+        return _copied(self._ld)
 
     @classmethod
     def for_scheduler(cls, ld: LinearDiffusion, scheduler: Any, **options: Any) -> Self:
@@ -189,7 +205,7 @@ class LinearModel(ModelMixin, ConfigMixin):
         Raises
         ------
         ValueError
-            If the scheduler is told the noise level in a way that this class does not know.
+            If no LinearModel is the network that the scheduler expects; the message says why.
         """
         return cls(ld, **{**_expected(scheduler), **options})
 
@@ -203,13 +219,18 @@ class LinearModel(ModelMixin, ConfigMixin):
         generator : torch.Generator or list of them, default=None
             With a generator each image whose prompt has styles draws one of them by its frequency.
         """
-        fitted = self.ld.fitted_
-        request = fitted.conditioner.request(self.ld._check_prompts(fitted, prompts), 1.0)
-        if generator is None or fitted.conditioner.styles is None:
+        conditioner, given = self._fitted.conditioner, check_prompts(prompts, weights=True)
+        if given is None:
+            given = check_array(prompts, dtype=np.float64)
+        elif not conditioner.known:
+            raise ValueError("this model was fitted on prompts that are embeddings, got strings or labels")
+        request = conditioner.request(given, 1.0)
+        _check_generators(generator, len(request))
+        if generator is None or conditioner.styles is None:
             return request
         owners = generator if isinstance(generator, list) else [generator] * len(request)
         seeds = [int(torch.randint(2**31, (1,), generator=one, device=one.device)) for one in owners]
-        return fitted.conditioner.choose_styles(request, seeds)
+        return conditioner.choose_styles(request, seeds)
 
     def forward(
         self, sample: Any, timestep: Any, class_labels: Any = None, return_dict: bool = True, *, prompt: Any = None
@@ -221,7 +242,7 @@ class LinearModel(ModelMixin, ConfigMixin):
         sample : tensor of shape (n, c, h, w)
             Noisy samples, as ``scheduler.scale_model_input`` returns them.
         timestep : float, int or tensor of shape () or (n,)
-            Timestep of all samples or of each. It may lie between the training timesteps.
+            Timestep of all samples or of each. It may lie between the training timesteps, not beyond them.
         class_labels : tensor of int of shape (n,), default=None
             Places of the prompts in ``ld.prompts_``; an alternative to `prompt`.
         return_dict : bool, default=True
@@ -237,14 +258,14 @@ class LinearModel(ModelMixin, ConfigMixin):
         Raises
         ------
         ValueError
-            For a sample of another shape, an unknown prompt, or the consistency function of a mixture of styles.
+            For a sample of another shape, an unknown prompt, a place or a timestep that is out of range, or the
+            consistency function of a mixture of styles.
         """
         n = len(sample)
         if tuple(sample.shape[1:]) != self.samples.shape:
             raise ValueError(f"samples must have the shape (n, *{self.samples.shape}), got {tuple(sample.shape)}")
         if class_labels is not None:
-            known = self.ld.prompts_
-            prompt = known[torch.as_tensor(class_labels).cpu().numpy()].tolist()
+            prompt = self._named(torch.as_tensor(class_labels))
         request = self._request(prompt, n)
         work = self.origin.dtype
         kind, rows = self.config.prediction_type, sample.reshape(n, -1).to(work)
@@ -262,22 +283,30 @@ class LinearModel(ModelMixin, ConfigMixin):
             clean = self._clean(rows, level, request)
         if kind == "sample":
             found = clean
-        elif kind in FLOW:
-            found = (rows - clean) / s
+        elif kind in FLOW:  # without noise eps is 0, as of an image that the model can draw
+            found = quotient(rows - a * clean, s) - clean
         elif kind in EDM:
             least = SIGMA_MIN if kind == "edm_consistency" else 0.0
             skip = sd**2 / ((s - least) ** 2 + sd**2)
-            found = _quotient(clean - skip * rows, (s - least) * sd / (s**2 + sd**2).sqrt())
+            found = quotient(clean - skip * rows, (s - least) * sd / (s**2 + sd**2).sqrt())
         else:
             if kind == "consistency":
                 scaled = torch.tensor(LCM_SCALING * t[:, None], dtype=work, device=sample.device)
                 size = (scaled**2 + LCM_SIGMA**2).sqrt()
-                clean = _quotient(clean - (LCM_SIGMA / size) ** 2 * rows, scaled / size)
-            found = (rows - a * clean) / s
+                clean = quotient(clean - (LCM_SIGMA / size) ** 2 * rows, scaled / size)
+            found = quotient(rows - a * clean, s)
             if kind == "v_prediction":
                 found = a * found - s * clean
         found = found.to(sample.dtype).reshape(sample.shape)
         return LinearModelOutput(sample=found) if return_dict else (found,)
+
+    def _named(self, labels: Any) -> list[str]:
+        """Return the prompts at these places."""
+        known, places = self._fitted.conditioner.known, labels.reshape(-1).tolist()
+        if labels.is_floating_point() or not all(0 <= place < len(known) for place in places):
+            what = "the model has no prompts" if not known else f"expected integers from 0 to {len(known) - 1}"
+            raise ValueError(f"class_labels are places in ld.prompts_: {what}, got {places}")
+        return [known[place] for place in places]
 
     def _request(self, prompt: Any, n: int) -> Request:
         if isinstance(prompt, Request):
@@ -293,10 +322,14 @@ class LinearModel(ModelMixin, ConfigMixin):
 
     def _levels(self, t: Array) -> tuple[Array, Array]:
         """Return alpha and sigma (n,) at timesteps."""
-        kind = self.config.prediction_type
-        if kind in DISCRETE:
-            ratios = self._log_ratios
-            assert ratios is not None
+        kind, last = self.config.prediction_type, self.config.num_train_timesteps
+        if self.config.timestep_type == "continuous":
+            return vp_level(4 * t)
+        last -= kind in DISCRETE
+        if kind not in EDM and not ((t >= 0) & (t <= last * (1 + BEYOND))).all():
+            what = f"timesteps of this network are from 0 to {last}"
+            raise ValueError(f"{what} (num_train_timesteps={self.config.num_train_timesteps}), got {t.tolist()}")
+        if (ratios := self._log_ratios) is not None:
             return vp_level(np.interp(t, np.arange(len(ratios)), ratios))
         if kind in FLOW:
             sigma = t / self.config.num_train_timesteps
@@ -317,7 +350,7 @@ class LinearModel(ModelMixin, ConfigMixin):
             moved[at] = self._moved(condition, w[at], (alpha[members], sigma[members], a[at], s[at]), end)
         if end is None:
             return origin + moved @ basis.T
-        return end[0] * origin + (end[1] / s) * (centred - w @ basis.T) + moved @ basis.T
+        return end[0] * origin + quotient(end[1], s) * (centred - w @ basis.T) + moved @ basis.T
 
     def _moved(self, condition: Any, w: Any, level: Any, end: Any) -> Any:
         """Return E[w0 | w] (m, d) under one condition, or the flow of w to the level `end`."""
@@ -337,10 +370,11 @@ class LinearModel(ModelMixin, ConfigMixin):
         if length is None:
             what = "weights of prompts, and prompts that share words, need a model without scale"
             raise ValueError(f"{what}: LinearDiffusion(scale=False)")
-        denoiser, moved = self.ld.fitted_.denoiser(condition, mixed=True), torch.empty_like(w)
+        denoiser, moved = self._fitted.denoiser(condition, mixed=True), torch.empty_like(w)
         z = w.detach().cpu().double().numpy() / length
-        for one in set(zip(alpha.tolist(), (sigma / length).tolist(), strict=True)):
-            same = (alpha == one[0]) & (sigma / length == one[1])
+        sigma = np.maximum(sigma / length, 1e-100)  # the squares of less are 0
+        for one in set(zip(alpha.tolist(), sigma.tolist(), strict=True)):
+            same = (alpha == one[0]) & (sigma == one[1])
             now = z[same][None]
             answer = denoiser(now, *one) if end is None else denoiser.flow(now, one, (end[0], end[1] / length))
             moved[torch.from_numpy(same).to(w.device)] = torch.from_numpy(length * answer[0]).to(w)
@@ -364,7 +398,7 @@ class LinearModel(ModelMixin, ConfigMixin):
         """
         if push_to_hub:
             raise ValueError("save to a folder, or use push_to_hub(repo_id)")
-        self.ld.save_pretrained(save_directory)
+        self._ld.save_pretrained(save_directory)
         self.save_config(save_directory)
 
     @classmethod
@@ -496,7 +530,8 @@ class LinearPipeline(DiffusionPipeline):
         Raises
         ------
         ValueError
-            If the scheduler expects another network, or a prompt is unknown.
+            If the scheduler expects another network or is refused, a prompt is unknown, or `generator` is a list of
+            another length than there are images.
         """
         if output_type not in ("pil", "np", "pt", "latent"):
             raise ValueError(f'output_type must be "pil", "np", "pt" or "latent", got {output_type!r}')
@@ -507,6 +542,7 @@ class LinearPipeline(DiffusionPipeline):
         if prompt is None:
             prompt = None if model.config.prompt is None else [model.config.prompt] * batch_size
         n = batch_size if prompt is None else len(prompt)
+        _check_generators(generator, n)
         drawn = torch.default_generator if generator is None else generator
         request = model._request(None, n) if prompt is None else model.request(prompt, drawn)
         away = None
@@ -523,11 +559,15 @@ class LinearPipeline(DiffusionPipeline):
         given = {"sigmas": sigmas, "timesteps": timesteps}
         chosen: dict[str, Any] = {name: one for name, one in given.items() if one is not None}
         scheduler.set_timesteps(**(chosen or {"num_inference_steps": num_inference_steps}), device=device)
-        if "generator" in inspect.signature(scheduler.step).parameters:
+        takes = inspect.signature(scheduler.step).parameters
+        if "generator" in takes:
             step_options["generator"] = generator
         x = latents.to(device=device, dtype=dtype) * getattr(scheduler, "init_noise_sigma", 1.0)
         with torch.no_grad():
-            for t in self.progress_bar(scheduler.timesteps):
+            steps = list(scheduler.timesteps)
+            for t, after in self.progress_bar(list(zip(steps, [*steps[1:], None], strict=True))):
+                if "prev_timestep" in takes:  # otherwise UnCLIPScheduler steps to t - 1
+                    step_options["prev_timestep"] = after
                 scaled = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
                 predicted = model(scaled, t, prompt=request).sample
                 if away is not None:
@@ -539,7 +579,7 @@ class LinearPipeline(DiffusionPipeline):
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
     def _finish(self, x: Any, request: Request, output_type: str) -> Any:
-        samples, fitted = self.model.samples, self.model.ld.fitted_
+        samples, fitted = self.model.samples, self.model._fitted
         images = fitted.finish(samples.images(x), request.conditions, request.place)
         if output_type == "pil":
             return to_pil(images, fitted.statistics.pixel_range)
@@ -563,37 +603,46 @@ class LinearPipeline(DiffusionPipeline):
         return str(snapshot_download(pretrained_model_name, allow_patterns=patterns, **chosen))
 
 
-def _quotient(numerator: Any, divisor: Any) -> Any:
-    """Return a quotient, 0 where the divisor is: there the scheduler takes no account of the network."""
-    return torch.where(divisor == 0, 0.0, numerator / divisor)
+def _copied(ld: LinearDiffusion) -> LinearDiffusion:
+    """Return a shallow copy with what was solved, which ``copy.copy`` would solve again."""
+    found = object.__new__(type(ld))
+    found.__dict__.update(vars(ld))
+    return found
+
+
+def _check_generators(generator: Any, n: int) -> None:
+    if isinstance(generator, list) and len(generator) != n:
+        raise ValueError(f"a list of generators must have one for each of {n} images, got {len(generator)}")
 
 
 def _expected(scheduler: Any) -> dict[str, Any]:
     """Return the parameters of the network that a scheduler expects."""
+    kind = predicted(scheduler)
     config, name = scheduler.config, type(scheduler).__name__
-    kind = config.get("prediction_type", "epsilon")
-    steps = {"num_train_timesteps": config.get("num_train_timesteps", 1000)}
-    if name == "CMStochasticIterativeScheduler":
-        return {"prediction_type": "edm_consistency", "sigma_data": config.sigma_data}
-    if name.startswith("EDM"):
-        if kind != "epsilon":
+    configured = config.get("prediction_type", "epsilon")
+    if kind in EDM:
+        if configured != "epsilon":
             raise ValueError(f'{name} needs prediction_type="epsilon" for a LinearModel')
-        return {"prediction_type": "edm", "sigma_data": config.sigma_data}
+        return {"prediction_type": kind, "sigma_data": config.sigma_data}
     if is_flow(scheduler):
-        if name.startswith("FlowMatch"):
-            return {"prediction_type": f"flow_{'consistency' if 'LCM' in name else 'prediction'}", **steps}
-        if kind != "flow_prediction":
+        if kind is None and configured != "flow_prediction":
             raise ValueError(f'{name} with use_flow_sigmas needs prediction_type="flow_prediction"')
-        return {"prediction_type": kind, **steps}
-    if not hasattr(scheduler, "alphas_cumprod"):
-        raise ValueError(f"a LinearModel does not know the noise levels of {name}")
+        return {"prediction_type": kind or configured, "num_train_timesteps": config.num_train_timesteps}
+    if configured not in ("epsilon", "v_prediction", "sample"):
+        advice = " without use_flow_sigmas=True" if configured == "flow_prediction" else ""
+        raise ValueError(f"{name} is refused with prediction_type={configured!r}{advice}")
+    if str(config.get("variance_type")).startswith("learned"):
+        what = f"variance_type={config.variance_type!r} takes a variance from the network"
+        raise ValueError(f"{name} is refused: {what}")
     found = {name: config[name] for name in BETAS if name in config}
+    if config.get("timestep_type") == "continuous" and configured == "v_prediction":
+        return {"prediction_type": configured, "timestep_type": "continuous", **found}
     ratios = vp_log_ratios(scheduler.alphas_cumprod)
     if not np.allclose(log_ratios(**found), ratios, rtol=1e-3, atol=1e-3):  # the scheduler changes its betas
         kept = 1 / (1 + np.exp(2 * ratios))
         found["trained_betas"] = (1 - kept / np.append(1.0, kept[:-1])).tolist()
         found["rescale_betas_zero_snr"] = False
-    return {"prediction_type": "consistency" if name == "LCMScheduler" else kind, **found}
+    return {"prediction_type": kind or configured, **found}
 
 
 def _check_fit(model: LinearModel, scheduler: Any) -> None:

@@ -6,6 +6,7 @@ timestep. Other networks are told sigma itself:
 
     flow            t = N sigma, alpha = 1 - sigma         (N is num_train_timesteps)
     EDM             t = log(sigma) / 4, alpha = 1          (Karras et al. 2022, c_noise of table 1)
+    continuous      t = log(sigma / alpha) / 4, alpha^2 + sigma^2 = 1     (Stable Video Diffusion)
     consistency     t = 250 log(sigma), alpha = 1          (CMStochasticIterativeScheduler)
 
 The sample of a scheduler is the network's input, or a multiple of it with alpha = 1, which `scale_model_input`
@@ -22,7 +23,20 @@ import numpy as np
 import torch
 
 from lineardiffusion._arrays import Array
+from lineardiffusion.oracle.adapters.diffusers import CONVENTIONS, REFUSED
 
+# what a scheduler's network predicts; None for what its configuration names
+PREDICTED: dict[str, str | None] = {
+    **dict.fromkeys(("CogVideoXDDIM", "DDIM", "DDIMParallel", "DDPM", "DDPMParallel", "PNDM", "TCD", "UnCLIP")),
+    **dict.fromkeys(("DEISMultistep", "DPMSolverMultistep", "DPMSolverSDE", "DPMSolverSinglestep", "SASolver")),
+    **dict.fromkeys(("EulerAncestralDiscrete", "EulerDiscrete", "HeunDiscrete", "KDPM2AncestralDiscrete")),
+    **dict.fromkeys(("KDPM2Discrete", "LMSDiscrete", "UniPCMultistep")),
+    **dict.fromkeys(("FlowMatchEulerDiscrete", "FlowMatchHeunDiscrete", "LTXEulerAncestralRF"), "flow_prediction"),
+    **dict.fromkeys(("EDMDPMSolverMultistep", "EDMEuler"), "edm"),
+    "CMStochasticIterative": "edm_consistency",
+    "FlowMatchLCM": "flow_consistency",
+    "LCM": "consistency",
+}
 LEAST = 1e-20  # alpha^2 of a schedule that ends in pure noise, whose log(sigma / alpha) is no number
 
 
@@ -47,11 +61,18 @@ def levels(scheduler: Any) -> tuple[Array, Array]:
 
     ``set_timesteps`` must have been called. With a scheduler of second order only the levels at the start of a step
     are those of its sample.
+
+    Raises
+    ------
+    ValueError
+        For a scheduler that is not known, or before ``set_timesteps``.
     """
+    predicted(scheduler)
+    num_steps, known = getattr(scheduler, "num_inference_steps", None), scheduler.timesteps
+    if known is None or (num_steps is None and len(known) >= scheduler.config.num_train_timesteps):
+        raise ValueError(f"call set_timesteps of the {type(scheduler).__name__} first: it has no steps yet")
     timesteps = np.asarray(torch.as_tensor(scheduler.timesteps).double().cpu())
     if not hasattr(scheduler, "sigmas"):
-        if not hasattr(scheduler, "alphas_cumprod"):
-            raise ValueError(f"the noise levels of {type(scheduler).__name__} are not known")
         ratios = vp_log_ratios(scheduler.alphas_cumprod)
         return vp_level(np.interp(timesteps, np.arange(len(ratios)), ratios))
     sigma = np.asarray(torch.as_tensor(scheduler.sigmas).double().cpu())[: len(timesteps)]
@@ -64,7 +85,23 @@ def levels(scheduler: Any) -> tuple[Array, Array]:
 
 def is_flow(scheduler: Any) -> bool:
     """Return whether a scheduler takes the straight line alpha = 1 - sigma."""
-    return type(scheduler).__name__.startswith("FlowMatch") or bool(scheduler.config.get("use_flow_sigmas"))
+    return str(predicted(scheduler)).startswith("flow") or bool(scheduler.config.get("use_flow_sigmas"))
+
+
+def predicted(scheduler: Any) -> str | None:
+    """Return what a scheduler's network predicts, see PREDICTED; a ValueError for a scheduler that is refused."""
+    kind = type(scheduler).__name__
+    for name in (one.__name__ for one in type(scheduler).__mro__):
+        if name in REFUSED:
+            raise ValueError(f"{kind} is refused: {REFUSED[name]}")
+        if (short := name.removesuffix("Scheduler")) in PREDICTED:
+            if scheduler.config.get("invert_sigmas"):
+                raise ValueError(f"{kind} is refused with invert_sigmas=True, which counts time from noise to data")
+            return PREDICTED[short]
+        if short in CONVENTIONS:
+            what = "its network or its step has inputs or outputs of its own"
+            raise ValueError(f"{kind} is refused: {what}; lineardiffusion.oracle.oracle runs it")
+    raise ValueError(f"{kind} is not known, neither its noise levels nor what its network predicts")
 
 
 def scales_input(scheduler: Any) -> bool:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lineardiffusion._validation import check_integer
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
 from lineardiffusion.distributions.bayes import spectrum
 from lineardiffusion.distributions.gaussian import Gaussian
@@ -64,7 +65,9 @@ def teleport(law: Any, sample: Any, scheduler: Any, *, skip: int, prompt: Any = 
     ------
     ValueError
         If `skip` is out of its range, if the law has another number of pixels than the sample, or for a scheduler
-        that cannot begin at a later step (PNDM, LMS).
+        that cannot begin at a later step (PNDM, LMS), that is not known, or whose ``set_timesteps`` was not called.
+    TypeError
+        If `skip` is not an integer.
 
     Examples
     --------
@@ -90,7 +93,7 @@ def teleport(law: Any, sample: Any, scheduler: Any, *, skip: int, prompt: Any = 
     order = int(getattr(scheduler, "order", 1))
     alpha, sigma = levels(scheduler)
     num_steps = math.ceil(len(alpha) / order)
-    if not 0 <= skip < num_steps:
+    if check_integer(skip, "skip", 0) >= num_steps:
         raise ValueError(
             f"skip must be from 0 to {num_steps - 1}, for the scheduler has {num_steps} steps; got {skip}"
         )
@@ -103,7 +106,7 @@ def teleport(law: Any, sample: Any, scheduler: Any, *, skip: int, prompt: Any = 
     o = torch.tensor(origin, **to)
     flow = Gaussians(gaussian, dtype).to(sample.device).flow
     at = skip * order
-    start, end = ((float(alpha[i]), float(sigma[i])) for i in (0, at))
+    start, end = torch.tensor(np.stack([alpha, sigma], axis=1)[[0, at], :, None], **to)
     centred = rows.to(dtype) - start[0] * o
     if basis is None:
         moved = flow(centred, 0, start, end)
@@ -137,6 +140,6 @@ def _moments(law: Any, symbols: Sequence[int], weights: Sequence[float]) -> Gaus
     chosen, w = law.select(np.array(symbols)), np.array(weights)
     mean = w @ chosen.mean
     away = (chosen.mean - mean) * np.sqrt(w)[:, None]
-    each = (chosen.basis * (w[:, None] * chosen.variance)[:, None]) @ chosen.basis.mT
+    each = (chosen.eigenvectors * (w[:, None] * chosen.variance)[:, None]) @ chosen.eigenvectors.mT
     variance, basis = spectrum(each.sum(axis=0) + away.T @ away)
     return GaussianDenoiser(mean[None], variance[None], basis[None])

@@ -31,6 +31,8 @@ from lineardiffusion._device import to_numpy
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
 from lineardiffusion.encoders.image import ImageEncoder
 
+LEAST_SIGMA = 1e-6  # of the densities that a mixture compares, which are none without noise
+
 
 @dataclass(frozen=True, eq=False)
 class Samples:
@@ -49,10 +51,11 @@ class Samples:
     def of(cls, encoder: Any, pixel_range: tuple[float, float]) -> Samples:
         """Return the samples of an encoder's images; a ValueError if they are no pictures."""
         if not isinstance(encoder, ImageEncoder):
-            raise ValueError("a LinearModel needs a linear image encoder, such as PCA")
+            raise ValueError("samples of diffusers need a model with a linear image encoder, such as PCA")
         shape = encoder.image_shape
         if len(shape) not in (2, 3):
-            raise ValueError(f"a LinearModel needs images of shape (h, w) or (h, w, c), these are {shape}")
+            what = "samples of diffusers need a model of images, of shape (h, w) or (h, w, c)"
+            raise ValueError(f"{what}; those of this model have the shape {shape}")
         h, w, c = (*shape, 1)[:3]
         order = np.arange(h * w * c).reshape(h, w, c).transpose(2, 0, 1).ravel()
         low, unit = float(pixel_range[0]), 0.5 * float(pixel_range[1] - pixel_range[0]) or 1.0
@@ -65,17 +68,23 @@ class Samples:
 
     def coordinates(self, law: GaussianDenoiser) -> GaussianDenoiser:
         """Return Gaussians of latents z as Gaussians of w."""
-        assert law.basis is not None
         mean = law.mean @ self.turn.T
         if self.length is not None:
             return GaussianDenoiser(mean, self.length**2 * law.variance, law.basis)
-        basis, std, _ = np.linalg.svd(self.turn @ (law.basis * np.sqrt(law.variance)[:, None]), full_matrices=False)
+        root = law.eigenvectors * np.sqrt(law.variance)[:, None]
+        basis, std, _ = np.linalg.svd(self.turn @ root, full_matrices=False)
         return GaussianDenoiser(mean, std**2, basis)
 
     def images(self, samples: Any) -> Array:
         """Return images (n, *image_shape), in the units of the model's pixels, of samples (n, c, h, w)."""
         images = self.low + self.unit * (to_numpy(samples.double().cpu()) + 1).transpose(0, 2, 3, 1)
         return np.asarray(images if self.channels_last else images[..., 0])
+
+
+def quotient(numerator: Any, divisor: Any) -> Any:
+    """Return a quotient of tensors, 0 where the divisor is."""
+    zero = divisor == 0
+    return torch.where(zero, 0.0, numerator / torch.where(zero, 1.0, divisor))
 
 
 class Gaussians(torch.nn.Module):
@@ -94,17 +103,18 @@ class Gaussians(torch.nn.Module):
 
     def posterior_mean(self, x: Any, k: int, alpha: Any, sigma: Any) -> Any:
         """Return E[w | x] (m, d) under Gaussian k of x = alpha w + sigma n (m, d); alpha and sigma (m, 1)."""
-        return self._scale(x, k, alpha * self.variance[k] / self._marginal(k, alpha, sigma), alpha, 1.0, 0.0)
+        gain = quotient(alpha * self.variance[k], self._marginal(k, alpha, sigma))
+        return self._scale(x, k, gain, alpha, 1.0, 0.0)
 
     def flow(self, x: Any, k: int, start: tuple[Any, Any], end: tuple[Any, Any]) -> Any:
         """Solve the probability flow of Gaussian k from one level (alpha, sigma) to another, each (m, 1)."""
-        gain = (self._marginal(k, *end) / self._marginal(k, *start)).sqrt()
-        return self._scale(x, k, gain, start[0], end[0], end[1] / start[1])
+        gain = quotient(self._marginal(k, *end), self._marginal(k, *start)).sqrt()
+        return self._scale(x, k, gain, start[0], end[0], quotient(end[1], start[1]))
 
     def mixture_mean(self, x: Any, ks: Any, weights: Any, alpha: Any, sigma: Any) -> Any:
         """Return E[w | x] (m, d) under the mixture of the Gaussians `ks` with these weights."""
-        assert self.basis is not None
-        mean, basis, variance = self.mean[ks], self.basis[ks], self.variance[ks]
+        mean, variance, sigma = self.mean[ks], self.variance[ks], sigma.clamp(min=LEAST_SIGMA)
+        basis = torch.eye(mean.shape[1]).to(mean)[None] if self.basis is None else self.basis[ks]
         centred = x - alpha * mean[:, None]  # (k, m, d)
         rotated = centred @ basis
         marginal = alpha**2 * variance[:, None] + sigma**2
