@@ -4,6 +4,7 @@ The responses of a scheduler to the zero image and to every basis image of start
 library's own sampler with the same levels, composed into one map of latents, is the other road to it.
 """
 
+import inspect
 import os
 import re
 import subprocess
@@ -33,10 +34,18 @@ from diffusers import (  # noqa: E402
 )
 
 from lineardiffusion import Gaussian, LinearDiffusion, samplers  # noqa: E402
+from lineardiffusion.diffusion.denoisers import GaussianDenoiser, MixtureDenoiser  # noqa: E402
 from lineardiffusion.diffusion.schedules import Schedule  # noqa: E402
 from lineardiffusion.diffusion.trajectory import Trajectory, compose  # noqa: E402
 from lineardiffusion.integrations.diffusers import LinearModel, LinearPipeline, teleport  # noqa: E402
-from lineardiffusion.integrations.noise_levels import levels  # noqa: E402
+from lineardiffusion.integrations.noise_levels import PREDICTED, levels  # noqa: E402
+from lineardiffusion.integrations.torch_gaussians import Gaussians  # noqa: E402
+from lineardiffusion.oracle import Adapter, Start  # noqa: E402
+from lineardiffusion.oracle.adapters import get_adapter  # noqa: E402
+from lineardiffusion.oracle.adapters.diffusers import CONVENTIONS, REFUSED  # noqa: E402
+from lineardiffusion.oracle.adapters.tensors import replaced_noise  # noqa: E402
+from lineardiffusion.oracle.responses import respond  # noqa: E402
+from lineardiffusion.oracle.target import PrincipalDenoiser  # noqa: E402
 
 pytestmark = pytest.mark.diffusers
 DOUBLE = {"torch_dtype": torch.float64}
@@ -226,6 +235,103 @@ def test_noise_levels_that_a_scheduler_changes(ld):
     assert np.abs(plain._levels(np.array([500.0]))[0] - alpha[5]) > 0.1  # control
 
 
+# ---------------------------------------------------------------------- every scheduler
+
+PAGE = Path(__file__).parent.parent / "docs" / "diffusers.md"
+VARIANCE = np.array([0.0, 0.04, 0.3, 2.0])
+MANY = 40
+BOUND = 0.2  # of the Wasserstein distance after MANY steps; the spread is 1.5
+CONSISTENCY = ("CMStochasticIterative", "FlowMatchLCM", "LCM")
+CLIPS = {"clip_sample": False, "clip_denoised": False}
+
+
+def make(name):
+    """A scheduler that does not clip; of DPMSolverSDE also where torchsde is not installed."""
+    kind = get_adapter(getattr(diffusers, f"{name}Scheduler")).kind
+    return kind(**{one: CLIPS[one] for one in CLIPS if one in inspect.signature(kind.__init__).parameters})
+
+
+class Drawn(Adapter):
+    """What LinearPipeline draws of a known Gaussian, whose denoiser is its own, as the oracle judges it."""
+
+    def __init__(self, name, skip=0):
+        known = LinearDiffusion.from_gaussian(np.ones((1, 4)), VARIANCE[None], pixel_range=(-1.0, 1.0))
+        self.name, self.skip, self.scheduler = name, skip, name if not isinstance(name, str) else make(name)
+        self.model = LinearModel.for_scheduler(known, self.scheduler, **DOUBLE)
+        self.pipe = quiet(LinearPipeline(self.model, self.scheduler))
+
+    def start(self, num_steps):
+        return Start(0.0, 1.0, 1.0)
+
+    def run(self, num_steps, x, denoise, noise):
+        one, rows = self.scheduler, torch.tensor(x).reshape(-1, 1, 1, 4)
+        if hasattr(one, "noise_sampler"):  # a Brownian tree, which set_timesteps forgets
+            type(one).set_timesteps(one, num_steps)
+            one.set_timesteps = lambda *_, **__: None
+            one.noise_sampler = lambda a, b: torch.tensor(noise.increment(float(a), float(b)) / abs(b - a) ** 0.5)[
+                :, None, None
+            ]
+        with replaced_noise(noise, keep_double=True):
+            if self.skip:
+                one.set_timesteps(num_steps)
+                law = Gaussian.diagonal(np.ones(4), VARIANCE)
+                found = push(
+                    self.model,
+                    one,
+                    *teleport(law, rows * getattr(one, "init_noise_sigma", 1.0), one, skip=self.skip),
+                )
+            else:
+                shape = {"batch_size": len(x), "num_inference_steps": num_steps}
+                found = self.pipe(latents=rows, output_type="latent", **shape).images
+        return found.reshape(x.shape).numpy()
+
+
+def judged(adapter):
+    """Mean and standard deviation of what is drawn, and the distance to the law."""
+    found = respond(adapter, MANY, PrincipalDenoiser(VARIANCE), "noise")
+    return found.offset, found.std, np.hypot(*map(np.linalg.norm, (found.offset - 1, found.std - VARIANCE**0.5)))
+
+
+@pytest.mark.parametrize("name", sorted(PREDICTED))
+def test_the_pipeline_draws_from_the_law_under_every_scheduler(name):
+    """Two loops: this one's network and pipeline, and the oracle's exact denoiser and adapter."""
+    *found, distance = judged(Drawn(name))
+    network = None if name in CONSISTENCY else "diffusion"
+    *expected, _ = judged(get_adapter(make(name), network=network))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert distance < BOUND
+
+
+def test_a_step_of_unclip_that_is_not_told_where_it_ends_draws_another_law(monkeypatch):  # control
+    step = diffusers.UnCLIPScheduler.step
+    monkeypatch.setattr(diffusers.UnCLIPScheduler, "step", lambda *a, prev_timestep, **k: step(*a, **k))
+    assert judged(Drawn("UnCLIP"))[-1] > 5 * BOUND
+
+
+def test_timesteps_of_stable_video_diffusion():
+    options = {"prediction_type": "v_prediction", "timestep_spacing": "trailing"}
+    *found, distance = judged(Drawn(EulerDiscreteScheduler(timestep_type="continuous", **options)))
+    *expected, _ = judged(get_adapter(EulerDiscreteScheduler(timestep_type="continuous", **options)))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert distance < BOUND
+
+
+@pytest.mark.parametrize("name", sorted(set(PREDICTED) - {"PNDM", "LMSDiscrete", "UnCLIP", "DPMSolverSDE"}))
+def test_a_jump_over_half_of_the_steps_under_every_scheduler(name):
+    assert judged(Drawn(name, skip=MANY // 2))[-1] < BOUND
+
+
+def test_the_page_lists_what_runs_and_all_else_is_refused(ld):
+    page = PAGE.read_text(encoding="utf-8").split("| scheduler |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| ([^|`]+?) \|", page, re.MULTILINE)
+    assert sorted(name for row in rows for name in row.split(", ")) == sorted(PREDICTED)
+    assert PREDICTED.keys() <= CONVENTIONS.keys()
+    refused = [one.removesuffix("Scheduler") for one in REFUSED]
+    for name in [*refused, *(CONVENTIONS.keys() - PREDICTED.keys())]:
+        with pytest.raises(ValueError, match=f"{name}.* is refused"):
+            LinearModel.for_scheduler(ld, object.__new__(type(f"{name}Scheduler", (), {})))
+
+
 # ---------------------------------------------------------------------- one call of the network
 
 
@@ -279,6 +385,84 @@ def test_prompts_labels_and_timesteps_of_each_sample(ld):
     np.testing.assert_allclose(ratio[1], np.sqrt(ratio[0] * ratio[2]))
 
 
+@pytest.mark.parametrize("settings", [{}, {"text_encoder": "words"}], ids=str)
+def test_what_is_learned_later_does_not_change_the_network(tiny, tmp_path, settings):
+    prompts, images = tiny
+    ld = LinearDiffusion(5, **settings).fit(prompts, images)
+    model, x = LinearModel(ld, "sample", prompt="left", **DOUBLE), torch.ones(1, 1, 4, 3, dtype=torch.float64)
+    ld.predict(["left"])
+    before, expected = model(x, 300).sample, ld.predict(["left"], seed=0)
+    for changed in (ld, model.ld):
+        changed.partial_fit(["left"] * 40, 30 + images[:40])
+        changed.set_params(n_components=2).fit(prompts[:60], images[:60])
+    torch.testing.assert_close(model(x, 300).sample, before)
+    assert (
+        LinearModel(ld, "sample", prompt="left", **DOUBLE)(x, 300).sample - before
+    ).abs().max() > 1e-3  # control
+    model.save_pretrained(tmp_path)
+    again = LinearModel.from_pretrained(tmp_path, **DOUBLE)
+    torch.testing.assert_close(again(x, 300).sample, before)
+    np.testing.assert_allclose(again.ld.predict(["left"], seed=0), expected)
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_covariances_that_are_diagonal(scale):
+    """Their denoisers have no basis; each pixel has its own gain."""
+    mean, variance = np.arange(12.0).reshape(4, 3), np.linspace(0.5, 3, 12)
+    ld = LinearDiffusion.from_gaussian(mean, variance, pixel_range=(-1.0, 1.0), scale=scale)
+    assert ld.fitted_.unconditional.basis is None
+    model, x = LinearModel(ld, "sample", **DOUBLE), torch.randn(3, 1, 4, 3, dtype=torch.float64)
+    (alpha,), (sigma,) = model._levels(np.array([300.0]))
+    gain = alpha * variance / (alpha**2 * variance + sigma**2)
+    expected = mean.ravel() + gain * (flat(x) - alpha * mean.ravel())
+    np.testing.assert_allclose(flat(model(x, 300).sample), expected, atol=1e-9)
+    scheduler = ddim()
+    scheduler.set_timesteps(STEPS)
+    law = Gaussian.diagonal(mean.ravel(), variance)
+    by_law, by_model = (teleport(one, x, scheduler, skip=3)[0] for one in (law, ld))
+    np.testing.assert_allclose(by_model, by_law, atol=1e-9)
+
+
+@pytest.mark.parametrize("n_styles", [1, 2])
+def test_models_of_one_component(tiny, n_styles):
+    """With one entry of a latent every covariance is diagonal."""
+    ld = LinearDiffusion(1, n_styles=n_styles).fit(*tiny)
+    assert ld.fitted_.unconditional.basis is None
+    model, x = LinearModel(ld, "sample", **DOUBLE), torch.randn(2, 1, 4, 3, dtype=torch.float64)
+    (alpha,), (sigma,) = model._levels(np.array([400.0]))
+    prompts = ["left", "up~1" if n_styles > 1 else "up"]
+    clean = ld.denoise(prompts, model.samples.images(x / alpha), model.samples.unit * sigma / alpha)
+    np.testing.assert_allclose(model.samples.images(model(x, 400, prompt=prompts).sample), clean, atol=1e-7)
+    scheduler = ddim()
+    scheduler.set_timesteps(STEPS)
+    mean, variance, Q = pixel_law(ld, "left")
+    by_law = teleport(Gaussian(mean, (Q * variance) @ Q.T), x, scheduler, skip=3)[0]
+    np.testing.assert_allclose(teleport(ld, x, scheduler, skip=3, prompt="left")[0], by_law, atol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{}, {"n_styles": 2}, {"text_encoder": "words"}], ids=str)
+def test_a_timestep_without_noise(tiny, settings):
+    """An image that the model can draw is its own clean image: eps is 0, and the velocity is minus the image."""
+    ld = LinearDiffusion(5, **settings).fit(*tiny)
+    sample = LinearModel(ld, "sample", prompt="left", **DOUBLE)
+    x = sample(torch.randn(3, 1, 4, 3, dtype=torch.float64), 300).sample
+    model = LinearModel(ld, "flow_prediction", prompt="left", **DOUBLE)
+    torch.testing.assert_close(model(x, 0).sample, -x, atol=1e-8, rtol=0)
+    torch.testing.assert_close(model((1 - 1e-6) * x, 1e-3).sample, -x, atol=1e-4, rtol=0)
+    if not settings:
+        model = LinearModel(ld, "flow_consistency", prompt="left", **DOUBLE)
+        torch.testing.assert_close(model(x, 0).sample, -x, atol=1e-8, rtol=0)
+
+
+def test_a_mixture_of_gaussians_without_a_basis():
+    rng = np.random.default_rng(3)
+    law, weights = GaussianDenoiser(rng.normal(size=(3, 4)), rng.uniform(0.1, 2, (3, 4))), np.array([0.2, 0.3, 0.5])
+    x, level = rng.normal(size=(6, 4)), (0.8, 0.6)
+    a, s = (torch.full((6, 1), one, dtype=torch.float64) for one in level)
+    found = Gaussians(law, torch.float64).mixture_mean(torch.tensor(x), [0, 1, 2], torch.tensor(weights), a, s)
+    np.testing.assert_allclose(found, MixtureDenoiser(law, weights)(x[None], *level)[0])
+
+
 def test_gradients_pass_through_the_network(ld):
     """The posterior mean of a Gaussian is linear with a symmetric matrix."""
     model = LinearModel(ld, "sample", prompt="left", **DOUBLE)
@@ -290,7 +474,11 @@ def test_gradients_pass_through_the_network(ld):
 
 
 def test_what_is_refused(ld, styled, tiny):
-    x = torch.randn(2, 1, 4, 3)
+    x, numbers = torch.randn(2, 1, 4, 3), LinearDiffusion(3).fit(np.eye(90)[:, :4], tiny[1])
+
+    def expected(kind, **options):
+        return LinearModel.for_scheduler(ld, kind(**options))
+
     for match, call in (
         ("unknown prediction_type 'noise'", lambda: LinearModel(ld, "noise")),
         ("did you mean 'left'", lambda: LinearModel(ld, prompt="lefd")),
@@ -298,6 +486,26 @@ def test_what_is_refused(ld, styled, tiny):
         ("one prompt for each of 2", lambda: LinearModel(ld)(x, 5, prompt=["left"])),
         ("no consistency function", lambda: LinearModel(styled, "consistency")(x, 5, prompt="left")),
         ("IPNDM", lambda: LinearModel.for_scheduler(ld, diffusers.IPNDMScheduler())),
+        ("mask", lambda: LinearModel.for_scheduler(ld, diffusers.RePaintScheduler())),
+        ("use_flow_sigmas=True", lambda: expected(DPMSolverMultistepScheduler, prediction_type="flow_prediction")),
+        ("use_flow_sigmas needs", lambda: expected(DPMSolverMultistepScheduler, use_flow_sigmas=True)),
+        ("invert_sigmas", lambda: expected(FlowMatchEulerDiscreteScheduler, invert_sigmas=True)),
+        ("variance from the network", lambda: expected(DDPMScheduler, variance_type="learned_range")),
+        ('needs "v_pred', lambda: LinearModel(ld, timestep_type="continuous")),
+        ('must be "discrete"', lambda: LinearModel(ld, timestep_type="log")),
+        ("from 0 to 2, got .3, 0", lambda: LinearModel(ld)(x, 5, torch.tensor([3, 0]))),
+        ("from 0 to 2, got .-1, 0", lambda: LinearModel(ld)(x, 5, torch.tensor([-1, 0]))),
+        ("from 0 to 2, got", lambda: LinearModel(ld)(x, 5, torch.tensor([0.0, 1.0]))),
+        ("no prompts", lambda: LinearModel(numbers)(x, 5, torch.tensor([0, 1]))),
+        ("embeddings, got strings", lambda: LinearModel(numbers)(x, 5, prompt="left")),
+        ("from 0 to 99", lambda: LinearModel(ld, num_train_timesteps=100)(x, 500)),
+        ("from 0 to 1000", lambda: LinearModel(ld, "flow_prediction")(x, 1001)),
+        ("from 0 to 999", lambda: LinearModel(ld)(x, torch.tensor([5, -1]))),
+        ("each of 2 images, got 3", lambda: LinearModel(styled).request(["up"] * 2, [seeded(0)] * 3)),
+        (
+            "each of 2 images, got 1",
+            lambda: LinearPipeline(LinearModel(ld), ddim())(["up"] * 2, generator=[seeded(0)]),
+        ),
         ("v_prediction", lambda: LinearPipeline(LinearModel(ld, "v_prediction"), ddim())(["left"])),
         ("beta_end", lambda: LinearPipeline(LinearModel(ld, beta_end=0.03), ddim())(["left"])),
         ("output_type", lambda: LinearPipeline(LinearModel(ld), ddim())(["left"], output_type="jpg")),
@@ -443,6 +651,9 @@ def test_a_jump_of_a_prompt_with_styles_is_that_of_its_moments(styled):
 def test_what_a_jump_refuses(ld):
     scheduler, x = ddim(), torch.randn(2, 1, 4, 3)
     scheduler.set_timesteps(STEPS)
+    vectors = LinearDiffusion.from_gaussian(np.zeros(4), np.ones(4))
+    with pytest.raises(TypeError, match="skip must be an instance of int"):
+        teleport(ld, x, scheduler, skip=3.5)
     tied = PNDMScheduler()
     tied.set_timesteps(STEPS)
     for match, call in (
@@ -450,6 +661,15 @@ def test_what_a_jump_refuses(ld):
         ("12 pixels", lambda: teleport(ld, x[:, :, :3], scheduler, skip=2)),
         ("PNDMScheduler cannot", lambda: teleport(ld, x, tied, skip=2)),
         ("of its own", lambda: teleport(ld, x, diffusers.IPNDMScheduler(), skip=0)),
+        ("from image to noise", lambda: teleport(ld, x, diffusers.DDIMInverseScheduler(), skip=0)),
+        ("invert_sigmas", lambda: teleport(ld, x, FlowMatchEulerDiscreteScheduler(invert_sigmas=True), skip=0)),
+        ("object is not known", lambda: teleport(ld, x, object(), skip=0)),
+        ("model of images.* shape .4,", lambda: teleport(vectors, x, scheduler, skip=2)),
+        *(
+            (f"set_timesteps of the {one.__name__}", lambda one=one: teleport(ld, x, one(), skip=0))
+            for one in JUMPED[1:]
+            if one is not HeunDiscreteScheduler
+        ),
         ("one prompt", lambda: teleport(ld, x, scheduler, skip=2, prompt={"left": 1, "up": 1})),
     ):
         with pytest.raises(ValueError, match=match):
@@ -531,8 +751,7 @@ def test_without_diffusers_the_error_names_the_extra():
 
 def test_the_page_runs():
     """The code of docs/diffusers.md, in order."""
-    page = Path(__file__).parent.parent / "docs" / "diffusers.md"
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) >= 4
     found = {}
     for block in blocks:

@@ -135,9 +135,11 @@ def _gaussian(law: Any, prompt: Any) -> tuple[Any, Any, GaussianDenoiser]:
     return samples.origin, samples.basis, samples.coordinates(latents)
 
 
-def _moments(law: Any, symbols: Sequence[int], weights: Sequence[float]) -> GaussianDenoiser:
+def _moments(law: GaussianDenoiser, symbols: Sequence[int], weights: Sequence[float]) -> GaussianDenoiser:
     """Return the Gaussian with the mean and the covariance of a mixture."""
     chosen, w = law.select(np.array(symbols)), np.array(weights)
+    if len(w) == 1:
+        return chosen
     mean = w @ chosen.mean
     away = (chosen.mean - mean) * np.sqrt(w)[:, None]
     each = (chosen.eigenvectors * (w[:, None] * chosen.variance)[:, None]) @ chosen.eigenvectors.mT
