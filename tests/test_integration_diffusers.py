@@ -239,7 +239,7 @@ def test_noise_levels_that_a_scheduler_changes(ld):
 
 PAGE = Path(__file__).parent.parent / "docs" / "diffusers.md"
 VARIANCE = np.array([0.0, 0.04, 0.3, 2.0])
-MANY = 40
+MANY = 30
 BOUND = 0.2  # of the Wasserstein distance after MANY steps; the spread is 1.5
 CONSISTENCY = ("CMStochasticIterative", "FlowMatchLCM", "LCM")
 CLIPS = {"clip_sample": False, "clip_denoised": False}
@@ -247,6 +247,8 @@ CLIPS = {"clip_sample": False, "clip_denoised": False}
 
 def make(name):
     """A scheduler that does not clip; of DPMSolverSDE also where torchsde is not installed."""
+    if not hasattr(diffusers, f"{name}Scheduler"):
+        pytest.skip(f"diffusers {diffusers.__version__} has no {name}Scheduler")
     kind = get_adapter(getattr(diffusers, f"{name}Scheduler")).kind
     return kind(**{one: CLIPS[one] for one in CLIPS if one in inspect.signature(kind.__init__).parameters})
 
@@ -268,18 +270,14 @@ class Drawn(Adapter):
         if hasattr(one, "noise_sampler"):  # a Brownian tree, which set_timesteps forgets
             type(one).set_timesteps(one, num_steps)
             one.set_timesteps = lambda *_, **__: None
-            one.noise_sampler = lambda a, b: torch.tensor(noise.increment(float(a), float(b)) / abs(b - a) ** 0.5)[
-                :, None, None
-            ]
+            one.noise_sampler = lambda a, b: torch.tensor(
+                noise.increment(float(a), float(b)) / abs(float(b) - float(a)) ** 0.5
+            ).reshape(rows.shape)
         with replaced_noise(noise, keep_double=True):
             if self.skip:
                 one.set_timesteps(num_steps)
-                law = Gaussian.diagonal(np.ones(4), VARIANCE)
-                found = push(
-                    self.model,
-                    one,
-                    *teleport(law, rows * getattr(one, "init_noise_sigma", 1.0), one, skip=self.skip),
-                )
+                law, rows = Gaussian.diagonal(np.ones(4), VARIANCE), rows * getattr(one, "init_noise_sigma", 1.0)
+                found = push(self.model, one, *teleport(law, rows, one, skip=self.skip))
             else:
                 shape = {"batch_size": len(x), "num_inference_steps": num_steps}
                 found = self.pipe(latents=rows, output_type="latent", **shape).images
@@ -490,6 +488,8 @@ def test_what_is_refused(ld, styled, tiny):
         ("use_flow_sigmas=True", lambda: expected(DPMSolverMultistepScheduler, prediction_type="flow_prediction")),
         ("use_flow_sigmas needs", lambda: expected(DPMSolverMultistepScheduler, use_flow_sigmas=True)),
         ("invert_sigmas", lambda: expected(FlowMatchEulerDiscreteScheduler, invert_sigmas=True)),
+        ("sigma_min=0.002 .*got 0.01", lambda: expected(CMStochasticIterativeScheduler, sigma_min=0.01)),
+        ("timestep_scaling=10.0 .*got 5.0", lambda: expected(LCMScheduler, timestep_scaling=5.0)),
         ("variance from the network", lambda: expected(DDPMScheduler, variance_type="learned_range")),
         ('needs "v_pred', lambda: LinearModel(ld, timestep_type="continuous")),
         ('must be "discrete"', lambda: LinearModel(ld, timestep_type="log")),
@@ -648,10 +648,11 @@ def test_a_jump_of_a_prompt_with_styles_is_that_of_its_moments(styled):
     assert (teleport(styled, noise, scheduler, skip=3)[0] - by_law).abs().max() > 1e-3  # control
 
 
-def test_what_a_jump_refuses(ld):
+def test_what_a_jump_refuses(ld, tiny):
     scheduler, x = ddim(), torch.randn(2, 1, 4, 3)
     scheduler.set_timesteps(STEPS)
     vectors = LinearDiffusion.from_gaussian(np.zeros(4), np.ones(4))
+    words = LinearDiffusion(2, text_encoder="words", n_styles=2).fit(*tiny)
     with pytest.raises(TypeError, match="skip must be an instance of int"):
         teleport(ld, x, scheduler, skip=3.5)
     tied = PNDMScheduler()
@@ -664,12 +665,10 @@ def test_what_a_jump_refuses(ld):
         ("from image to noise", lambda: teleport(ld, x, diffusers.DDIMInverseScheduler(), skip=0)),
         ("invert_sigmas", lambda: teleport(ld, x, FlowMatchEulerDiscreteScheduler(invert_sigmas=True), skip=0)),
         ("object is not known", lambda: teleport(ld, x, object(), skip=0)),
+        ("whose prompts are Gaussians", lambda: teleport(words, x, scheduler, skip=2, prompt="left")),
         ("model of images.* shape .4,", lambda: teleport(vectors, x, scheduler, skip=2)),
-        *(
-            (f"set_timesteps of the {one.__name__}", lambda one=one: teleport(ld, x, one(), skip=0))
-            for one in JUMPED[1:]
-            if one is not HeunDiscreteScheduler
-        ),
+        ("set_timesteps of the DDIM", lambda: teleport(ld, x, ddim(), skip=0)),
+        ("set_timesteps of the FlowMatchE", lambda: teleport(ld, x, FlowMatchEulerDiscreteScheduler(), skip=0)),
         ("one prompt", lambda: teleport(ld, x, scheduler, skip=2, prompt={"left": 1, "up": 1})),
     ):
         with pytest.raises(ValueError, match=match):

@@ -49,7 +49,7 @@ from lineardiffusion._validation import check_prompts
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
 from lineardiffusion.encoders.conditioning import Request, StyleMixture
 from lineardiffusion.estimator import LinearDiffusion
-from lineardiffusion.integrations.noise_levels import is_flow, log_ratios, predicted, vp_level, vp_log_ratios
+from lineardiffusion.integrations.noise_levels import is_flow, log_ratios, predicted_by, vp_level, vp_log_ratios
 from lineardiffusion.integrations.teleport import teleport
 from lineardiffusion.integrations.torch_gaussians import Gaussians, Samples, quotient
 from lineardiffusion.io.locate import locate
@@ -70,6 +70,10 @@ PREDICTION_TYPES = (*DISCRETE, *FLOW, *EDM)
 SIGMA_MIN = 0.002  # at which the consistency function of CMStochasticIterativeScheduler ends
 BEYOND = 1e-6  # share of the last timestep by which single precision may exceed it
 LCM_SCALING, LCM_SIGMA = 10.0, 0.5  # timestep_scaling and sigma_data of LCMScheduler
+FIXED: dict[str | None, dict[str, float]] = {
+    "consistency": {"timestep_scaling": LCM_SCALING},
+    "edm_consistency": {"sigma_min": SIGMA_MIN},
+}
 
 
 @dataclass
@@ -283,7 +287,7 @@ class LinearModel(ModelMixin, ConfigMixin):
             clean = self._clean(rows, level, request)
         if kind == "sample":
             found = clean
-        elif kind in FLOW:  # without noise eps is 0, as of an image that the model can draw
+        elif kind in FLOW:  # without noise the sample is taken for an image of the model, whose eps is 0
             found = quotient(rows - a * clean, s) - clean
         elif kind in EDM:
             least = SIGMA_MIN if kind == "edm_consistency" else 0.0
@@ -507,7 +511,7 @@ class LinearPipeline(DiffusionPipeline):
         negative_prompt : str or list of prompts, default=None
             Prompt that guidance moves away from; None for the unconditional Gaussian.
         generator : torch.Generator or list of them, default=None
-            Source of the noise and of the choice of styles.
+            Source of the noise and of the choice of styles; a list has one for each image.
         latents : tensor of shape (n, c, h, w), default=None
             Starting noise of standard deviation 1, in place of the generator's.
         output_type : {"pil", "np", "pt", "latent"}, default="pil"
@@ -617,9 +621,12 @@ def _check_generators(generator: Any, n: int) -> None:
 
 def _expected(scheduler: Any) -> dict[str, Any]:
     """Return the parameters of the network that a scheduler expects."""
-    kind = predicted(scheduler)
+    kind = predicted_by(scheduler)
     config, name = scheduler.config, type(scheduler).__name__
     configured = config.get("prediction_type", "epsilon")
+    for option, value in FIXED.get(kind, {}).items():
+        if config[option] != value:
+            raise ValueError(f"{name} needs {option}={value} for a LinearModel, got {config[option]}")
     if kind in EDM:
         if configured != "epsilon":
             raise ValueError(f'{name} needs prediction_type="epsilon" for a LinearModel')

@@ -67,7 +67,7 @@ def levels(scheduler: Any) -> tuple[Array, Array]:
     ValueError
         For a scheduler that is not known, or before ``set_timesteps``.
     """
-    predicted(scheduler)
+    predicted_by(scheduler)
     num_steps, known = getattr(scheduler, "num_inference_steps", None), scheduler.timesteps
     if known is None or (num_steps is None and len(known) >= scheduler.config.num_train_timesteps):
         raise ValueError(f"call set_timesteps of the {type(scheduler).__name__} first: it has no steps yet")
@@ -85,10 +85,10 @@ def levels(scheduler: Any) -> tuple[Array, Array]:
 
 def is_flow(scheduler: Any) -> bool:
     """Return whether a scheduler takes the straight line alpha = 1 - sigma."""
-    return str(predicted(scheduler)).startswith("flow") or bool(scheduler.config.get("use_flow_sigmas"))
+    return str(predicted_by(scheduler)).startswith("flow") or bool(scheduler.config.get("use_flow_sigmas"))
 
 
-def predicted(scheduler: Any) -> str | None:
+def predicted_by(scheduler: Any) -> str | None:
     """Return what a scheduler's network predicts, see PREDICTED; a ValueError for a scheduler that is refused."""
     kind = type(scheduler).__name__
     for name in (one.__name__ for one in type(scheduler).__mro__):

@@ -28,7 +28,7 @@ from lineardiffusion._validation import check_integer
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
 from lineardiffusion.distributions.bayes import spectrum
 from lineardiffusion.distributions.gaussian import Gaussian
-from lineardiffusion.encoders.conditioning import StyleMixture, styles_of
+from lineardiffusion.encoders.conditioning import styles_of
 from lineardiffusion.integrations.noise_levels import levels
 from lineardiffusion.integrations.torch_gaussians import Gaussians, Samples
 
@@ -125,11 +125,13 @@ def _gaussian(law: Any, prompt: Any) -> tuple[Any, Any, GaussianDenoiser]:
         variance, directions = law.principal()
         basis = None if directions is None else directions[None]
         return np.zeros(law.dim), None, GaussianDenoiser(law.mean[None], variance[None], basis)
-    samples, fitted = Samples.of(law.image_encoder_, law.pixel_range_), law.fitted_
-    latents = fitted.unconditional
+    if not hasattr(law, "fitted_"):
+        raise TypeError(f"law must be a fitted LinearDiffusion or a Gaussian, got {type(law).__name__}")
+    fitted = law.fitted_
+    samples, latents = Samples.of(fitted.encoder, fitted.statistics.pixel_range), fitted.unconditional
     if prompt is not None:
         ((part, _), *others) = fitted.conditioner.request([prompt], 1.0).conditions[0]
-        if others or (isinstance(part, tuple) and not isinstance(part, StyleMixture)):
+        if others or not isinstance(fitted.conditional, GaussianDenoiser):
             raise ValueError("teleport needs a model whose prompts are Gaussians, and one prompt or None")
         latents = _moments(fitted.conditional, *zip(*styles_of(part), strict=True))
     return samples.origin, samples.basis, samples.coordinates(latents)

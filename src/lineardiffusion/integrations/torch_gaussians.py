@@ -31,7 +31,7 @@ from lineardiffusion._device import to_numpy
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
 from lineardiffusion.encoders.image import ImageEncoder
 
-LEAST_SIGMA = 1e-6  # of the densities that a mixture compares, which are none without noise
+LEAST_SIGMA = 1e-6  # at which a mixture compares densities: without noise it may have none
 
 
 @dataclass(frozen=True, eq=False)
