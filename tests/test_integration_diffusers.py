@@ -47,7 +47,10 @@ from lineardiffusion.oracle.adapters.tensors import replaced_noise  # noqa: E402
 from lineardiffusion.oracle.responses import respond  # noqa: E402
 from lineardiffusion.oracle.target import PrincipalDenoiser  # noqa: E402
 
-pytestmark = pytest.mark.diffusers
+pytestmark = [
+    pytest.mark.diffusers,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # theirs, of NumPy's
+]
 DOUBLE = {"torch_dtype": torch.float64}
 STEPS = 8
 
