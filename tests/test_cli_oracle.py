@@ -16,6 +16,11 @@ def worsens(denoise, x, schedule, times, add_noise):
     for _ in times[1:]:
         yield (1.0 + 0.01 * len(times)) * denoise.flow(x, schedule(times[0]), (1.0, 0.0))
 
+def fails_late(denoise, x, schedule, times, add_noise):
+    if len(times) > 400:
+        raise IndexError("too many")
+    yield from halves(denoise, x, schedule, times, add_noise)
+
 def halves(denoise, x, schedule, times, add_noise):
     for _ in times[1:]:
         yield 0.5 * denoise.flow(x, schedule(times[0]), (1.0, 0.0))
@@ -53,6 +58,8 @@ def test_exit_status(tmp_path, law, monkeypatch):
     run("oracle", "mine:halves", *how)  # wrong, but no worse with more steps
     assert "not below --floor 0.1" in run("oracle", "mine:halves", *how, "--floor", 0.1, status=1).stdout
     run("oracle", "heun", *how, "--floor", 0.1)
+    assert "not below" in run("oracle", "mine:fails_late", *how, "--floor", 0.9, status=1).stdout
+    assert "10 steps" in run("oracle", "mine:worsens", "--law", "law.npz", "--steps=5", 10, status=1).stdout
 
 
 def test_the_law_of_a_prompt_is_that_of_its_pixels(tmp_path, digits):
@@ -78,7 +85,11 @@ def test_refusals(tmp_path, law):
     assert "unknown sampler" in refusal("oracle", "ddmi", *how)
     assert "unknown sampler" in refusal("oracle", "ddmi", "--set", "eta=1", *how)
     assert "MODEL:PROMPT" in refusal("oracle", "ddim", "--law", "mnist")
-    assert "unknown prompt" in refusal("oracle", "ddim", "--law", "mnist:banana")
+    LinearDiffusion(2).fit(["7", "8"] * 5, np.arange(40.0).reshape(10, 4) ** 2).save_pretrained(tmp_path / "m")
+    assert "unknown prompt" in refusal("oracle", "ddim", "--law", f"{tmp_path / 'm'}:banana")
+    assert "no setting 'foo'; its settings are num_steps, eta" in refusal("oracle", "ddim", "--set", "foo=1", *how)
+    assert "--mixture" in run("oracle", "ddim", *how, "--mixture", "--floor", 0.1, status=2).stderr
+    assert "--option steps" in run("oracle", "ddim", *how, "--option", "steps=3", status=2).stderr
     np.savez(tmp_path / "bad.npz", mu=np.ones(3))
     assert "arrays mean and covariance" in refusal("oracle", "ddim", "--law", tmp_path / "bad.npz")
     assert "NAME=VALUE" in run("oracle", "ddim", "--set", "eta", status=2).stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,9 +152,9 @@ def _sampler(name: str, settings: dict[str, Any]) -> Any:
 
         if name not in SAMPLERS:
             raise ValueError(f"unknown sampler '{name}'; the samplers are {', '.join(SAMPLERS)}")
-        if unknown := [one for one in settings if one not in SAMPLERS[name].__dataclass_fields__]:
-            known = ", ".join(SAMPLERS[name].__dataclass_fields__)
-            raise ValueError(f"'{name}' has no setting '{unknown[0]}'; its settings are {known}")
+        known = [one.name for one in fields(SAMPLERS[name])]
+        if unknown := [one for one in settings if one not in known]:
+            raise ValueError(f"'{name}' has no setting '{unknown[0]}'; its settings are {', '.join(known)}")
         return SAMPLERS[name](**settings)
     else:
         return name
