@@ -10,11 +10,12 @@ import pytest
 
 from lineardiffusion import Gaussian, Mixture, samplers
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
-from lineardiffusion.diffusion.samplers import SAMPLERS, get_sampler, velocity
+from lineardiffusion.diffusion.samplers import SAMPLERS, get_sampler
 from lineardiffusion.diffusion.schedules import Karras, get_schedule
 from lineardiffusion.diffusion.trajectory import Trajectory, compose, simulate
 from lineardiffusion.oracle import Adapter, NotAffineError, Start, oracle
 from lineardiffusion.oracle.responses import Draws
+from test_samplers import lopsided_heun
 
 D = 5
 VARIANCE = np.array([2.0, 1.0, 1.0, 0.25, 0.0])
@@ -98,16 +99,6 @@ def test_stochastic_samplers_agree_with_draws():
 
 
 # ---------------------------------------------------------------- order, floor, warnings
-
-
-def lopsided_heun(denoise, x, schedule, times, add_noise):
-    """Heun's method with weights 0.6 and 0.4, which is of first order."""
-    for t, t_ in pairwise(times.tolist()):
-        v = velocity(denoise, x, schedule, t)
-        if schedule(t_)[1] > 0.0:
-            v = 0.6 * v + 0.4 * velocity(denoise, x + (t_ - t) * v, schedule, t_)
-        x = x + (t_ - t) * v
-        yield x
 
 
 def test_order_and_floor():
