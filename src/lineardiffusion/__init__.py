@@ -14,12 +14,12 @@ from lineardiffusion._version import __version__
 
 if TYPE_CHECKING:
     from lineardiffusion import datasets, metrics, operators, oracle, plot, posteriors, samplers, schedules
+    from lineardiffusion.diffusion.latent_denoiser import LatentDenoiser
     from lineardiffusion.distributions.gaussian import Gaussian
     from lineardiffusion.distributions.mixture import Mixture
     from lineardiffusion.encoders.image import ImageEncoder
     from lineardiffusion.estimator import LinearDiffusion
     from lineardiffusion.fitted import FittedDiffusion
-    from lineardiffusion.latent_denoiser import LatentDenoiser
     from lineardiffusion.statistics.dataset import Statistics
 
 __all__ = [
@@ -45,7 +45,7 @@ _CLASSES = {
     "FittedDiffusion": "fitted",
     "Gaussian": "distributions.gaussian",
     "ImageEncoder": "encoders.image",
-    "LatentDenoiser": "latent_denoiser",
+    "LatentDenoiser": "diffusion.latent_denoiser",
     "LinearDiffusion": "estimator",
     "Mixture": "distributions.mixture",
     "Statistics": "statistics.dataset",

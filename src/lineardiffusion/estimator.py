@@ -41,6 +41,7 @@ from lineardiffusion._validation import (
 from lineardiffusion._version import __version__
 from lineardiffusion.complexity import n_parameters
 from lineardiffusion.contrast import Contrast
+from lineardiffusion.diffusion.latent_denoiser import LatentDenoiser
 from lineardiffusion.diffusion.schedules import Discrete
 from lineardiffusion.distributions.gaussian import Gaussian
 from lineardiffusion.distributions.mixture import Mixture
@@ -51,7 +52,6 @@ from lineardiffusion.fitted import Course, Drawing, FittedDiffusion, Resolved, S
 from lineardiffusion.inverse.measurement import EXACT, ROUNDED, Measurement, check_operator
 from lineardiffusion.io import hub, model_file
 from lineardiffusion.io.locate import locate
-from lineardiffusion.latent_denoiser import LatentDenoiser
 from lineardiffusion.loss import denoising_loss
 from lineardiffusion.parameters import Parameters
 from lineardiffusion.statistics.batch import Batch
