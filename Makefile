@@ -3,7 +3,7 @@ BIN := .venv/bin
 LOWER := .venv-lower/bin
 EXTRAS := .venv-extras/bin
 # libraries whose samplers the oracle judges in the tests; their other dependencies are large and not needed
-JUDGED := azula==0.11.1 k-diffusion==0.1.1.post1 smalldiffusion==0.5.0 torchsde==0.2.6 trampoline==0.1.2
+JUDGED := azula==0.11.1 einops==0.8.1 k-diffusion==0.1.1.post1 smalldiffusion==0.5.0 torchsde==0.2.6 trampoline==0.1.2
 # a process for each core, each with one BLAS thread
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 PYTEST := -m pytest --numprocesses auto --dist worksteal

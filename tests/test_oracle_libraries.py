@@ -323,7 +323,7 @@ def draws_of_smalldiffusion(**options):
             return (x - model(x, 1.0, float(sigma))) / sigma
 
     *_, x = smalldiffusion.load().samples(
-        Model(), torch.from_numpy(geometric(STEPS)), xt=start(1.0, HIGH), accelerator=torch.zeros(1), **options
+        Model(), torch.from_numpy(geometric(STEPS)), xt=start(1.0, HIGH), accelerator=torch.ones(1), **options
     )
     return small(**options), x
 
