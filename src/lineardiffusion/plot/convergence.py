@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["convergence"]
 
+LEAST = 1e-6  # share of the law's spread below which a part of the distance is rounding, and is not drawn
 _PARTS = {"mean_error": ":", "spread_error": "--"}
 
 
@@ -50,7 +51,7 @@ def convergence(reports: Any, *, parts: bool | None = None) -> Figure:
             axes.plot(calls, [row.distance / unit for row in rows], label=report.sampler, **style)
         if parts and report.measure == "W2":
             for name, dashes in _PARTS.items():
-                held = [(row.calls, getattr(row, name) / unit) for row in rows if getattr(row, name) > 0]
+                held = [(row.calls, getattr(row, name) / unit) for row in rows if getattr(row, name) > LEAST * unit]
                 axes.plot(
                     *zip(*held, strict=True), dashes, color=colour, label=f"{name.removesuffix('_error')} alone"
                 ) if held else None
