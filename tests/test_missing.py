@@ -113,7 +113,7 @@ def test_a_stream_fills_holes_under_the_moments_so_far():
 
 
 def test_styles_contrast_and_a_basis_take_filled_images(digits):
-    prompts, images = digits
+    prompts, images = digits[0][:600], digits[1][:600]
     damaged = holes(images, 0.05)
     seen = damaged[~np.isnan(damaged)]
     ld = LinearDiffusion(20, missing="em", n_styles=2, contrast="histogram").fit(prompts, damaged)
