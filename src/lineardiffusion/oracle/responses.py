@@ -141,6 +141,12 @@ def respond(
 
     Parameters
     ----------
+    adapter : Adapter
+        The sampler.
+    num_steps : int
+        Number of steps.
+    variance : ndarray of shape (k,)
+        Distinct variances of the target, from 0 up.
     start : {"exact", "noise"}
         Law of the state at the first step.
     largest_mean : float, default=1.0
@@ -159,7 +165,7 @@ def respond(
     counting = _Impulses(np.zeros((0, len(variance))))
     found, calls = _run(adapter, num_steps, rows, counting)
     if counting.n_noises:
-        placed = counting.placed(rows.signs)
+        placed = counting.placed()
         found, calls = _run(adapter, num_steps, rows, placed)
         if placed.n_noises != counting.n_noises:
             raise NotAffineError(f"{adapter.name} is not affine: the number of its noises depends on the noise")
@@ -175,7 +181,7 @@ def respond(
         raise NotAffineError(_refusal(adapter, num_steps, variance, start, largest_mean, miss <= AFFINE * size))
     if alone and fine.all():
         for row in (_Rows.ZERO, _Rows.PROBE, _Rows.BASE):
-            own, own_calls = _run(adapter, num_steps, rows, counting.placed(rows.signs), row)
+            own, own_calls = _run(adapter, num_steps, rows, counting.placed(), row)
             tolerance = AFFINE * (size if row == _Rows.PROBE else size / PROBE)
             if own_calls != calls or not np.abs(own[0] - found[row]).max() <= tolerance:
                 raise NotAffineError(
@@ -267,9 +273,9 @@ class _Impulses(Noise):
         """Number of independent noises that were asked for."""
         return self.n_fresh + max(len(_distinct(self.ends)) - 1, 0)
 
-    def placed(self, like: Array) -> _Impulses:
+    def placed(self) -> _Impulses:
         """Return a source with a row for each noise that this one was asked for."""
-        return _Impulses(_noise_signs(self.n_noises, len(like)), _distinct(self.ends))
+        return _Impulses(_noise_signs(self.n_noises, self.signs.shape[1]), _distinct(self.ends))
 
     def signed(self, responses: Array) -> Array:
         """Return the sum of responses (j, k) to the noises with their signs in the row of the test."""
