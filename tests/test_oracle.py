@@ -177,6 +177,12 @@ def test_what_the_warnings_say():
 
 # ---------------------------------------------------------------- what is not affine
 
+FEW = [
+    Gaussian(np.zeros(1), np.eye(1)),
+    Gaussian(np.ones(5), np.eye(5)),
+    Gaussian(np.zeros(2), np.diag([1.0, 0.5])),
+]
+
 
 def ddim_with(change):
     def sampler(denoise, x, schedule, times, add_noise):
@@ -198,12 +204,27 @@ def ddim_with(change):
         lambda x0: x0 + 0.1 * np.sin(x0),
         lambda x0: x0[..., ::-1],
         lambda x0: x0 - x0.mean(axis=-1, keepdims=True),
+        lambda x0: np.maximum(x0, 0.0),
+        lambda x0: np.maximum(x0, -1.0),
+        np.abs,
     ],
-    ids=["clip", "wide clip", "threshold", "sine", "mixes directions", "subtracts the mean"],
+    ids=[
+        "clip",
+        "wide clip",
+        "threshold",
+        "sine",
+        "mixes directions",
+        "subtracts the mean",
+        "positive",
+        "low",
+        "size",
+    ],
 )
 def test_what_is_not_affine_is_refused(change):
-    with pytest.raises(NotAffineError, match="not affine"):
-        oracle(ddim_with(change), law(), steps=(5,))
+    """With few distinct variances too, where random signs may happen to be equal."""
+    for one in (law(), law(0.0), *FEW):
+        with pytest.raises(NotAffineError, match=r"not affine|adds a constant"):
+            oracle(ddim_with(change), one, steps=(5,))
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e-3, 1.0, 1e6])
@@ -250,12 +271,20 @@ def ddpm_with(change):
 
 @pytest.mark.parametrize(
     "change",
-    [lambda x, n: n**2, lambda x, n: 0.3 * x * n, lambda x, n: np.clip(n, -0.5, 0.5), lambda x, n: n[..., ::-1]],
-    ids=["square", "times the state", "clip", "mixes directions"],
+    [
+        lambda x, n: n**2,
+        lambda x, n: np.abs(n),
+        lambda x, n: 0.3 * x * n,
+        lambda x, n: np.clip(n, -0.5, 0.5),
+        lambda x, n: n[..., ::-1],
+    ],
+    ids=["square", "size", "times the state", "clip", "mixes directions"],
 )
 def test_what_is_not_affine_in_the_noise_is_refused(change):
-    with pytest.raises(NotAffineError, match="not affine"):
-        oracle(ddpm_with(change), law(), steps=(5,))
+    for one in (law(), law(0.0), *FEW):
+        for n in (2, 5):
+            with pytest.raises(NotAffineError, match="not affine"):
+                oracle(ddpm_with(change), one, steps=(n,), convergence=False)
 
 
 def test_noise_that_is_only_scaled_is_not_refused():
@@ -291,7 +320,7 @@ def test_a_state_alone_must_come_out_as_beside_others():
         for state, _ in _ddim(denoise, x, schedule, times):
             yield state + 1e-2 * np.random.default_rng().normal(size=state.shape)
 
-    for sampler, what in ((hurries, "alone"), (draws_its_own, "not affine")):
+    for sampler, what in ((hurries, "alone"), (draws_its_own, "noise of its own")):
         with pytest.raises(NotAffineError, match=what):
             oracle(sampler, law(), steps=(5,))
 
@@ -397,8 +426,13 @@ def test_a_law_without_variance_and_a_start_near_the_data():
     assert point.rows[0].distance == pytest.approx(0, abs=1e-12)
     assert "which has no variance" in repr(point)
     near = oracle("ddim", law(), steps=(2, 4), schedule=Karras(sigma_max=0.5), convergence=False)
-    assert "2 steps start at alpha 1 and sigma 0.5, near the data" in near.warnings[0]
+    assert "the first level with 2, 4 steps is near the data (alpha 1, sigma 0.5)" in near.warnings[0]
     assert oracle("ddim", law(), convergence=False).warnings == ()
+    late = oracle(Scripted(lambda n: 0.1 * n), law(), steps=(1, 2), convergence=False)
+    assert late.worse == ((1, 2),)
+    handed = {"steps": (1, 2), "schedule": Karras(sigma_max=0.1), "convergence": False}
+    assert oracle("ddim", law(), **handed).worse == ()  # both start near the data
+    assert pickle.loads(pickle.dumps(point)).plot().axes[0].lines[:] == []  # nothing to draw on a logarithmic axis
 
 
 def test_report_as_table_text_and_picture():

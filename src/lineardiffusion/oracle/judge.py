@@ -98,7 +98,7 @@ def oracle(
     """
     if not isinstance(law, Gaussian | Mixture):
         raise TypeError(f'law must be a Gaussian or a Mixture, such as ld.law("7"), got {type(law).__name__}')
-    given = [steps] if isinstance(steps, int | np.integer) else steps
+    given: Any = [steps] if np.ndim(steps) == 0 else steps
     numbers = sorted({check_integer(n, "steps") for n in given})
     if not numbers:
         raise ValueError("steps must hold at least one number of steps")
@@ -116,15 +116,16 @@ class _Judgement:
     def __init__(self, adapter: Adapter, target: Target, start: str) -> None:
         self.adapter, self.target, self.start = adapter, target, start
         self.known: dict[int, Responses | Exception] = {}
+        self.alone = True  # whether states are to be run alone, too; once is enough
 
     def responses(self, num_steps: int) -> Responses | Exception:
         """Return the responses, or what the sampler raised."""
         if num_steps not in self.known:
             try:
-                alone = not self.known  # once is enough for what depends on the batch
-                self.known[num_steps] = respond(
-                    self.adapter, num_steps, self.target.variance, self.start, self.target.largest_mean, alone
+                self.known[num_steps] = found = respond(
+                    self.adapter, num_steps, self.target.variance, self.start, self.target.largest_mean, self.alone
                 )
+                self.alone = self.alone and not np.isfinite(found.std).all()
             except NotAffineError:
                 raise
             except Exception as error:  # whatever another library raises at a number of steps
@@ -144,7 +145,9 @@ class _Judgement:
             return Row(num_steps, 0, math.nan, math.nan, math.nan, math.nan, error=what)
         mean, spread = self.target.parts(found.offset, found.std)
         level = found.start.alpha, found.start.sigma
-        return Row(num_steps, found.calls, math.hypot(mean, spread), mean, spread, found.noise_left, level)
+        near = self.start == "exact" and self.holds_signal(*level)
+        distance = math.hypot(mean, spread)
+        return Row(num_steps, found.calls, distance, mean, spread, found.noise_left, level, near_data=near)
 
     def apart(self, first: int, second: int) -> float:
         """Return W2 between the laws of two numbers of steps, NaN if one has none."""
@@ -159,7 +162,7 @@ class _Judgement:
             raise ValueError(f"{self.adapter.name} fails for every number of steps; {rows[0].error}")
         p, p_error, floor, floor_steps, notes = math.nan, math.nan, math.nan, 0, list[str]()
         if convergence:
-            least = self.adapter.rounding * self.target.spread
+            least = self.adapter.rounding * self.target.size
             p, p_error = fit_order(ORDER_STEPS[:-1], [self.apart(*pair) for pair in pairwise(ORDER_STEPS)], least)
             last = self.row(FLOOR_STEPS)
             floor, floor_steps = last.distance, 0 if last.error else FLOOR_STEPS
@@ -168,6 +171,7 @@ class _Judgement:
             sampler=self.adapter.name,
             measure="W2",
             spread=self.target.spread,
+            size=self.target.size,
             rows=tuple(rows),
             order=p,
             order_error=p_error,
@@ -187,14 +191,13 @@ class _Judgement:
         broken = [str(row.num_steps) for row in rows if not row.error and not math.isfinite(row.distance)]
         if broken:
             found.append(f"gives no number with {', '.join(broken)} steps")
-        near = [row for row in rows if self.start == "exact" and self.holds_signal(row)]
-        for row in near:
-            alpha, sigma = row.start_level
+        if near := [row for row in rows if row.near_data]:
+            numbers, (alpha, sigma) = ", ".join(str(row.num_steps) for row in near), near[0].start_level
             found.append(
-                f"{row.num_steps} steps start at alpha {alpha:.3g} and sigma {sigma:.3g}, near the data, which the "
-                'exact start hands over; start="noise" shows what is drawn'
+                f"the first level with {numbers} steps is near the data (alpha {alpha:.3g}, sigma {sigma:.3g}), "
+                'which the exact start hands over; start="noise" shows what is drawn'
             )
-        for before, after in pairs_of_worse(rows, self.target.spread):
+        for before, after in pairs_of_worse(rows, self.target.size):
             a, b = (next(row.distance for row in rows if row.num_steps == n) / spread for n in (before, after))
             found.append(f"{after} steps are worse than {before}: {b:.3g} and {a:.3g}")
         fine = [row for row in rows if math.isfinite(row.distance)]
@@ -203,17 +206,18 @@ class _Judgement:
             left = f"{fine[-1].noise_left:.3g} is left with {fine[-1].num_steps} steps"
             found.append(f"does not reach sigma 0: {left}")
         change = self.apart(ORDER_STEPS[-1], FLOOR_STEPS) if math.isfinite(floor) else math.nan
-        if floor > CONVERGED * change and floor > 10 * ROUNDING * spread:
+        if self.apart(*ORDER_STEPS[-2:]) > self.apart(*ORDER_STEPS[:2]) if math.isfinite(floor) else False:
+            found.append(f"{FLOOR_STEPS} steps are too few to tell where it converges to")
+        elif floor > CONVERGED * change and floor > 10 * ROUNDING * self.target.size:
             found.append(
                 f"does not converge to the law: {floor / spread:.3g} is left with {FLOOR_STEPS} steps, and from "
                 f"{ORDER_STEPS[-1]} steps on the law moves by {change / spread:.2g}"
             )
         return found
 
-    def holds_signal(self, row: Row) -> bool:
-        """Return whether the first level holds more signal than noise in the strongest direction."""
-        alpha, sigma = row.start_level
-        return bool(alpha**2 * self.target.variance[-1] > sigma**2)
+    def holds_signal(self, alpha: float, sigma: float) -> bool:
+        """Return whether a level holds more signal than noise, of the mean or in the strongest direction."""
+        return bool(alpha**2 * max(self.target.variance[-1], self.target.largest_mean**2) > sigma**2)
 
     def law(self, num_steps: int) -> Gaussian:
         found = self.found(num_steps)

@@ -55,14 +55,18 @@ def judge_by_draws(adapter: Adapter, law: Mixture, steps: list[int], start: str,
     if all(row.error for row in rows):
         raise ValueError(f"{adapter.name} fails for every number of steps; {rows[0].error}")
     spread = float(np.sqrt(np.trace(law.covariance)))
-    worse = pairs_of_worse(rows, spread)
+    size = math.hypot(spread, float(np.linalg.norm(law.mean)))
+    worse = pairs_of_worse(rows, size)
+    broken = ", ".join(str(row.num_steps) for row in rows if not row.error and not math.isfinite(row.distance))
     return Report(
         sampler=adapter.name,
         measure="strong error (at least W2)" if strong else "energy distance",
         spread=spread,
+        size=size,
         rows=tuple(rows),
         warnings=tuple(
             [f"{row.num_steps} steps: {row.error}" for row in rows if row.error]
+            + ([f"gives no number with {broken} steps"] if broken else [])
             + [f"{after} steps are worse than {before}" for before, after in worse]
         ),
         versions=adapter.versions,

@@ -39,9 +39,12 @@ class Row:
     start_level : tuple of float
         (alpha, sigma) of the first step.
     standard_error : float
-        Of the distance; 0 where it is exact.
+        Standard error of the distance; 0 where it is exact.
     error : str
         Why the sampler failed; empty otherwise.
+    near_data : bool
+        Whether the first level holds more signal than noise, which an exact start hands over. Such a row is not
+        compared with others in :attr:`Report.worse`.
     """
 
     num_steps: int
@@ -53,11 +56,12 @@ class Row:
     start_level: tuple[float, float] = (math.nan, math.nan)
     standard_error: float = 0.0
     error: str = ""
+    near_data: bool = False
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Report:
-    """What the oracle says of a sampler.
+    """Report of the oracle on a sampler.
 
     Attributes
     ----------
@@ -78,11 +82,13 @@ class Report:
     floor_steps : int
         Number of steps that the floor was measured with; 0 if it was not.
     warnings : tuple of str
-        What a user ought to know, in words.
+        Warnings, in words.
     versions : mapping of str to str
         Versions of the libraries that ran.
     start : str
         "exact" or "noise".
+    size : float
+        Root of the law's mean square; distances below 1e-5 of it are rounding.
 
     Examples
     --------
@@ -106,6 +112,7 @@ class Report:
     warnings: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     start: str = "exact"
+    size: float = 0.0
     _laws: Callable[[int], Gaussian] | None = None
     _maps: Callable[[int], tuple[Array, Array]] | None = None
 
@@ -135,7 +142,7 @@ class Report:
     @property
     def worse(self) -> tuple[tuple[int, int], ...]:
         """Pairs of numbers of steps, the second larger than the first and worse."""
-        return tuple(pairs_of_worse(self.rows, self.spread))
+        return tuple(pairs_of_worse(self.rows, self.size))
 
     def to_frame(self) -> Any:
         """Return the rows as a pandas DataFrame (pandas must be installed), indexed by the number of steps."""
@@ -198,15 +205,15 @@ class Report:
         return "\n".join(lines)
 
 
-def pairs_of_worse(rows: Sequence[Row], spread: float) -> list[tuple[int, int]]:
+def pairs_of_worse(rows: Sequence[Row], size: float) -> list[tuple[int, int]]:
     """Return consecutive numbers of steps of which the second is worse than the first, beyond rounding.
 
-    Those that failed are left out.
+    Those that failed are left out, and those that start near the data. Rounding is a share of the law's `size`.
     """
     found = []
-    for before, after in pairwise(row for row in rows if math.isfinite(row.distance)):
+    for before, after in pairwise(row for row in rows if math.isfinite(row.distance) and not row.near_data):
         noise = 3 * math.hypot(before.standard_error, after.standard_error)
-        if after.distance > WORSE * before.distance + ROUNDING * spread + noise:
+        if after.distance > WORSE * before.distance + ROUNDING * size + noise:
             found.append((before.num_steps, after.num_steps))
     return found
 
@@ -214,7 +221,7 @@ def pairs_of_worse(rows: Sequence[Row], spread: float) -> list[tuple[int, int]]:
 def fit_order(steps: Sequence[int], differences: Sequence[float], least: float) -> tuple[float, float]:
     """Return the order p of differences ~ n^-p, and half the range of its local values.
 
-    Differences after the first that is rounding are left out; NaN if fewer than two are left.
+    Differences after the first that is rounding are left out; NaN if fewer than two are left, or if they grow.
     """
     e = np.asarray(differences)
     kept = np.cumprod(np.isfinite(e) & (e > least)).astype(bool)
@@ -222,7 +229,8 @@ def fit_order(steps: Sequence[int], differences: Sequence[float], least: float) 
         return math.nan, math.nan
     log_n, log_e = np.log(steps)[kept], np.log(e[kept])
     local = -np.diff(log_e) / np.diff(log_n)
-    return float(-np.polyfit(log_n, log_e, 1)[0]), float(np.ptp(local) / 2)
+    order = float(-np.polyfit(log_n, log_e, 1)[0])
+    return (order, float(np.ptp(local) / 2)) if order > 0 else (math.nan, math.nan)
 
 
 def _without_nan(value: Any) -> Any:

@@ -13,14 +13,15 @@ A sampler may ask for increments of one Brownian motion instead, over intervals 
 (k-diffusion's Brownian tree). The first run collects the ends of the intervals. Increments over the elementary
 intervals between them are independent, W(b) - W(a) = sum_i sqrt(t_{i+1} - t_i) n_i, and are the noises n_i then.
 
-What is not of this form is found by two more rows, and refused:
+What is not of this form is found by three more rows, and refused:
 
     a mean, a start and noise of 0 must stay 0: the sampler adds no constant
-    the law's largest mean, `PROBE` units of start and of every noise, with random signs in the directions, must
-    come out as the sum of the responses: the sampler does not clip, threshold, multiply states, or mix directions
+    twice the largest mean, and `PROBE` units of start and of every noise, with random weights and signs in the
+    directions, must come out as the sum of the responses; so must one unit of the same, all with the other sign:
+    the sampler does not clip, threshold, multiply states, or mix directions
 
-Both are also run alone, and must come out as in the batch, after as many calls and noises: the sampler does not
-choose its steps by the state, and does not draw noise that the oracle does not see.
+They are also run alone, as is the mean, and must come out as in the batch, after as many calls and noises: the
+sampler does not choose its steps by the state, and does not draw noise that the oracle does not see.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ import numpy as np
 from lineardiffusion._arrays import Array
 from lineardiffusion.oracle.target import PrincipalDenoiser
 
-PROBE = 100.0  # units of start and noise in the row that tests whether a sampler is affine; no clip lets them pass
+PROBE = 100.0  # units of start and noise in the row that tests whether a sampler is affine
 AFFINE = 1e-4  # share of the probe by which it may miss; single precision loses 1e-6
 SAME_TIME = 1e-9  # share of the latest time by which ends of intervals of a Brownian motion may differ and be one
 
@@ -169,21 +170,24 @@ def respond(
         found, calls = _run(adapter, num_steps, rows, placed)
         if placed.n_noises != counting.n_noises:
             raise NotAffineError(f"{adapter.name} is not affine: the number of its noises depends on the noise")
-    zero, probe, base, unit, *noises = found
-    offset, gain = base / rows.unit, unit - base
-    responses = np.array(noises).reshape(-1, len(variance)) - base
-    fine = np.isfinite(base) & np.isfinite(gain)
-    expected = rows.mean[_Rows.PROBE] * offset + PROBE * (rows.signs * gain + counting.signed(responses))
-    sizes = [PROBE * np.abs(one[..., fine]).max(initial=0.0) for one in (gain, responses)]
-    size = max(*sizes, np.abs(expected[fine]).max(initial=0.0))
-    miss = np.abs(probe - expected)[fine].max(initial=0.0)
-    if not (miss <= AFFINE * size and np.abs(zero[fine]).max(initial=0.0) <= AFFINE * size / PROBE):
-        raise NotAffineError(_refusal(adapter, num_steps, variance, start, largest_mean, miss <= AFFINE * size))
+    base = found[_Rows.BASE]
+    with np.errstate(all="ignore"):  # of a sampler that diverges
+        offset, gain, responses = base / rows.unit, found[_Rows.UNIT] - base, found[_Rows.NOISES :] - base
+        fine = np.isfinite(base) & np.isfinite(gain)
+        step = rows.weights * gain + counting.weighted(responses)
+        expected = np.outer(rows.mean, offset) + np.outer(_Rows.UNITS, step)
+        least = max(np.abs(one[..., fine]).max(initial=0.0) for one in (gain, responses))
+        tolerance = {row: AFFINE * _size(expected[row, fine], least * abs(_Rows.UNITS[row])) for row in _Rows.TESTS}
+        tolerance[_Rows.ZERO] = tolerance[_Rows.BASE] = tolerance[_Rows.NEAR]
+        passed = [_size((found[row] - expected[row])[fine]) <= tolerance[row] for row in _Rows.TESTS]
+    if not all(passed):
+        raise NotAffineError(_refusal(adapter, num_steps, variance, start, largest_mean, passed[_Rows.ZERO]))
     if alone and fine.all():
-        for row in (_Rows.ZERO, _Rows.PROBE, _Rows.BASE):
-            own, own_calls = _run(adapter, num_steps, rows, counting.placed(), row)
-            tolerance = AFFINE * (size if row == _Rows.PROBE else size / PROBE)
-            if own_calls != calls or not np.abs(own[0] - found[row]).max() <= tolerance:
+        for row in (*_Rows.TESTS, _Rows.BASE):
+            noise = counting.placed()
+            own, own_calls = _run(adapter, num_steps, rows, noise, row)
+            same = own_calls == calls and noise.n_noises == counting.n_noises
+            if not (same and _size(own[0] - found[row]) <= tolerance[row]):
                 raise NotAffineError(
                     f"{adapter.name} is not affine: a state comes out otherwise alone than beside others. It "
                     "chooses its steps by the state, or draws noise that the oracle does not see"
@@ -192,26 +196,29 @@ def respond(
 
 
 class _Rows:
-    """Inputs of a run: two rows of the test, the mean, a unit of start more, and the mean again for each noise."""
+    """Inputs of a run: three rows of the test, the mean, a unit of start more, and the mean for each noise."""
 
-    ZERO, PROBE, BASE, UNIT = range(4)
+    ZERO, FAR, NEAR, BASE, UNIT, NOISES = range(6)
+    TESTS = (ZERO, FAR, NEAR)
+    UNITS = (0.0, PROBE, -1.0, 0.0, 0.0)  # of start and noise, times the weights
 
     def __init__(self, variance: Array, level: Start, start: str, largest_mean: float) -> None:
         k = len(variance)
         self.variance = variance
         self.unit = math.sqrt(variance.max()) or 1.0  # m: of the size of the law, so that no digit is lost
-        self.mean = np.array([0.0, max(self.unit, largest_mean), self.unit, self.unit])
-        self.signs = np.random.default_rng(0).choice([-1.0, 1.0], size=k)
+        largest = 2 * max(self.unit, largest_mean)
+        self.mean = np.array([0.0, largest, -largest, self.unit, self.unit])
+        self.weights = _weights(0, 1, k)[0]
         if start == "noise":
             self.alpha, self.std = 0.0, np.full(k, level.noise_std)
         else:
             self.alpha, self.std = level.alpha, np.sqrt(level.alpha**2 * variance + level.sigma**2)
 
     def inputs(self, n_noises: int) -> tuple[Array, Array]:
-        """Return states (4 + n_noises, k) and the means of the rows."""
+        """Return states (5 + n_noises, k) and the means of the rows."""
         mean = np.append(self.mean, np.full(n_noises, self.unit))
         x = np.repeat(self.alpha * mean[:, None], len(self.variance), axis=1)
-        x[self.PROBE] += PROBE * self.signs * self.std
+        x[: self.NOISES] += np.outer(self.UNITS, self.weights * self.std)
         x[self.UNIT] += self.std
         return x, mean
 
@@ -224,7 +231,7 @@ def _check_start(start: str) -> None:
 def _run(
     adapter: Adapter, num_steps: int, rows: _Rows, noise: _Impulses, only: int | None = None
 ) -> tuple[Array, int]:
-    """Return the answers to the impulses, (4 + j, k) or to one row, and the number of calls of the denoiser."""
+    """Return the answers to the impulses, (5 + j, k) or to one row, and the number of calls of the denoiser."""
     x, mean = rows.inputs(noise.n_rows)
     noise.only = only
     if only is not None:
@@ -253,20 +260,20 @@ class Counted:
 
 
 class _Impulses(Noise):
-    """Noise of one unit in one row for each request, and of `PROBE` random signs in the row of the test.
+    """Noise of one unit in one row for each request, and of random weights in the rows of the test.
 
     Without known ends of intervals it counts the noises and collects the ends, and is 0.
     """
 
-    def __init__(self, signs: Array, times: list[float] | None = None) -> None:
-        self.signs, self.times = signs, times  # of the noises in the row of the test, (j, k)
+    def __init__(self, weights: Array, times: list[float] | None = None) -> None:
+        self.weights, self.times = weights, times  # of the noises in the rows of the test, (j, k)
         self.n_fresh, self.ends = 0, list[float]()
         self.only: int | None = None  # the one row that is run, if not all
 
     @property
     def n_rows(self) -> int:
         """Rows of a batch in which one noise is a unit."""
-        return len(self.signs)
+        return len(self.weights)
 
     @property
     def n_noises(self) -> int:
@@ -275,11 +282,11 @@ class _Impulses(Noise):
 
     def placed(self) -> _Impulses:
         """Return a source with a row for each noise that this one was asked for."""
-        return _Impulses(_noise_signs(self.n_noises, self.signs.shape[1]), _distinct(self.ends))
+        return _Impulses(_weights(1, self.n_noises, self.weights.shape[1]), _distinct(self.ends))
 
-    def signed(self, responses: Array) -> Array:
-        """Return the sum of responses (j, k) to the noises with their signs in the row of the test."""
-        return np.asarray((_noise_signs(*responses.shape) * responses).sum(axis=0))
+    def weighted(self, responses: Array) -> Array:
+        """Return the sum of responses (j, k) to the noises with their weights in the rows of the test."""
+        return np.asarray((_weights(1, *responses.shape) * responses).sum(axis=0))
 
     def fresh(self) -> Array:
         place = max(len(self.times or []) - 1, 0) + self.n_fresh
@@ -296,17 +303,23 @@ class _Impulses(Noise):
 
     def _noise(self, sizes: list[tuple[int, float]]) -> Array:
         """Return a noise that is made of independent ones, by place and size."""
-        found = np.zeros((4 + self.n_rows, self.signs.shape[1]))
+        found = np.zeros((_Rows.NOISES + self.n_rows, self.weights.shape[1]))
         for place, size in sizes if self.times is not None else ():
             if place >= self.n_rows:
                 raise NotAffineError("a sampler that asks for more noises in one run than in another is not affine")
-            found[4 + place] = size
-            found[_Rows.PROBE] += PROBE * size * self.signs[place]
+            found[_Rows.NOISES + place] = size
+            found[: _Rows.NOISES] += np.outer(_Rows.UNITS, size * self.weights[place])
         return found if self.only is None else found[self.only : self.only + 1]
 
 
-def _noise_signs(j: int, k: int) -> Array:
-    return np.random.default_rng(1).choice([-1.0, 1.0], size=(j, k))
+def _weights(seed: int, j: int, k: int) -> Array:
+    """Return random weights (j, k) of both signs, no two of equal size."""
+    rng = np.random.default_rng(seed)
+    return np.asarray(rng.uniform(0.5, 1.0, size=(j, k)) * rng.choice([-1.0, 1.0], size=(j, k)))
+
+
+def _size(values: Array, least: float = 0.0) -> float:
+    return max(float(np.abs(values).max(initial=0.0)), least)
 
 
 class Draws(Noise):
@@ -359,13 +372,13 @@ def _nearest(times: list[float], t: float) -> int:
 
 
 def _refusal(
-    adapter: Adapter, num_steps: int, variance: Array, start: str, largest_mean: float, is_affine: bool
+    adapter: Adapter, num_steps: int, variance: Array, start: str, largest_mean: float, keeps_zero: bool
 ) -> str:
     """Say that a sampler is not affine, and which option makes it so."""
-    if is_affine:
+    if not keeps_zero:
         return (
-            f"{adapter.name} adds a constant: a mean, a start and noise of 0 do not stay 0. Its law depends on the "
-            "coordinates, so it is not judged"
+            f"{adapter.name} adds a constant, or noise of its own: a mean, a start and noise of 0 do not stay 0. Its law "
+            "depends on the coordinates, or on noise that the oracle does not see"
         )
     for option, other in adapter.without():
         try:

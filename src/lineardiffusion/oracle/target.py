@@ -39,6 +39,7 @@ class Target:
     basis: Array | None  # Q, (d, d); None where the coordinates are principal
     spread: float  # root of the law's total variance
     largest_mean: float  # largest entry of the mean, in size
+    size: float  # root of the law's mean square; rounding is a share of it
 
     def __post_init__(self) -> None:
         freeze(self)
@@ -49,7 +50,9 @@ class Target:
         variance, basis = law.principal()
         mean = law.mean if basis is None else law.mean @ basis
         distinct, place = np.unique(np.append(variance, 0.0), return_inverse=True)
-        return cls(distinct, place[:-1], mean, basis, math.sqrt(variance.sum()), float(np.abs(law.mean).max()))
+        spread, largest = math.sqrt(variance.sum()), float(np.abs(law.mean).max())
+        size = math.hypot(spread, float(np.linalg.norm(mean)))
+        return cls(distinct, place[:-1], mean, basis, spread, largest, size)
 
     def parts(self, offset: Array, std: Array) -> tuple[float, float]:
         """Return the errors of the mean and of the spread of b(l) and s(l), each (k,); their hypotenuse is W2."""

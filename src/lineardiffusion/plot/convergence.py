@@ -22,7 +22,7 @@ def convergence(reports: Any, *, parts: bool | None = None) -> Figure:
     Parameters
     ----------
     reports : Report or sequence of Report
-        What :func:`lineardiffusion.oracle.oracle` returned.
+        Reports of :func:`lineardiffusion.oracle.oracle`.
     parts : bool, default=None
         Whether to draw the distances of the means (dotted) and of the covariances (dashed) too; None for a
         single report that has them.
@@ -44,6 +44,8 @@ def convergence(reports: Any, *, parts: bool | None = None) -> Figure:
         rows = [row for row in report.rows if np.isfinite(row.distance) and row.distance > 0]
         calls = [row.calls for row in rows]
         errors = [row.standard_error / unit for row in rows]
+        if not rows:
+            continue
         style: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 4}
         if any(errors):
             axes.errorbar(calls, [row.distance / unit for row in rows], errors, label=report.sampler, **style)
@@ -57,9 +59,12 @@ def convergence(reports: Any, *, parts: bool | None = None) -> Figure:
                 ) if held else None
         if report.floor_steps and report.floor > 0:
             axes.axhline(report.floor / unit, color=colour, linewidth=0.6, alpha=0.6)
-    axes.set(xscale="log", yscale="log", xlabel="calls of the denoiser")
+    axes.set_xlabel("calls of the denoiser")
+    if axes.lines:
+        axes.set(xscale="log", yscale="log")
     measures = sorted({report.measure for report in reports})
     axes.set_ylabel(f"{' / '.join(measures)}, relative to the law's spread")
-    axes.legend(frameon=False, fontsize=8)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8)
     axes.grid(alpha=0.2, which="both")
     return figure

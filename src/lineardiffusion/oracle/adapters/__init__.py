@@ -38,7 +38,10 @@ def get_adapter(sampler: Any, **options: Any) -> Adapter:
     if library is None and callable(sampler):
         names = _required(sampler)
         if not names:
-            return get_adapter(sampler(), **options)
+            made = sampler()
+            if made is sampler or (callable(made) and _library(made) is None and not _required(made)):
+                raise TypeError(f"{sampler!r} must make a sampler, and made another factory")
+            return get_adapter(made, **options)
         if len(names) == 5:
             return _make(OwnSampler, sampler, options)
         is_function = names[1:3] == ["x", "sigmas"] and set(names[3:]) <= {"noise_sampler"}
