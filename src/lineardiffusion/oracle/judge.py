@@ -205,10 +205,13 @@ class _Judgement:
         if fine and fine[-1].noise_left > LEFT * typical:
             left = f"{fine[-1].noise_left:.3g} is left with {fine[-1].num_steps} steps"
             found.append(f"does not reach sigma 0: {left}")
-        change = self.apart(ORDER_STEPS[-1], FLOOR_STEPS) if math.isfinite(floor) else math.nan
-        if self.apart(*ORDER_STEPS[-2:]) > self.apart(*ORDER_STEPS[:2]) if math.isfinite(floor) else False:
+        if not math.isfinite(floor):
+            return found
+        first, last = (self.apart(*pair) for pair in (ORDER_STEPS[:2], ORDER_STEPS[-2:]))
+        change, least = self.apart(ORDER_STEPS[-1], FLOOR_STEPS), 10 * ROUNDING * self.target.size
+        if last > max(first, least):
             found.append(f"{FLOOR_STEPS} steps are too few to tell where it converges to")
-        elif floor > CONVERGED * change and floor > 10 * ROUNDING * self.target.size:
+        elif floor > max(CONVERGED * change, least):
             found.append(
                 f"does not converge to the law: {floor / spread:.3g} is left with {FLOOR_STEPS} steps, and from "
                 f"{ORDER_STEPS[-1]} steps on the law moves by {change / spread:.2g}"
@@ -216,8 +219,8 @@ class _Judgement:
         return found
 
     def holds_signal(self, alpha: float, sigma: float) -> bool:
-        """Return whether a level holds more signal than noise, of the mean or in the strongest direction."""
-        return bool(alpha**2 * max(self.target.variance[-1], self.target.largest_mean**2) > sigma**2)
+        """Return whether a level holds more signal than noise in the strongest direction."""
+        return bool(alpha**2 * self.target.variance[-1] > sigma**2)
 
     def law(self, num_steps: int) -> Gaussian:
         found = self.found(num_steps)

@@ -377,8 +377,8 @@ def _refusal(
     """Say that a sampler is not affine, and which option makes it so."""
     if not keeps_zero:
         return (
-            f"{adapter.name} adds a constant, or noise of its own: a mean, a start and noise of 0 do not stay 0. Its "
-            "law depends on the coordinates, or on noise that the oracle does not see"
+            f"{adapter.name} adds a constant, or noise of its own: a mean, a start and noise of 0 do not stay 0. "
+            "Its law depends on the coordinates, or on noise that the oracle does not see"
         )
     for option, other in adapter.without():
         try:
