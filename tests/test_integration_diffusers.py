@@ -43,7 +43,7 @@ from lineardiffusion.integrations.torch_gaussians import Gaussians  # noqa: E402
 from lineardiffusion.oracle.adapters import get_adapter  # noqa: E402
 from lineardiffusion.oracle.adapters.diffusers import CONVENTIONS, REFUSED  # noqa: E402
 from lineardiffusion.oracle.adapters.tensors import replaced_noise  # noqa: E402
-from lineardiffusion.oracle.responses import Draws  # noqa: E402
+from lineardiffusion.oracle.noise import Draws  # noqa: E402
 from lineardiffusion.oracle.target import PrincipalDenoiser  # noqa: E402
 
 pytestmark = [

@@ -14,7 +14,7 @@ from lineardiffusion.diffusion.samplers import SAMPLERS, get_sampler
 from lineardiffusion.diffusion.schedules import Karras, get_schedule
 from lineardiffusion.diffusion.trajectory import Trajectory, compose, simulate
 from lineardiffusion.oracle import Adapter, NotAffineError, Start, oracle
-from lineardiffusion.oracle.responses import Draws
+from lineardiffusion.oracle.noise import Draws
 from test_samplers import lopsided_heun
 
 D = 5

@@ -14,7 +14,8 @@ from lineardiffusion.oracle import Adapter, NotAffineError, Start, oracle
 from lineardiffusion.oracle.adapters import get_adapter
 from lineardiffusion.oracle.adapters.diffusers import CONVENTIONS
 from lineardiffusion.oracle.adapters.diffusers import REFUSED as REFUSALS
-from lineardiffusion.oracle.responses import Draws, respond
+from lineardiffusion.oracle.noise import Draws
+from lineardiffusion.oracle.responses import respond
 from lineardiffusion.oracle.target import PrincipalDenoiser
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install '.[diffusers]'")

@@ -24,7 +24,8 @@ from lineardiffusion.oracle.adapters.kdiffusion import KDiffusionSampler
 from lineardiffusion.oracle.adapters.own import OwnSampler
 from lineardiffusion.oracle.adapters.smalldiffusion import SmallDiffusionSampler
 from lineardiffusion.oracle.adapters.tensors import replaced_noise, to_array, to_tensor
-from lineardiffusion.oracle.responses import Noise, respond
+from lineardiffusion.oracle.noise import Noise
+from lineardiffusion.oracle.responses import respond
 from lineardiffusion.samplers import ddim, get_sampler
 from lineardiffusion.schedules import Karras, Schedule
 

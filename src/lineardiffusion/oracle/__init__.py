@@ -10,9 +10,10 @@ heun: W2 to the law, in units of its spread 2.062
 ...
 """
 
+from lineardiffusion.oracle.adapter import Adapter, NotAffineError, Start
 from lineardiffusion.oracle.judge import oracle
+from lineardiffusion.oracle.noise import Noise
 from lineardiffusion.oracle.optimal import optimal_times
 from lineardiffusion.oracle.report import Report, Row
-from lineardiffusion.oracle.responses import Adapter, Noise, NotAffineError, Start
 
 __all__ = ["Adapter", "Noise", "NotAffineError", "Report", "Row", "Start", "optimal_times", "oracle"]

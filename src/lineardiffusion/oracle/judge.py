@@ -18,10 +18,21 @@ import numpy as np
 from lineardiffusion._validation import check_integer
 from lineardiffusion.distributions.gaussian import Gaussian
 from lineardiffusion.distributions.mixture import Mixture
+from lineardiffusion.oracle.adapter import Adapter, NotAffineError
 from lineardiffusion.oracle.adapters import get_adapter
 from lineardiffusion.oracle.mixtures import judge_by_draws
-from lineardiffusion.oracle.report import CONVERGED, LEFT, ROUNDING, Report, Row, fit_order, pairs_of_worse
-from lineardiffusion.oracle.responses import Adapter, NotAffineError, Responses, respond
+from lineardiffusion.oracle.report import (
+    CONVERGED,
+    LEFT,
+    ROUNDING,
+    Report,
+    Row,
+    failed,
+    failures,
+    fit_order,
+    pairs_of_worse,
+)
+from lineardiffusion.oracle.responses import Responses, respond
 from lineardiffusion.oracle.target import Target
 
 ORDER_STEPS = (25, 50, 100, 200)  # doubled numbers of steps, from which the order is fitted
@@ -141,8 +152,7 @@ class _Judgement:
     def row(self, num_steps: int) -> Row:
         found = self.responses(num_steps)
         if isinstance(found, Exception):
-            what = f"{type(found).__name__}: {' '.join(str(found).split())}"
-            return Row(num_steps, 0, math.nan, math.nan, math.nan, math.nan, error=what)
+            return failed(num_steps, found)
         mean, spread = self.target.parts(found.offset, found.std)
         level = found.start.alpha, found.start.sigma
         near = self.start == "exact" and self.holds_signal(*level)
@@ -158,8 +168,7 @@ class _Judgement:
 
     def report(self, steps: list[int], convergence: bool) -> Report:
         rows = [self.row(n) for n in steps]
-        if all(row.error for row in rows):
-            raise ValueError(f"{self.adapter.name} fails for every number of steps; {rows[0].error}")
+        failures(self.adapter.name, rows)  # before the runs for the order
         p, p_error, floor, floor_steps, notes = math.nan, math.nan, math.nan, 0, list[str]()
         if convergence:
             least = self.adapter.rounding * self.target.size
@@ -185,12 +194,9 @@ class _Judgement:
         )
 
     def warnings(self, rows: list[Row], floor: float) -> list[str]:
-        """Say in words what a user ought to know."""
+        """Return the warnings of the report."""
         spread = self.target.spread or 1.0
-        found = [f"{row.num_steps} steps: {row.error}" for row in rows if row.error]
-        broken = [str(row.num_steps) for row in rows if not row.error and not math.isfinite(row.distance)]
-        if broken:
-            found.append(f"gives no number with {', '.join(broken)} steps")
+        found = failures(self.adapter.name, rows)
         if near := [row for row in rows if row.near_data]:
             numbers, (alpha, sigma) = ", ".join(str(row.num_steps) for row in near), near[0].start_level
             found.append(

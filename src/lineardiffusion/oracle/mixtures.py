@@ -33,8 +33,10 @@ from lineardiffusion._validation import check_integer
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser, MixtureDenoiser
 from lineardiffusion.diffusion.ode import integrate
 from lineardiffusion.distributions.mixture import Mixture
-from lineardiffusion.oracle.report import Report, Row, pairs_of_worse
-from lineardiffusion.oracle.responses import Adapter, Counted, Draws, Start
+from lineardiffusion.oracle.adapter import Adapter, Start
+from lineardiffusion.oracle.noise import Draws
+from lineardiffusion.oracle.report import Report, Row, failed, failures, pairs_of_worse
+from lineardiffusion.oracle.responses import Counted
 
 GROUPS = 16  # of draws, for the standard error
 FLOW_TOLERANCE = 1e-5  # of a step of the flow that the strong error is measured against
@@ -50,25 +52,18 @@ def judge_by_draws(adapter: Adapter, law: Mixture, steps: list[int], start: str,
         try:
             rows.append(_row(adapter, k, law, denoiser, start, n, seed, strong))
         except Exception as error:  # whatever another library raises at a number of steps
-            what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            rows.append(Row(k, 0, math.nan, math.nan, math.nan, math.nan, error=what))
-    if all(row.error for row in rows):
-        raise ValueError(f"{adapter.name} fails for every number of steps; {rows[0].error}")
+            rows.append(failed(k, error))
+    warnings = failures(adapter.name, rows)
     spread = float(np.sqrt(np.trace(law.covariance)))
     size = math.hypot(spread, float(np.linalg.norm(law.mean)))
-    worse = pairs_of_worse(rows, size)
-    broken = ", ".join(str(row.num_steps) for row in rows if not row.error and not math.isfinite(row.distance))
+    warnings += [f"{after} steps are worse than {before}" for before, after in pairs_of_worse(rows, size)]
     return Report(
         sampler=adapter.name,
         measure="strong error (at least W2)" if strong else "energy distance",
         spread=spread,
         size=size,
         rows=tuple(rows),
-        warnings=tuple(
-            [f"{row.num_steps} steps: {row.error}" for row in rows if row.error]
-            + ([f"gives no number with {broken} steps"] if broken else [])
-            + [f"{after} steps are worse than {before}" for before, after in worse]
-        ),
+        warnings=tuple(warnings),
         versions=adapter.versions,
         start=start,
     )

@@ -205,6 +205,21 @@ class Report:
         return "\n".join(lines)
 
 
+def failed(num_steps: int, error: Exception) -> Row:
+    """Return the row of a number of steps with which a sampler raised an error."""
+    what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return Row(num_steps, 0, math.nan, math.nan, math.nan, math.nan, error=what)
+
+
+def failures(name: str, rows: Sequence[Row]) -> list[str]:
+    """Return the warnings of numbers of steps that failed or gave no number; a ValueError if all failed."""
+    if all(row.error for row in rows):
+        raise ValueError(f"{name} fails for every number of steps; {rows[0].error}")
+    found = [f"{row.num_steps} steps: {row.error}" for row in rows if row.error]
+    broken = [str(row.num_steps) for row in rows if not row.error and not math.isfinite(row.distance)]
+    return [*found, f"gives no number with {', '.join(broken)} steps"] if broken else found
+
+
 def pairs_of_worse(rows: Sequence[Row], size: float) -> list[tuple[int, int]]:
     """Return consecutive numbers of steps of which the second is worse than the first, beyond rounding.
 

@@ -26,92 +26,19 @@ sampler does not choose its steps by the state, and does not draw noise that the
 
 from __future__ import annotations
 
-import bisect
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from lineardiffusion._arrays import Array
+from lineardiffusion.oracle.adapter import Adapter, NotAffineError, Start
+from lineardiffusion.oracle.noise import Noise, distinct
 from lineardiffusion.oracle.target import PrincipalDenoiser
 
 PROBE = 100.0  # units of start and noise in the row that tests whether a sampler is affine
 AFFINE = 1e-4  # share of the probe by which it may miss; single precision loses 1e-6
-SAME_TIME = 1e-9  # share of the latest time by which ends of intervals of a Brownian motion may differ and be one
-
-
-class NotAffineError(ValueError):
-    """A sampler that is not affine in its state, so that its law is not Gaussian and not known in closed form."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """Level of the state at the first step, x = alpha z + sigma n, and what the library starts from instead."""
-
-    alpha: float
-    sigma: float
-    noise_std: float  # standard deviation of the noise alone that the library starts from
-
-
-class Noise(ABC):
-    """Source of the noise that a sampler asks for: fresh, or increments of one Brownian motion."""
-
-    @abstractmethod
-    def fresh(self) -> Array:
-        """Return standard noise (m, k), independent of all before."""
-
-    @abstractmethod
-    def increment(self, a: float, b: float) -> Array:
-        """Return W(b) - W(a) (m, k) of one Brownian motion W."""
-
-
-class Adapter(ABC):
-    """A sampler of some library, as the oracle runs it.
-
-    A subclass defines ``start`` and ``run``. States are arrays (m, k): m rows of k principal coordinates, which a
-    subclass reshapes and converts as its library needs.
-
-    Attributes
-    ----------
-    name : str
-        Name of the sampler, for reports.
-    versions : mapping of str to str
-        Versions of the libraries that ran.
-    rounding : float
-        Share of the law's spread below which distances are rounding; that of single precision by default.
-    """
-
-    name: str = "sampler"
-    versions: Mapping[str, str] = {}
-    rounding: ClassVar[float] = 1e-5
-
-    @abstractmethod
-    def start(self, num_steps: int) -> Start:
-        """Return the level at which a run of this many steps starts."""
-
-    @abstractmethod
-    def run(self, num_steps: int, x: Array, denoise: Any, noise: Noise) -> Array:
-        """Return the state (m, k) after a run from `x` (m, k).
-
-        Parameters
-        ----------
-        num_steps : int
-            Number of steps.
-        x : ndarray of shape (m, k)
-            State at the first level.
-        denoise : callable
-            ``denoise(x, alpha, sigma)`` is the expected clean state of x = alpha z + sigma n, for arrays and
-            tensors (..., k); ``denoise.flow(x, (alpha, sigma), (alpha', sigma'))`` solves the probability flow.
-        noise : Noise
-            Source of the noise of a stochastic sampler.
-        """
-
-    def without(self) -> Iterator[tuple[str, Adapter]]:
-        """Yield options that may make the sampler non-affine, as ``name=value``, and the sampler without each."""
-        yield from ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +88,6 @@ def respond(
         If the sampler is not affine; the message names the option if one is known.
     """
     level = adapter.start(num_steps)
-    _check_start(start)
     rows = _Rows(variance, level, start, largest_mean)
     counting = _Impulses(np.zeros((0, len(variance))))
     found, calls = _run(adapter, num_steps, rows, counting)
@@ -223,11 +149,6 @@ class _Rows:
         return x, mean
 
 
-def _check_start(start: str) -> None:
-    if start not in ("exact", "noise"):
-        raise ValueError(f'start must be "exact" or "noise", got {start!r}')
-
-
 def _run(
     adapter: Adapter, num_steps: int, rows: _Rows, noise: _Impulses, only: int | None = None
 ) -> tuple[Array, int]:
@@ -278,11 +199,11 @@ class _Impulses(Noise):
     @property
     def n_noises(self) -> int:
         """Number of independent noises that were asked for."""
-        return self.n_fresh + max(len(_distinct(self.ends)) - 1, 0)
+        return self.n_fresh + max(len(distinct(self.ends)) - 1, 0)
 
     def placed(self) -> _Impulses:
         """Return a source with a row for each noise that this one was asked for."""
-        return _Impulses(_weights(1, self.n_noises, self.weights.shape[1]), _distinct(self.ends))
+        return _Impulses(_weights(1, self.n_noises, self.weights.shape[1]), distinct(self.ends))
 
     def weighted(self, responses: Array) -> Array:
         """Return the sum of responses (j, k) to the noises with their weights in the rows of the test."""
@@ -320,51 +241,6 @@ def _weights(seed: int, j: int, k: int) -> Array:
 
 def _size(values: Array, least: float = 0.0) -> float:
     return max(float(np.abs(values).max(initial=0.0)), least)
-
-
-class Draws(Noise):
-    """Noise drawn by a generator; a Brownian motion is refined where it was not known yet."""
-
-    def __init__(self, rng: np.random.Generator, shape: tuple[int, int]) -> None:
-        self.rng, self.shape = rng, shape
-        self.times, self.values = list[float](), list[Array]()
-
-    def fresh(self) -> Array:
-        return self.rng.normal(size=self.shape)
-
-    def increment(self, a: float, b: float) -> Array:
-        return self._at(b) - self._at(a)
-
-    def _at(self, t: float) -> Array:
-        """Return W(t), given its values so far: a Brownian bridge inside, a free increment outside."""
-        i = bisect.bisect_left(self.times, t)
-        for j in (i - 1, i):
-            if 0 <= j < len(self.times) and abs(self.times[j] - t) <= SAME_TIME * max(abs(t), abs(self.times[-1])):
-                return self.values[j]
-        n = self.fresh()
-        if not self.times:
-            found = np.zeros(self.shape)
-        elif i == 0:
-            found = self.values[0] - math.sqrt(self.times[0] - t) * n
-        elif i == len(self.times):
-            found = self.values[-1] + math.sqrt(t - self.times[-1]) * n
-        else:
-            before, after = self.times[i - 1], self.times[i]
-            share = (t - before) / (after - before)
-            found = (1 - share) * self.values[i - 1] + share * self.values[i]
-            found = found + math.sqrt((t - before) * (after - t) / (after - before)) * n
-        self.times.insert(i, t)
-        self.values.insert(i, found)
-        return found
-
-
-def _distinct(times: list[float]) -> list[float]:
-    """Return the distinct ones of some times, rising."""
-    found, same = list[float](), SAME_TIME * max(map(abs, times), default=0.0)
-    for t in sorted(times):
-        if not found or t - found[-1] > same:
-            found.append(t)
-    return found
 
 
 def _nearest(times: list[float], t: float) -> int:

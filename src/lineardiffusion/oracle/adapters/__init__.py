@@ -8,8 +8,8 @@ import inspect
 from typing import Any
 
 from lineardiffusion.diffusion.samplers import Sampler
+from lineardiffusion.oracle.adapter import Adapter
 from lineardiffusion.oracle.adapters.own import OwnSampler
-from lineardiffusion.oracle.responses import Adapter
 
 # first part of the module in which a class or function is defined -> module and class of its adapter
 LIBRARIES = {
@@ -39,7 +39,7 @@ def get_adapter(sampler: Any, **options: Any) -> Adapter:
         names = _required(sampler)
         if not names:
             made = sampler()
-            if made is sampler or (callable(made) and _library(made) is None and not _required(made)):
+            if callable(made) and _library(made) is None and not _required(made):
                 raise TypeError(f"{sampler!r} must make a sampler, and made another factory")
             return get_adapter(made, **options)
         if len(names) == 5:

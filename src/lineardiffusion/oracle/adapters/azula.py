@@ -15,8 +15,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from lineardiffusion._arrays import Array
+from lineardiffusion.oracle.adapter import Adapter, Start
 from lineardiffusion.oracle.adapters.tensors import replaced_noise, to_array, to_tensor
-from lineardiffusion.oracle.responses import Adapter, Noise, Start
+from lineardiffusion.oracle.noise import Noise
 
 
 class AzulaSampler(Adapter):

@@ -55,8 +55,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lineardiffusion._arrays import Array
+from lineardiffusion.oracle.adapter import Adapter, NotAffineError, Start
 from lineardiffusion.oracle.adapters.tensors import replaced_noise
-from lineardiffusion.oracle.responses import Adapter, Draws, Noise, NotAffineError, Start
+from lineardiffusion.oracle.noise import Draws, Noise
 
 TOKENS = "it draws discrete tokens, which have no Gaussian law"
 INVERSE = "it runs from image to noise, so what it ends at is no draw"

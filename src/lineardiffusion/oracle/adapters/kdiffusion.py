@@ -21,9 +21,10 @@ import numpy as np
 
 from lineardiffusion._arrays import Array
 from lineardiffusion.diffusion.schedules import Karras
+from lineardiffusion.oracle.adapter import Adapter, NotAffineError, Start
 from lineardiffusion.oracle.adapters.alone import load_alone
 from lineardiffusion.oracle.adapters.tensors import replaced_noise, to_array, to_tensor
-from lineardiffusion.oracle.responses import Adapter, Noise, NotAffineError, Start
+from lineardiffusion.oracle.noise import Noise
 
 TREE = "BrownianTreeNoiseSampler"
 NO_SAMPLER = {"log_likelihood"}

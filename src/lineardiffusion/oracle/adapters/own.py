@@ -12,7 +12,8 @@ from lineardiffusion._version import __version__
 from lineardiffusion.diffusion.samplers import get_sampler
 from lineardiffusion.diffusion.schedules import Cosine, get_schedule
 from lineardiffusion.diffusion.trajectory import Trajectory, run
-from lineardiffusion.oracle.responses import Adapter, Noise, Start
+from lineardiffusion.oracle.adapter import Adapter, Start
+from lineardiffusion.oracle.noise import Noise
 
 
 class OwnSampler(Adapter):

@@ -16,9 +16,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from lineardiffusion._arrays import Array
+from lineardiffusion.oracle.adapter import Adapter, Start
 from lineardiffusion.oracle.adapters.alone import load_alone
 from lineardiffusion.oracle.adapters.tensors import replaced_noise, to_array, to_tensor
-from lineardiffusion.oracle.responses import Adapter, Noise, Start
+from lineardiffusion.oracle.noise import Noise
 
 
 class SmallDiffusionSampler(Adapter):
@@ -71,12 +72,14 @@ class _Model:
         self.denoise, self.is_flow, self.noise = denoise, is_flow, noise
 
     def eval(self) -> None:
-        pass
+        """Switch to evaluation, as ``samples`` asks for: the exact denoiser is the same in training."""
 
     def rand_input(self, batchsize: int) -> Any:
+        """Return noise of the shape of the state."""
         return to_tensor(self.noise.fresh())
 
     def predict_eps_cfg(self, x: Any, sigma: Any, cond: Any, cfg_scale: float) -> Any:
+        """Return the noise, or the velocity, predicted at a level; there is no guidance."""
         level = float(sigma)
         if self.is_flow:
             return (x - self.denoise(x, 1.0 - level, level)) / level

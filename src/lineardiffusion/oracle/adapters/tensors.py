@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lineardiffusion._arrays import Array
-from lineardiffusion.oracle.responses import Noise
+from lineardiffusion.oracle.noise import Noise
 
 OTHER = {
     "bernoulli", "bernoulli_", "cauchy_", "exponential_", "log_normal_", "multinomial", "normal", "normal_",
