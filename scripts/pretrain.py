@@ -4,8 +4,10 @@ The data are the 60,000 training images of each. ``fit_basis`` fixes the compone
 those of latents, and styles are stored by the directions that they are drawn in (io/low_rank.py). Components,
 styles and their rank are those that draw best in 6 MB. They were chosen on a tenth of the training images that was
 held out, by the Frechet distance of the judge's features, where the share of copies is near that of real images.
+``mnist-small`` is the model of a page that holds it (page/): its 100 styles of 64 components are those that draw best in
+a page of 1 MB, and it is stored in half precision, as the page stores it.
 
-``--name`` trains one of the two. ``--judge`` compares 10,000 drawn images to the test images by the judge
+``--name`` trains one of them. ``--judge`` compares 10,000 drawn images to the test images by the judge
 (benchmarks/judge.py), for each of two seeds.
 """
 
@@ -24,11 +26,13 @@ from lineardiffusion.metrics import copying, frechet_distance, precision_recall_
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = ROOT / "src" / "lineardiffusion" / "pretrained"
-LOADERS = {"mnist": load_mnist, "fashion-mnist": load_fashion_mnist}
+LOADERS = {"mnist": load_mnist, "fashion-mnist": load_fashion_mnist, "mnist-small": load_mnist}
 SETTINGS: dict[str, dict[str, Any]] = {
-    "mnist": {"n_components": 144, "n_styles": "auto", "style_rank": 0.25},
-    "fashion-mnist": {"n_components": 200, "n_styles": 80, "style_rank": 0.2},
+    "mnist": {"n_components": 144, "n_styles": "auto", "style_rank": 0.25, "contrast": "pixelwise"},
+    "fashion-mnist": {"n_components": 200, "n_styles": 80, "style_rank": 0.2, "contrast": "pixelwise"},
+    "mnist-small": {"n_components": 64, "n_styles": 10, "contrast": "affine"},
 }
+PRECISION = {"mnist": "low_rank", "fashion-mnist": "low_rank", "mnist-small": "half"}
 SEEDS = 137, 138
 COMPARED = 2000  # images whose nearest training images are searched for
 
@@ -41,8 +45,8 @@ def main() -> None:
     for name in [arguments.name] if arguments.name else LOADERS:
         folder = SHIPPED / name
         prompts, images = LOADERS[name]("train")
-        ld = LinearDiffusion(contrast="pixelwise", random_state=0, **SETTINGS[name])
-        ld.fit_basis(images).fit(prompts, images).save_pretrained(folder, precision="low_rank")
+        ld = LinearDiffusion(random_state=0, **SETTINGS[name])
+        ld.fit_basis(images).fit(prompts, images).save_pretrained(folder, precision=PRECISION[name])
         size = sum(file.stat().st_size for file in folder.iterdir())
         print(f"{folder.relative_to(ROOT)}: {size / 1e6:.2f} MB")
         if arguments.judge:
@@ -54,7 +58,7 @@ def judge(name: str, ld: LinearDiffusion, training: Any) -> None:
     sys.path.insert(0, str(ROOT / "benchmarks"))
     from judge import Judge
 
-    known = Judge.load(name)
+    known = Judge.load(name.removesuffix("-small"))
     prompts, images = LOADERS[name]("test")
     real = known.features(images)
     some = np.random.default_rng(0).permutation(len(prompts))[:COMPARED]

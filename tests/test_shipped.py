@@ -43,7 +43,7 @@ def unseen(name, request):
 
 
 def test_they_ship_and_are_small(name):
-    assert shipped_models() == NAMES
+    assert shipped_models() == [*NAMES, "mnist-small"]
     assert sorted(file.name for file in (PRETRAINED / name).iterdir()) == ["config.json", "model.safetensors"]
     assert sum(file.stat().st_size for file in (PRETRAINED / name).iterdir()) <= 6_000_000
 
@@ -79,6 +79,18 @@ def test_every_prompt_is_drawn_and_read(name, shipped, drawn):
     prompts, found = prompts[:300], np.asarray(shipped.classify(images[:300]))
     assert np.mean(found == prompts) > RIGHT[name] + 0.03
     assert min(np.mean(found[prompts == one] == one) for one in shipped.prompts_) > RIGHT[name] - 0.2
+
+
+@pytest.mark.parametrize("name", ["mnist"], indirect=True)
+def test_the_small_model_draws_and_reads_the_same_digits(name, shipped, drawn):
+    """Each of two models reads what the other one draws; the control has the prompts shifted by one."""
+    assert sum(file.stat().st_size for file in (PRETRAINED / "mnist-small").iterdir()) <= 800_000
+    small, prompts = LinearDiffusion.from_pretrained("mnist-small"), drawn[0][:200]
+    images = small.predict(prompts, seed=137)
+    read = np.asarray(shipped.classify(images))
+    assert np.mean(read == prompts) > 0.95
+    assert np.mean(read == np.roll(prompts, 1)) < 0.1
+    assert np.mean(np.asarray(small.classify(drawn[1][:200])) == prompts) > 0.95
 
 
 def test_styles_can_be_named(name, shipped):
