@@ -2069,9 +2069,12 @@ class LinearDiffusion(BaseEstimator):
 
         Examples
         --------
+        >>> import tempfile
         >>> from lineardiffusion import LinearDiffusion
-        >>> LinearDiffusion.from_pretrained("mnist").image_shape_
-        (28, 28)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     LinearDiffusion.from_gaussian([4.0], [9.0]).save_pretrained(folder)
+        ...     LinearDiffusion.from_pretrained(folder).law("", space="pixels").mean
+        array([4.])
         """
         statistics, parameters, temperature, embedding = model_file.load(locate(name_or_path, revision, token))
         model = cls(**parameters.raw())

@@ -59,6 +59,12 @@ def downsampling(image_shape: Sequence[int], factor: int) -> scipy.sparse.csr_ar
     Returns
     -------
     scipy.sparse.csr_array of shape (D / factor^2, D)
+        Rows that average the pixels of one block each, channel by channel.
+
+    Raises
+    ------
+    ValueError
+        If `factor` does not divide h and w.
 
     Examples
     --------
@@ -77,7 +83,7 @@ def downsampling(image_shape: Sequence[int], factor: int) -> scipy.sparse.csr_ar
 
 
 def blurring(image_shape: Sequence[int], sigma: float) -> scipy.sparse.csr_array:
-    """Blur by a Gaussian kernel: :func:`scipy.ndimage.gaussian_filter` with ``mode="nearest"`` as a matrix.
+    """Blur by a Gaussian kernel, as :func:`scipy.ndimage.gaussian_filter` does with ``mode="nearest"``.
 
     Parameters
     ----------
@@ -89,6 +95,12 @@ def blurring(image_shape: Sequence[int], sigma: float) -> scipy.sparse.csr_array
     Returns
     -------
     scipy.sparse.csr_array of shape (D, D)
+        Rows of weights with the sum 1.
+
+    Raises
+    ------
+    ValueError
+        If `sigma` is not positive and finite.
 
     Examples
     --------

@@ -121,8 +121,12 @@ def load_fashion_mnist(
 
     Parameters
     ----------
-    split, folder, download
-        As in :func:`load_mnist`; the download is 31 MB.
+    split : {"all", "train", "test"}, default="all"
+        Part to load: the 60,000 training images, the 10,000 test images, or both in this order.
+    folder : path, default=None
+        Folder of the IDX files, compressed (``.gz``) or not (default: see :mod:`lineardiffusion.datasets`).
+    download : bool, default=True
+        Whether to download missing files (31 MB in all). Without effect if `folder` is given.
 
     Returns
     -------
@@ -134,8 +138,10 @@ def load_fashion_mnist(
 
     Raises
     ------
-    ValueError, FileNotFoundError
-        As in :func:`load_mnist`.
+    ValueError
+        If `split` is unknown, or a file does not hold what its name says.
+    FileNotFoundError
+        If files are missing and cannot be downloaded.
 
     Examples
     --------

@@ -78,7 +78,20 @@ class Schedule:
     def derivative(self, t: float) -> tuple[float, float]:
         """Return d alpha / dt and d sigma / dt at a time 0 < t <= t_max.
 
-        Finite differences of second order, central inside and one-sided at the ends; the error is about 1e-9.
+        They are finite differences of second order, central inside and one-sided at the ends, unless a subclass
+        defines them otherwise. Their error is about 1e-9.
+
+        Parameters
+        ----------
+        t : float
+            Time.
+
+        Returns
+        -------
+        alpha_dot : float
+            Derivative of alpha.
+        sigma_dot : float
+            Derivative of sigma.
         """
         h = 1e-5 * self.t_max
         offsets, weights = (-h, h), (-0.5, 0.5)
@@ -91,9 +104,19 @@ class Schedule:
         return float(alpha_dot), float(sigma_dot)
 
     def times(self, num_steps: int) -> Array:
-        """Return the ``num_steps + 1`` falling times, from t_max to 0, that a sampler visits.
+        """Return the falling times, from t_max to 0, that a sampler visits.
 
-        Evenly spaced unless a subclass defines them otherwise.
+        They are evenly spaced unless a subclass defines them otherwise.
+
+        Parameters
+        ----------
+        num_steps : int
+            Number of steps.
+
+        Returns
+        -------
+        ndarray of shape (num_steps + 1,)
+            Falling times.
         """
         return np.linspace(self.t_max, 0.0, num_steps + 1)
 
@@ -107,8 +130,16 @@ class VPLinear(Schedule):
 
     Parameters
     ----------
-    beta_min, beta_max : float, default=0.1, 20.0
-        Rate b at t = 0 and t = 1.
+    beta_min : float, default=0.1
+        Rate b at t = 0.
+    beta_max : float, default=20.0
+        Rate b at t = 1.
+
+    Examples
+    --------
+    >>> alpha, sigma = VPLinear()(1.0)
+    >>> round(float(alpha), 4), round(float(sigma), 4)
+    (0.0066, 1.0)
     """
 
     beta_min: float = 0.1
@@ -119,7 +150,18 @@ class VPLinear(Schedule):
         return np.exp(log_alpha), np.sqrt(-np.expm1(2 * log_alpha))
 
     def times(self, num_steps: int) -> Array:
-        """Return times whose square roots are evenly spaced: sigma grows like sqrt(t) at t = 0."""
+        """Return times whose square roots are evenly spaced: sigma grows like sqrt(t) at t = 0.
+
+        Parameters
+        ----------
+        num_steps : int
+            Number of steps.
+
+        Returns
+        -------
+        ndarray of shape (num_steps + 1,)
+            Falling times, from 1 to 0.
+        """
         return np.linspace(1.0, 0.0, num_steps + 1) ** 2
 
     def derivative(self, t: float) -> tuple[float, float]:
@@ -130,7 +172,16 @@ class VPLinear(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """Variance preserving schedule (alpha, sigma) = (cos, sin) of pi t / 2."""
+    """Variance preserving schedule (alpha, sigma) = (cos, sin) of pi t / 2.
+
+    It starts from pure noise, alpha = 0, so no signal is left in its first level.
+
+    Examples
+    --------
+    >>> alpha, sigma = Cosine()(np.array([1.0, 0.5, 0.0]))
+    >>> alpha.round(3), sigma.round(3)
+    (array([0.   , 0.707, 1.   ]), array([1.   , 0.707, 0.   ]))
+    """
 
     def __call__(self, t: Any) -> tuple[Any, Any]:
         return np.sin(0.5 * np.pi * (1 - t)), np.sin(0.5 * np.pi * t)
@@ -148,10 +199,17 @@ class Karras(Schedule):
 
     Parameters
     ----------
-    sigma_max, sigma_min : float, default=80.0, 0.002
-        First and last noise level above 0, in units of the latents.
+    sigma_max : float, default=80.0
+        First noise level, in units of the latents.
+    sigma_min : float, default=0.002
+        Last noise level above 0, in units of the latents.
     rho : float, default=7.0
         Exponent of the spacing; the larger, the denser the levels near sigma_min.
+
+    Examples
+    --------
+    >>> Karras().times(4).round(3).tolist()
+    [80.0, 9.723, 0.47, 0.002, 0.0]
     """
 
     sigma_max: float = 80.0
@@ -175,7 +233,13 @@ class Karras(Schedule):
 
 @dataclass(frozen=True)
 class RectifiedFlow(Schedule):
-    """Straight line from noise to data."""
+    """Schedule of a straight line from noise to data: (alpha, sigma) = (1 - t, t).
+
+    Examples
+    --------
+    >>> RectifiedFlow()(0.25)
+    (0.75, 0.25)
+    """
 
     def __call__(self, t: Any) -> tuple[Any, Any]:
         return 1.0 - t, t
@@ -307,6 +371,11 @@ class FunctionSchedule(Schedule):
         ``t -> (alpha, sigma)`` for a float t, from `t_max` (noise) to 0 (alpha = 1, sigma = 0).
     t_max : float, default=1.0
         Time of pure noise.
+
+    Examples
+    --------
+    >>> FunctionSchedule(lambda t: (1 - t**2, t))(np.array([1.0, 0.5, 0.0]))
+    (array([0.  , 0.75, 1.  ]), array([1. , 0.5, 0. ]))
     """
 
     function: Callable[[Any], tuple[Any, Any]]
@@ -323,7 +392,31 @@ SCHEDULES: dict[str, type[Schedule]] = {"cosine": Cosine, "vp": VPLinear, "karra
 
 
 def get_schedule(schedule: str | Schedule | Callable[[Any], tuple[Any, Any]]) -> Schedule:
-    """Return the schedule of this name, the schedule itself, or the schedule of a function."""
+    """Return the schedule of this name, the schedule itself, or the schedule of a function.
+
+    Parameters
+    ----------
+    schedule : {"cosine", "vp", "karras", "flow"}, Schedule or callable
+        Name, object, or function t -> (alpha, sigma). A function's attribute ``t_max``, 1 by default, is the time
+        of pure noise.
+
+    Returns
+    -------
+    Schedule
+        Schedule, as an object.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    TypeError
+        If this is no schedule.
+
+    Examples
+    --------
+    >>> get_schedule("vp")
+    VPLinear(beta_min=0.1, beta_max=20.0)
+    """
     if isinstance(schedule, Schedule):
         return schedule
     if isinstance(schedule, type):

@@ -43,6 +43,11 @@ class Gaussian(Law):
     covariance : ndarray of shape (d, d)
         Covariance C: symmetric, with no eigenvalue below 0 beyond rounding (checked when it is decomposed).
 
+    See Also
+    --------
+    Gaussian.diagonal : A Gaussian whose covariance is a vector of variances.
+    Mixture : A weighted sum of Gaussians.
+
     Examples
     --------
     >>> law = Gaussian(np.zeros(2), np.diag([4.0, 1.0]))
@@ -87,7 +92,7 @@ class Gaussian(Law):
 
     @property
     def dim(self) -> int:
-        """d, the number of coordinates."""
+        """Number d of coordinates."""
         return len(self.mean)
 
     def principal(self) -> tuple[Array, Array | None]:
@@ -131,30 +136,86 @@ class Gaussian(Law):
 
     @property
     def root(self) -> Array:
-        """L, shape (d, rank), with C = L L^T."""
+        """Root L of the covariance, shape (d, rank), with C = L L^T."""
         std, basis = self._plane
         return basis * std
 
     def regular(self, floor: float) -> Gaussian:
-        """Return the law with every variance below `floor` raised to it."""
+        """Return the law with every smaller variance raised to a floor, so that it has a density.
+
+        Parameters
+        ----------
+        floor : float
+            Least variance in any direction, in squared units of x.
+
+        Returns
+        -------
+        Gaussian
+            Law with the same mean and principal directions.
+
+        Examples
+        --------
+        >>> Gaussian(np.zeros(2), np.diag([4.0, 0.0])).regular(0.01).covariance
+        array([[4.  , 0.  ],
+               [0.  , 0.01]])
+        """
         variance, basis = self._eigen
         if variance[0] >= floor:
             return self
         return Gaussian(self.mean, (basis * np.maximum(variance, floor)) @ basis.T)
 
     def draw(self, n_samples: int, seed: int | np.random.Generator | None = None) -> Array:
-        """Draw ``n_samples`` vectors, shape (n_samples, d)."""
+        """Draw vectors from the law.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of draws.
+        seed : int or numpy.random.Generator, default=None
+            Seed of the draws; None for a fresh random one.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, d)
+            Draws, one a row.
+
+        Examples
+        --------
+        >>> Gaussian(np.array([10.0, 20.0]), np.eye(2)).draw(3, seed=0).round(2)
+        array([[10.13, 19.87],
+               [10.64, 20.1 ],
+               [ 9.46, 20.36]])
+        """
         variance, basis = self._eigen
         n = np.random.default_rng(seed).normal(size=(n_samples, self.dim))
         return np.asarray(self.mean + n @ (basis * np.sqrt(variance)).T)
 
     def log_prob(self, x: ArrayLike) -> Array:
-        """Log-density in nats at `x` (..., d), shape (...).
+        """Return the log-density at points.
+
+        Parameters
+        ----------
+        x : array-like of shape (..., d)
+            Points.
+
+        Returns
+        -------
+        ndarray of shape (...)
+            Log-density, in nats.
 
         Raises
         ------
         ValueError
             If the law is singular: a law on a plane has no density.
+
+        See Also
+        --------
+        regular : The law with a least variance in every direction.
+
+        Examples
+        --------
+        >>> Gaussian(np.zeros(1), np.eye(1)).log_prob([[0.0], [2.0]]).round(3)
+        array([-0.919, -2.919])
         """
         if self.rank < self.dim:
             raise ValueError(
@@ -176,6 +237,11 @@ class Gaussian(Law):
         ----------
         indices : int, slice, or array-like of int or of bool (d,)
             Coordinates, in this order; as in the indexing of an array.
+
+        Returns
+        -------
+        Gaussian
+            Law of the m coordinates.
 
         Examples
         --------
@@ -243,6 +309,10 @@ class Gaussian(Law):
         ValueError
             If the law gives this y the probability 0.
 
+        See Also
+        --------
+        transform : The law of y.
+
         Examples
         --------
         >>> law = Gaussian(np.zeros(2), np.array([[2.0, 1.0], [1.0, 2.0]]))
@@ -259,9 +329,22 @@ class Gaussian(Law):
         return Gaussian(*given)
 
     def wasserstein(self, other: Law) -> float:
-        """Return the 2-Wasserstein distance to another Gaussian, in the units of x.
+        """Return the 2-Wasserstein distance to another law.
 
-        For a mixture see :meth:`Mixture.wasserstein`.
+        Parameters
+        ----------
+        other : Gaussian or Mixture
+            Law with as many coordinates.
+
+        Returns
+        -------
+        float
+            Distance, in the units of x. For a mixture it is that of :meth:`Mixture.wasserstein`.
+
+        Examples
+        --------
+        >>> Gaussian(np.zeros(2), np.eye(2)).wasserstein(Gaussian(np.array([3.0, 4.0]), np.eye(2)))
+        5.0
         """
         self.check_same_dim(other)
         if not isinstance(other, Gaussian):
@@ -275,7 +358,26 @@ class Gaussian(Law):
         """Return the Kullback-Leibler divergence to another Gaussian, KL(self || other), in nats.
 
         Two laws on the same plane are compared by their densities on it; on different planes the divergence
-        is infinite, also if one contains the other. For a mixture see :meth:`kl_estimate`.
+        is infinite, also if one contains the other.
+
+        Parameters
+        ----------
+        other : Gaussian
+            Gaussian with as many coordinates.
+
+        Returns
+        -------
+        float
+            Divergence, in nats.
+
+        Raises
+        ------
+        TypeError
+            If `other` is a mixture, for which there is no closed form.
+
+        See Also
+        --------
+        kl_estimate : An estimate for any law, by draws.
 
         Examples
         --------

@@ -49,7 +49,11 @@ class Mixture(Law):
     weights : sequence of float
         Probabilities w_k, with the sum 1.
     components : sequence of Gaussian
-        One for each weight, all with the same number of coordinates.
+        Gaussians, one for each weight, all with the same number of coordinates.
+
+    See Also
+    --------
+    Gaussian : One of its components.
 
     Examples
     --------
@@ -79,7 +83,7 @@ class Mixture(Law):
 
     @property
     def dim(self) -> int:
-        """d, the number of coordinates."""
+        """Number d of coordinates."""
         return self.components[0].dim
 
     @property
@@ -95,11 +99,35 @@ class Mixture(Law):
         return np.asarray(sum(w * (c.covariance + np.outer(c.mean - mean, c.mean - mean)) for w, c in both))
 
     def regular(self, floor: float) -> Mixture:
-        """Return the law with every variance of a component below `floor` raised to it."""
+        """Return the law with every smaller variance of a component raised to a floor.
+
+        Parameters
+        ----------
+        floor : float
+            Least variance of a component in any direction, in squared units of x.
+
+        Returns
+        -------
+        Mixture
+            Law with the same weights and means.
+        """
         return Mixture(self.weights, [c.regular(floor) for c in self.components])
 
     def draw(self, n_samples: int, seed: int | np.random.Generator | None = None) -> Array:
-        """Draw ``n_samples`` vectors, shape (n_samples, d)."""
+        """Draw vectors from the law.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of draws.
+        seed : int or numpy.random.Generator, default=None
+            Seed of the draws; None for a fresh random one.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, d)
+            Draws, one a row.
+        """
         rng = np.random.default_rng(seed)
         chosen = rng.choice(len(self.weights), size=n_samples, p=self.weights)
         draws = np.empty((n_samples, self.dim))
@@ -109,7 +137,23 @@ class Mixture(Law):
         return draws
 
     def log_prob(self, x: ArrayLike) -> Array:
-        """Return the log-density in nats at `x` (..., d), shape (...); a ValueError if a component has none."""
+        """Return the log-density at points.
+
+        Parameters
+        ----------
+        x : array-like of shape (..., d)
+            Points.
+
+        Returns
+        -------
+        ndarray of shape (...)
+            Log-density, in nats.
+
+        Raises
+        ------
+        ValueError
+            If a component is singular: a law on a plane has no density.
+        """
         points = check_points(x, self.dim)
         both = zip(self.weights, self.components, strict=True)
         return np.asarray(logsumexp([c.log_prob(points) + np.log(w) for w, c in both if w > 0], axis=0))
@@ -152,13 +196,39 @@ class Mixture(Law):
         return np.asarray(np.moveaxis(softmax(terms, axis=0), 0, -1))
 
     def marginal(self, indices: Any) -> Mixture:
-        """Return the marginal law of some of the coordinates; `indices` as in :meth:`Gaussian.marginal`."""
+        """Return the marginal law of some of the coordinates.
+
+        Parameters
+        ----------
+        indices : int, slice, or array-like of int or of bool (d,)
+            Coordinates, in this order; as in the indexing of an array.
+
+        Returns
+        -------
+        Mixture
+            Law of the m coordinates.
+        """
         return Mixture(self.weights, [c.marginal(indices) for c in self.components])
 
     def transform(
         self, operator: Any, offset: ArrayLike | None = None, noise_covariance: ArrayLike | None = None
     ) -> Mixture:
-        """Return the law of y = A x + b + n; parameters as in :meth:`Gaussian.transform`."""
+        """Return the law of y = A x + b + n, n ~ N(0, R).
+
+        Parameters
+        ----------
+        operator : array-like or scipy sparse array of shape (m, d)
+            Matrix A.
+        offset : array-like of shape (m,), default=None
+            Vector b; None for 0.
+        noise_covariance : array-like of shape (m, m) or (m,), default=None
+            Covariance R, or its diagonal. None for no noise.
+
+        Returns
+        -------
+        Mixture
+            Law of y, with the same weights.
+        """
         parts = [c.transform(operator, offset, noise_covariance) for c in self.components]
         return Mixture(self.weights, parts)
 
@@ -167,8 +237,12 @@ class Mixture(Law):
 
         Parameters
         ----------
-        y, operator, noise_covariance
-            As in :meth:`Gaussian.condition`.
+        y : array-like of shape (m,)
+            Measured values.
+        operator : array-like or scipy sparse array of shape (m, d), or the indices of m coordinates
+            Matrix A; indices as in :meth:`marginal`.
+        noise_covariance : array-like of shape (m, m), default=None
+            Covariance R; None for no noise.
 
         Returns
         -------
@@ -198,10 +272,20 @@ class Mixture(Law):
         return Mixture(softmax(terms).tolist(), [Gaussian(*given) for given, _ in found])
 
     def wasserstein(self, other: Law) -> float:
-        """Return the Wasserstein-type distance of mixtures (Delon and Desolneux), in the units of x.
+        """Return the Wasserstein-type distance of mixtures (Delon and Desolneux 2020).
 
-        An upper bound of the 2-Wasserstein distance, which has no closed form, and itself a metric. Computing
-        it takes all pairwise Bures distances and one small linear program.
+        It is a metric, and an upper bound of the 2-Wasserstein distance, which has no closed form. Computing it
+        takes all pairwise Bures distances and one small linear program.
+
+        Parameters
+        ----------
+        other : Gaussian or Mixture
+            Law with as many coordinates.
+
+        Returns
+        -------
+        float
+            Distance, in the units of x.
 
         Examples
         --------

@@ -188,16 +188,35 @@ def posterior_denoiser(
 
     Parameters
     ----------
-    law, y, operator, noise_std, data_std
-        As in :func:`posterior_law`.
+    law : Gaussian
+        Law of the data z, (d,): of latents or of pixels.
+    y : array-like of shape (m,)
+        Measured values.
+    operator : array-like or scipy sparse array of shape (m, d), or the indices of m coordinates
+        Matrix A.
+    noise_std : float
+        Standard deviation of the measurement's noise, in the unit of `y`; 0 for none.
     method : {"exact", "tmpd", "tmpd_diagonal", "pigdm", "dps_score"}, default="exact"
         Method, as in :func:`posterior_law`. ``"dps"`` has no denoiser: it corrects steps.
+    data_std : float, default=None
+        Standard deviation of the data that ``"pigdm"`` assumes, as in :func:`posterior_law`.
 
     Returns
     -------
     Denoiser
         ``denoiser(x, alpha, sigma)`` is the expected vector, shape (1, n, d), given `y` and
         ``x = alpha z + sigma n``, shape (1, n, d).
+
+    Raises
+    ------
+    ValueError
+        If `method` is unknown or has no denoiser, or a value is out of range.
+    TypeError
+        If `law` is not a Gaussian.
+
+    See Also
+    --------
+    posterior_law : The law that a sampler draws from with this denoiser.
 
     Examples
     --------
@@ -278,6 +297,11 @@ def posterior_law(
         gives this y the probability 0.
     TypeError
         If `law` is not a Gaussian: given a mixture, the methods are not affine.
+
+    See Also
+    --------
+    posterior_denoiser : The denoiser alone.
+    lineardiffusion.Gaussian.condition : The true posterior.
 
     Examples
     --------

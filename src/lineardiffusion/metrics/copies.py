@@ -56,7 +56,19 @@ _ENOUGH = 19  # test images of a prompt; the smallest distance of fewer is above
 
 
 class Copying(NamedTuple):
-    """Store the values of :func:`copying`."""
+    """Values of :func:`copying`.
+
+    Attributes
+    ----------
+    ratio : float
+        Median distance to the nearest training image, relative to that of the test images.
+    share : float
+        Share of the images that are nearer to a training image than 5 % of the test images are.
+    concentration : float or None
+        Share of a group's images whose nearest training image is the most frequent one; None if no group has two.
+    concentration_of_test : float or None
+        The same of the test images.
+    """
 
     ratio: float
     share: float

@@ -44,7 +44,19 @@ _SHRINK = 1 - 1e-9  # factor of the radii: a point on the sphere must stay outsi
 
 
 class PRDC(NamedTuple):
-    """Store the four values of :func:`precision_recall_density_coverage`."""
+    """Values of :func:`precision_recall_density_coverage`.
+
+    Attributes
+    ----------
+    precision : float
+        Share of the generated points that lie in the ball of a real point.
+    recall : float
+        Share of the real points that lie in the ball of a generated point.
+    density : float
+        Number of real balls around a generated point, in units of the number of neighbours; it may exceed 1.
+    coverage : float
+        Share of the real points whose ball holds a generated point.
+    """
 
     precision: float
     recall: float

@@ -95,6 +95,11 @@ def oracle(
     ValueError
         If it fails for every number of steps.
 
+    See Also
+    --------
+    Report : The result.
+    optimal_times : The noise levels of least distance.
+
     Examples
     --------
     >>> import numpy as np

@@ -21,15 +21,37 @@ SAME_TIME = 1e-9  # share of the latest time by which ends of intervals of a Bro
 
 
 class Noise(ABC):
-    """Source of the noise that a sampler asks for: fresh, or increments of one Brownian motion."""
+    """Source of the noise that a sampler asks for: fresh, or increments of one Brownian motion.
+
+    The oracle passes one to :meth:`Adapter.run`, whose states have the shape (m, k).
+    """
 
     @abstractmethod
     def fresh(self) -> Array:
-        """Return standard noise (m, k), independent of all before."""
+        """Return standard noise that is independent of all before.
+
+        Returns
+        -------
+        ndarray of shape (m, k)
+            Noise of standard deviation 1.
+        """
 
     @abstractmethod
     def increment(self, a: float, b: float) -> Array:
-        """Return W(b) - W(a) (m, k) of one Brownian motion W."""
+        """Return W(b) - W(a) of one Brownian motion W.
+
+        Parameters
+        ----------
+        a : float
+            First time.
+        b : float
+            Last time.
+
+        Returns
+        -------
+        ndarray of shape (m, k)
+            Increment, of the variance b - a.
+        """
 
 
 class Draws(Noise):
