@@ -1452,7 +1452,12 @@ class LinearDiffusion(BaseEstimator):
         ndarray of shape (n,)
             Log-density in nats, proper in pixel space: the directions that the encoder discards have their mean
             residual variance (Tipping and Bishop 1999), and every direction at least the variance of rounding
-            to 256 levels. (Known Gaussians of full rank have no such bound, see :meth:`from_gaussian`.)
+            to 256 levels. Known Gaussians of full rank have no such bound, see :meth:`from_gaussian`.
+
+        See Also
+        --------
+        score : The mean log-density under the images' prompts.
+        typicality : The tail probability of a log-density.
 
         Examples
         --------

@@ -57,6 +57,14 @@ class Law(ABC):
             Dimension of the plane; d + 1 outside of the support.
         log_prob : ndarray of shape (...)
             Log-density on the plane, in nats; -inf outside of the support.
+
+        Examples
+        --------
+        >>> from lineardiffusion import Gaussian
+        >>> line = Gaussian(np.zeros(2), np.diag([1.0, 0.0]))
+        >>> dimension, log_prob = line.plane_log_prob(np.array([[0.0, 0.0], [0.0, 1.0]]))
+        >>> dimension, log_prob.round(3)
+        (array([1, 3]), array([-0.919,   -inf]))
         """
 
     @abstractmethod
@@ -135,6 +143,13 @@ class Law(ABC):
             If it is no law.
         ValueError
             If it has another number of coordinates.
+
+        Examples
+        --------
+        >>> from lineardiffusion import Gaussian
+        >>> Gaussian(np.zeros(2), np.eye(2)).check_same_dim(Gaussian(np.zeros(3), np.eye(3)))
+        Traceback (most recent call last):
+        ValueError: both laws must have the same d; got 2 and 3 coordinates
         """
         if not isinstance(other, Law):
             raise TypeError(f"expected a Gaussian or a Mixture, got {type(other).__name__}")

@@ -65,9 +65,9 @@ class Copying(NamedTuple):
     share : float
         Share of the images that are nearer to a training image than 5 % of the test images are.
     concentration : float or None
-        Share of a group's images whose nearest training image is the most frequent one; None if no group has two.
+        Share of the images of a group whose nearest training image is one and the same; None if no group has two.
     concentration_of_test : float or None
-        The same of the test images.
+        Concentration of the test images.
     """
 
     ratio: float

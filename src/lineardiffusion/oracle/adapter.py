@@ -67,7 +67,7 @@ class Adapter(ABC):
     ...         return x
     >>> report = oracle(Euler(), Gaussian.diagonal([0.0, 0.0], [4.0, 1.0]), steps=(10, 20), convergence=False)
     >>> [round(row.distance, 2) for row in report.rows]
-    XX
+    [0.5, 0.26]
     """
 
     name: str = "sampler"

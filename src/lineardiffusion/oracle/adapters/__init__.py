@@ -42,9 +42,8 @@ def get_adapter(sampler: Any, **options: Any) -> Adapter:
 
     Examples
     --------
-    >>> adapter = get_adapter("heun", schedule="karras")
-    >>> adapter.name, adapter.start(10)
-    ('heun', Start(alpha=1.0, sigma=80.0, noise_std=80.0))
+    >>> get_adapter("heun", schedule="karras").start(10)
+    Start(alpha=1.0, sigma=80.0, noise_std=80.0)
     """
     if isinstance(sampler, Adapter):
         return _no_options(sampler, options)
