@@ -83,7 +83,7 @@ class LinearDiffusion(BaseEstimator):
         images, and more of them for a smaller tolerance. Those of smaller images are exact.
     image_encoder : ImageEncoder or object with encode and decode, default=None
         Encoder of the images, in place of the PCA (``n_components`` and ``scale`` are then unused). The variances
-        that a linear one tells are replaced by those of the data (:attr:`image_encoder_`). See
+        that a linear one tells are replaced by those of the data (``image_encoder_``). See
         :meth:`ImageEncoder.from_basis`. Likelihoods, posteriors and contrast need a linear one.
     text_encoder : {"onehot", "words", "positions"} or transformer, default=None
         Encoder of the prompts: a whole prompt as one symbol (``"onehot"``, also None), a bag of words, which
@@ -175,11 +175,11 @@ class LinearDiffusion(BaseEstimator):
         Number of entries of a latent.
     mean_ : ndarray of shape (D,)
         Mean image, in pixel units.
-    components_ : ndarray of shape (n_components_, D)
+    components_ : ndarray of shape (n_components, D)
         Orthonormal components, one a row.
     scaling_factor_ : float
         Divisor of the scores, in pixel units.
-    explained_variance_ratio_ : ndarray of shape (n_components_,)
+    explained_variance_ratio_ : ndarray of shape (n_components,)
         Share of the images' variance (of standardised pixels if ``scale``) along each component.
     shrinkage_ : dict of str to float
         Share of the covariance within all prompts in that of each prompt. Not set where prompts share words.
@@ -196,6 +196,9 @@ class LinearDiffusion(BaseEstimator):
     Notes
     -----
     Parameters that are set after fitting take effect at the next ``fit``, ``partial_fit`` or :meth:`refit`.
+
+    In the shapes of arrays n is a number of images, D the number of pixels of an image, and n_components and
+    image_shape are those of the fitted model, ``n_components_`` and ``image_shape_``.
 
     References
     ----------
@@ -883,9 +886,9 @@ class LinearDiffusion(BaseEstimator):
             Scale of guidance, as in the constructor; None for the model's.
         negative_prompt : str or dict, default=None
             Prompt, or weights of prompts, that guidance moves away from, in place of the unconditional denoiser.
-        latents : array-like of shape (n, n_components_), default=None
+        latents : array-like of shape (n, n_components), default=None
             Starting noise of standard deviation 1, in place of noise drawn from the seed.
-        start : array-like of shape (n, \\*image_shape_), default=None
+        start : array-like of shape (n, \\*image_shape), default=None
             Images to start from: they are noised to the level at `strength`, and denoised from there under the
             prompts (SDEdit, Meng et al. 2022). None starts from noise alone.
         strength : float, default=0.8
@@ -901,9 +904,9 @@ class LinearDiffusion(BaseEstimator):
 
         Returns
         -------
-        images : ndarray or Tensor of shape (n, \\*image_shape_), or list of PIL.Image.Image
+        images : ndarray or Tensor of shape (n, \\*image_shape), or list of PIL.Image.Image
             Images in float32, or in float64 if the training images were float64 or int32 and wider.
-        trajectory : ndarray of shape (num_steps + 1, n, n_components_)
+        trajectory : ndarray of shape (num_steps + 1, n, n_components)
             Only with ``return_trajectory``: from the starting noise to the latents of `images`;
             ``decode(trajectory[i])`` gives the images at step i.
 
@@ -973,9 +976,9 @@ class LinearDiffusion(BaseEstimator):
             Prompts, as in :meth:`predict`.
         seed : int, list of int or None, default=None
             Seed, as in :meth:`predict`.
-        latents : array-like of shape (n, n_components_), default=None
+        latents : array-like of shape (n, n_components), default=None
             Starting noise, as in :meth:`predict`.
-        start : array-like of shape (n, \\*image_shape_), default=None
+        start : array-like of shape (n, \\*image_shape), default=None
             Images to start from, as in :meth:`predict`.
         strength : float, default=0.8
             Share of the steps that is taken after `start`.
@@ -984,7 +987,7 @@ class LinearDiffusion(BaseEstimator):
 
         Returns
         -------
-        iterator of ndarray of shape (n, \\*image_shape_)
+        iterator of ndarray of shape (n, \\*image_shape)
             The noisy images after 0, 1, ..., num_steps steps, without contrast.
 
         See Also
@@ -1014,7 +1017,7 @@ class LinearDiffusion(BaseEstimator):
 
         Returns
         -------
-        images : ndarray of shape (n_samples, \\*image_shape_)
+        images : ndarray of shape (n_samples, \\*image_shape)
             Images in pixel units.
         prompts : list of str
             Prompts that were drawn, one an image.
@@ -1056,14 +1059,14 @@ class LinearDiffusion(BaseEstimator):
         prompts : list of str, or array-like of shape (n, k)
             Prompts of the images. Under a prompt with styles the answer is the mixture's posterior mean, which
             is not linear.
-        images : array-like of shape (n, \\*image_shape_)
+        images : array-like of shape (n, \\*image_shape)
             Noisy images, in pixel units.
         sigma : float
             Standard deviation of the noise, in pixel units (of the standardised pixels if ``scale=True``).
 
         Returns
         -------
-        ndarray of shape (n, \\*image_shape_)
+        ndarray of shape (n, \\*image_shape)
             Expected clean images, in pixel units.
 
         Raises
@@ -1152,7 +1155,7 @@ class LinearDiffusion(BaseEstimator):
         Returns
         -------
         LatentDenoiser
-            ``denoiser(x, alpha, sigma)`` is the expected clean latent (n, n_components_) of noisy latents
+            ``denoiser(x, alpha, sigma)`` is the expected clean latent (n, n_components) of noisy latents
             x = alpha z + sigma n of the same shape, and ``denoiser.flow(x, start, end)`` the solution of the
             probability flow from the level ``start = (alpha, sigma)`` to the level ``end``.
 
@@ -1185,7 +1188,7 @@ class LinearDiffusion(BaseEstimator):
 
         Parameters
         ----------
-        x : array-like of shape (n, n_components_)
+        x : array-like of shape (n, n_components)
             Latents at time t, x = alpha z + sigma n.
         t, s : float
             Times of the model's schedule, t_max (noise) to 0; s may be the later or the earlier one. The times of
@@ -1199,7 +1202,7 @@ class LinearDiffusion(BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n, n_components_)
+        ndarray of shape (n, n_components)
             Latents at time s: in closed form under a plain prompt, otherwise numerically, with an error below 1e-6
             of the latents' unit. Under a prompt with styles it is the flow of their mixture, whereas
             :meth:`predict` draws a style first.
@@ -1255,10 +1258,10 @@ class LinearDiffusion(BaseEstimator):
 
         Returns
         -------
-        matrix : ndarray of shape (n_components_, n_components_)
+        matrix : ndarray of shape (n_components, n_components)
             Matrix of the map from starting noise of standard deviation 1 to the latent (with `times`, `stop` or
             `at`, to the state at the last time). The state at the first time is sigma times the starting noise.
-        offset : ndarray of shape (n_components_,)
+        offset : ndarray of shape (n_components,)
             Offset of the map. The noise that a stochastic sampler adds is not part of it (see :meth:`law`).
 
         Raises
@@ -1311,7 +1314,7 @@ class LinearDiffusion(BaseEstimator):
         start : {"noise", "marginal"} or Gaussian, default="noise"
             Law of the state at the first time: noise of standard deviation sigma, as :meth:`predict` starts from;
             that of alpha z + sigma n, z from the data's law under the prompt (without guidance, each style from its
-            own), which leaves the errors of the steps alone; or any Gaussian of n_components_ entries.
+            own), which leaves the errors of the steps alone; or any Gaussian of ``n_components_`` entries.
         stop : float, default=None
             Time at which sampling ends, as in :meth:`affine`.
         at : int, default=None
@@ -1379,12 +1382,12 @@ class LinearDiffusion(BaseEstimator):
 
         Parameters
         ----------
-        images : array-like of shape (n, \\*image_shape_)
+        images : array-like of shape (n, \\*image_shape)
             Images, in pixel units.
 
         Returns
         -------
-        ndarray of shape (n, n_components_)
+        ndarray of shape (n, n_components)
             Latents: for a linear encoder (x - mean) V / s.
 
         See Also
@@ -1407,12 +1410,12 @@ class LinearDiffusion(BaseEstimator):
 
         Parameters
         ----------
-        latents : array-like or Tensor of shape (..., n_components_)
+        latents : array-like or Tensor of shape (..., n_components)
             Latents.
 
         Returns
         -------
-        ndarray or Tensor of shape (..., \\*image_shape_)
+        ndarray or Tensor of shape (..., \\*image_shape)
             Images, in pixel units.
 
         See Also
@@ -1439,7 +1442,7 @@ class LinearDiffusion(BaseEstimator):
 
         Parameters
         ----------
-        images : array-like of shape (n, \\*image_shape_)
+        images : array-like of shape (n, \\*image_shape)
             Images. NaN and masked pixels are missing: the density is that of the others. Pixels more than 1e12
             standard deviations from the mean are refused, here and in all other methods that use the density.
         prompts : list of str or dict, or array-like of shape (n, k), default=None
@@ -1482,7 +1485,7 @@ class LinearDiffusion(BaseEstimator):
 
         Parameters
         ----------
-        images : array-like of shape (n, \\*image_shape_)
+        images : array-like of shape (n, \\*image_shape)
             Images. NaN and masked pixels are missing.
         prompts : list of str or dict, or array-like of shape (n, k), default=None
             Prompts of the images. With prompts an image must be typical of its own prompt, without them of all
@@ -1520,7 +1523,7 @@ class LinearDiffusion(BaseEstimator):
 
         Parameters
         ----------
-        images : array-like of shape (n, \\*image_shape_)
+        images : array-like of shape (n, \\*image_shape)
             Images. NaN and masked pixels are missing.
         prompts : list of str or dict, or array-like of shape (n, k), default=None
             Prompts of the images; None for any of the known prompts, by their frequency.
@@ -1555,7 +1558,7 @@ class LinearDiffusion(BaseEstimator):
         ----------
         X : list of str, or array-like of shape (n, k)
             Prompts.
-        y : array-like of shape (n, \\*image_shape_)
+        y : array-like of shape (n, \\*image_shape)
             Images.
 
         Returns
@@ -1594,7 +1597,7 @@ class LinearDiffusion(BaseEstimator):
         ----------
         X : list of str, or array-like of shape (n, k)
             Prompts of the training images.
-        y : array-like of shape (n, \\*image_shape_)
+        y : array-like of shape (n, \\*image_shape)
             Training images.
 
         Returns
@@ -1626,7 +1629,7 @@ class LinearDiffusion(BaseEstimator):
         ----------
         X : list of str, or array-like of shape (n, k)
             Prompts of the training images.
-        y : array-like of shape (n, \\*image_shape_)
+        y : array-like of shape (n, \\*image_shape)
             Training images.
 
         Returns
@@ -1653,14 +1656,14 @@ class LinearDiffusion(BaseEstimator):
 
         Parameters
         ----------
-        images : array-like of shape (n, \\*image_shape_)
+        images : array-like of shape (n, \\*image_shape)
             Images. NaN and masked pixels are missing.
         **sampling
             As in :meth:`affine`.
 
         Returns
         -------
-        ndarray of shape (n, len(prompts_))
+        ndarray of shape (n, n_prompts)
             Probabilities in the order of ``prompts_``; every row sums to 1. They are those of the model, which
             are too sure of real images, unless :meth:`calibrate` fitted a temperature.
 
@@ -1687,7 +1690,7 @@ class LinearDiffusion(BaseEstimator):
 
         Parameters
         ----------
-        images : array-like of shape (n, \\*image_shape_)
+        images : array-like of shape (n, \\*image_shape)
             Images. NaN and masked pixels are missing.
         **sampling
             As in :meth:`affine`.
@@ -1730,9 +1733,9 @@ class LinearDiffusion(BaseEstimator):
         ----------
         prompts : list of str
             Right prompts of the images: known ones, without styles.
-        images : array-like of shape (n, \\*image_shape_)
+        images : array-like of shape (n, \\*image_shape)
             Images that the model was not fitted to. NaN pixels are missing.
-        mask : array-like of bool, of shape image_shape_ or (n, \\*image_shape_), default=None
+        mask : array-like of bool, of shape image_shape or (n, \\*image_shape), default=None
             True where a pixel is missing too. The temperature depends on how much is seen: hide here what is
             hidden in the images that the probabilities are for.
 
@@ -1798,9 +1801,9 @@ class LinearDiffusion(BaseEstimator):
 
         Parameters
         ----------
-        images : array-like of shape (n, \\*image_shape_)
+        images : array-like of shape (n, \\*image_shape)
             Images. NaN and masked pixels are missing.
-        mask : array-like of bool, of shape image_shape_ or (n, \\*image_shape_), default=None
+        mask : array-like of bool, of shape image_shape or (n, \\*image_shape), default=None
             True where a pixel is missing too: one mask for all images, or one per image.
         prompts : list of str or dict, or array-like of shape (n, k), default=None
             Prompts of the images. With None each draw draws the prompt too, from its posterior.
@@ -1819,7 +1822,7 @@ class LinearDiffusion(BaseEstimator):
 
         Returns
         -------
-        images : ndarray of shape (n, \\*image_shape_) or (n, n_samples, \\*image_shape_)
+        images : ndarray of shape (n, \\*image_shape) or (n, n_samples, \\*image_shape)
             Images in pixel units; pixels that are not missing stay as they are. Drawn pixels have the
             model's contrast, the mean has none.
         prompts : ndarray of str, shape (n,) or (n, n_samples)
@@ -1892,7 +1895,7 @@ class LinearDiffusion(BaseEstimator):
 
         Returns
         -------
-        images : ndarray of shape (n, \\*image_shape_) or (n, n_samples, \\*image_shape_)
+        images : ndarray of shape (n, \\*image_shape) or (n, n_samples, \\*image_shape)
             Images in pixel units. Without noise and contrast ``operator @ image`` is the measurement again.
         prompts : ndarray of str, shape (n,) or (n, n_samples)
             Prompts of the draws; only with ``return_prompts``.
@@ -1948,14 +1951,14 @@ class LinearDiffusion(BaseEstimator):
         ----------
         prompts : list of str or dict, or array-like of shape (n, k)
             Prompts of the images.
-        images : array-like of shape (n, \\*image_shape_)
+        images : array-like of shape (n, \\*image_shape)
             Images.
         **sampling
             As in :meth:`affine`.
 
         Returns
         -------
-        ndarray of shape (n, n_components_)
+        ndarray of shape (n, n_components)
             Starting noise, for ``predict(latents=...)``.
 
         Raises
@@ -2118,7 +2121,9 @@ class LinearDiffusion(BaseEstimator):
 
         Examples
         --------
-        >>> ld.push_to_hub("owner/digits", private=True)  # doctest: +SKIP
+        >>> from lineardiffusion import LinearDiffusion
+        >>> ld = LinearDiffusion.from_gaussian([4.0], [9.0])
+        >>> ld.push_to_hub("owner/gaussian", private=True)  # doctest: +SKIP
         """
         return hub.push(self, repo_id, **options)
 

@@ -69,6 +69,7 @@ def load_digits() -> tuple[list[str], NDArray[np.uint8]]:
 
     Examples
     --------
+    >>> from lineardiffusion.datasets import load_digits
     >>> prompts, images = load_digits()
     >>> prompts[:5], images.shape, int(images.max())
     (['0', '1', '2', '3', '4'], (1797, 8, 8), 16)
@@ -107,6 +108,7 @@ def load_mnist(
 
     Examples
     --------
+    >>> from lineardiffusion.datasets import load_mnist
     >>> prompts, images = load_mnist("train")  # doctest: +SKIP
     >>> prompts[:5], images.shape  # doctest: +SKIP
     (['5', '0', '4', '1', '9'], (60000, 28, 28))
@@ -145,6 +147,7 @@ def load_fashion_mnist(
 
     Examples
     --------
+    >>> from lineardiffusion.datasets import load_fashion_mnist
     >>> prompts, images = load_fashion_mnist("test")  # doctest: +SKIP
     >>> prompts[:2], images.shape  # doctest: +SKIP
     (['ankle boot', 'pullover'], (10000, 28, 28))

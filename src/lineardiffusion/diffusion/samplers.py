@@ -6,7 +6,7 @@ a batch of latents or an affine map (affine.py): the arithmetic is the same, so 
 on data or composed into one matrix.
 
 With x = alpha z + sigma n, the denoiser gives x0 = D(x) and the noise that follows from it, eps = (x - alpha
-x0) / sigma. Primes mark the next level.
+x0) / sigma. Primes mark the next level. ::
 
     ddim        x' = alpha' x0 + sqrt(sigma'^2 - tau^2) eps + tau n                (Song 2021, eq. 12)
                 tau = eta sigma' sqrt(1 - (alpha sigma' / (alpha' sigma))^2)       (eq. 16)
@@ -22,7 +22,7 @@ x0) / sigma. Primes mark the next level.
     one_step    one ddim step from (alpha, sigma) = (1, 1) to (1, 0), so x' = D(x; 1, 1): the original of
                 April 2023, which treats pure noise as if its signal-to-noise ratio were 1
 
-em and ei discretise the reverse SDE (Song 2021b), dx = (f x - g^2 s) dt + g dw backwards in time, where
+em and ei discretise the reverse SDE (Song 2021b), dx = (f x - g^2 s) dt + g dw backwards in time, where ::
 
     f = (d alpha/dt) / alpha,    g^2 = 2 sigma (d sigma/dt) - 2 f sigma^2,    s = (alpha x0 - x) / sigma^2
 
@@ -44,15 +44,15 @@ Any generator function with the signature of ``Sampler.__call__`` is a sampler t
 
 References
 ----------
-Bradley and Nakkiran (2024), Classifier-free guidance is a predictor-corrector.
-Hairer, Norsett and Wanner (1993), Solving ordinary differential equations I.
-Ho, Jain and Abbeel (2020), Denoising diffusion probabilistic models. NeurIPS.
-Song, Meng and Ermon (2021), Denoising diffusion implicit models. ICLR.
-Song et al. (2021b), Score-based generative modeling through stochastic differential equations. ICLR.
-Karras, Aittala, Aila and Laine (2022), Elucidating the design space of diffusion-based models. NeurIPS.
-Lu et al. (2022), DPM-Solver++: fast solver for guided sampling of diffusion probabilistic models.
-Pierret and Galerne (2025), Diffusion models for Gaussian distributions: exact solutions and Wasserstein errors.
-ICML.
+- Bradley and Nakkiran (2024), Classifier-free guidance is a predictor-corrector.
+- Hairer, Norsett and Wanner (1993), Solving ordinary differential equations I.
+- Ho, Jain and Abbeel (2020), Denoising diffusion probabilistic models. NeurIPS.
+- Song, Meng and Ermon (2021), Denoising diffusion implicit models. ICLR.
+- Song et al. (2021b), Score-based generative modeling through stochastic differential equations. ICLR.
+- Karras, Aittala, Aila and Laine (2022), Elucidating the design space of diffusion-based models. NeurIPS.
+- Lu et al. (2022), DPM-Solver++: fast solver for guided sampling of diffusion probabilistic models.
+- Pierret and Galerne (2025), Diffusion models for Gaussian distributions: exact solutions and Wasserstein errors.
+  ICML.
 """
 
 from __future__ import annotations
@@ -110,6 +110,7 @@ class Sampler:
     A sampler that goes to the denoised state at once:
 
     >>> from lineardiffusion import LinearDiffusion
+    >>> from lineardiffusion.samplers import Sampler
     >>> class jump(Sampler):
     ...     def __call__(self, denoise, x, schedule, times, add_noise):
     ...         for t in times[:-1]:
@@ -465,7 +466,7 @@ class ei(Sampler):
 class dpmpp_2m(Sampler):
     """DPM-Solver++(2M), of order 2: the denoised state is extrapolated from this step and the last.
 
-    With l = log(alpha / sigma), h = l' - l and r = h_last / h,
+    With l = log(alpha / sigma), h = l' - l and r = h_last / h ::
 
         x' = (sigma' / sigma) x + alpha' (1 - exp(-h)) ((1 + 1 / 2r) x0 - (1 / 2r) x0_last)
 
@@ -576,6 +577,7 @@ class FunctionSampler(Sampler):
     Examples
     --------
     >>> from lineardiffusion import LinearDiffusion
+    >>> from lineardiffusion.samplers import FunctionSampler
     >>> def jump(denoise, x, schedule, times, add_noise):
     ...     for t in times[:-1]:
     ...         yield denoise(x, *schedule(t))
@@ -631,6 +633,7 @@ def get_sampler(sampler: Any, num_steps: int | None = None) -> Sampler:
 
     Examples
     --------
+    >>> from lineardiffusion.samplers import get_sampler
     >>> get_sampler("DPM++ 2M", 20)
     dpmpp_2m(num_steps=20)
     """

@@ -4,7 +4,7 @@
 
 from pure noise at t_max to the latent itself at t = 0, where alpha = 1 and sigma = 0. A schedule may also end above
 no noise and say so (``ends_clean = False``), as the discrete one of a trained network does. Samplers never see
-betas. With b(t) = 0.1 + 19.9 t:
+betas. With b(t) = 0.1 + 19.9 t::
 
     VP linear       alpha = exp(-1/2 int_0^t b),   sigma^2 = 1 - alpha^2     (Song et al. 2021, eq. 33)
     cosine          alpha = cos(pi t / 2),         sigma = sin(pi t / 2)     (Nichol and Dhariwal 2021)
@@ -52,6 +52,8 @@ class Schedule:
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from lineardiffusion.schedules import Schedule
     >>> class Linear(Schedule):
     ...     def __call__(self, t):
     ...         return 1.0 - t, t
@@ -137,6 +139,7 @@ class VPLinear(Schedule):
 
     Examples
     --------
+    >>> from lineardiffusion.schedules import VPLinear
     >>> alpha, sigma = VPLinear()(1.0)
     >>> round(float(alpha), 4), round(float(sigma), 4)
     (0.0066, 1.0)
@@ -178,6 +181,8 @@ class Cosine(Schedule):
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from lineardiffusion.schedules import Cosine
     >>> alpha, sigma = Cosine()(np.array([1.0, 0.5, 0.0]))
     >>> alpha.round(3), sigma.round(3)
     (array([0.   , 0.707, 1.   ]), array([1.   , 0.707, 0.   ]))
@@ -208,6 +213,7 @@ class Karras(Schedule):
 
     Examples
     --------
+    >>> from lineardiffusion.schedules import Karras
     >>> Karras().times(4).round(3).tolist()
     [80.0, 9.723, 0.47, 0.002, 0.0]
     """
@@ -237,6 +243,7 @@ class RectifiedFlow(Schedule):
 
     Examples
     --------
+    >>> from lineardiffusion.schedules import RectifiedFlow
     >>> RectifiedFlow()(0.25)
     (0.75, 0.25)
     """
@@ -255,7 +262,7 @@ class Discrete(Schedule):
     The time t is diffusers' timestep, from N - 1 to 0. Between two timesteps log(sigma / alpha) is linear in t.
     Sampling ends at t = 0, where some noise is left, and the state there is what is decoded, as in diffusers with
     ``set_alpha_to_one=False``. The step to no noise that its other schedulers append is one to t = -1, where alpha
-    is 1: pass ``times=[*scheduler.timesteps, -1]`` to :meth:`LinearDiffusion.law`.
+    is 1: pass ``times=[*scheduler.timesteps, -1]`` to :meth:`~lineardiffusion.LinearDiffusion.law`.
 
     Parameters
     ----------
@@ -265,6 +272,8 @@ class Discrete(Schedule):
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from lineardiffusion.schedules import Discrete
     >>> betas = np.linspace(1e-4, 0.02, 1000)
     >>> schedule = Discrete(np.cumprod(1 - betas))
     >>> schedule
@@ -327,6 +336,7 @@ class Levels(Schedule):
 
     Examples
     --------
+    >>> from lineardiffusion.schedules import Levels
     >>> Levels([80.0, 5.0, 0.2, 0.0]).times(3)
     array([80. ,  5. ,  0.2,  0. ])
     >>> Levels([80.0, 5.0, 0.2, 0.0]).times(5).round(2)
@@ -374,6 +384,8 @@ class FunctionSchedule(Schedule):
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from lineardiffusion.schedules import FunctionSchedule
     >>> FunctionSchedule(lambda t: (1 - t**2, t))(np.array([1.0, 0.5, 0.0]))
     (array([0.  , 0.75, 1.  ]), array([1. , 0.5, 0. ]))
     """
@@ -414,6 +426,7 @@ def get_schedule(schedule: str | Schedule | Callable[[Any], tuple[Any, Any]]) ->
 
     Examples
     --------
+    >>> from lineardiffusion.schedules import get_schedule
     >>> get_schedule("vp")
     VPLinear(beta_min=0.1, beta_max=20.0)
     """

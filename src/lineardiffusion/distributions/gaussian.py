@@ -1,5 +1,7 @@
 """The Gaussian N(m, C), the law of a sampler; where C is singular, it is a law on a plane.
 
+::
+
     draw        x = m + C^(1/2) n,   n ~ N(0, I)
     log_prob    -1/2 [ d log(2 pi) + log det C + (x - m)^T C^-1 (x - m) ]
     wasserstein W^2 = |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a^(1/2) C_b C_a^(1/2))^(1/2))
@@ -10,7 +12,7 @@ the Frechet distance of image evaluation. On a plane, determinants and inverses 
 rule and the tolerance that defines a plane are in bayes.py, mixtures in mixture.py.
 
 Where C = diag(v) and the other law is diagonal too, each of these is a sum over the coordinates, in d numbers
-(:class:`DiagonalGaussian`). The third and fourth are then
+(:class:`DiagonalGaussian`). The third and fourth are then ::
 
     W^2 = |m_a - m_b|^2 + sum_i (v_a,i^(1/2) - v_b,i^(1/2))^2
     KL  = 1/2 sum_i [ r_i - 1 - log r_i + (m_a,i - m_b,i)^2 / v_b,i ],    r = v_a / v_b
@@ -50,6 +52,8 @@ class Gaussian(Law):
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from lineardiffusion import Gaussian
     >>> law = Gaussian(np.zeros(2), np.diag([4.0, 1.0]))
     >>> law.draw(100_000, seed=0).std(axis=0).round(1)
     array([2., 1.])
@@ -84,6 +88,8 @@ class Gaussian(Law):
 
         Examples
         --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian
         >>> law = Gaussian.diagonal(np.zeros(3072), np.arange(3072) / 3072)
         >>> law.rank, round(law.wasserstein(Gaussian.diagonal(np.zeros(3072), np.zeros(3072))) ** 2, 6)
         (3071, 1535.5)
@@ -108,6 +114,8 @@ class Gaussian(Law):
 
         Examples
         --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian
         >>> variance, basis = Gaussian(np.zeros(2), np.array([[2.0, 1.0], [1.0, 2.0]])).principal()
         >>> variance.round(6), bool(np.allclose((basis * variance) @ basis.T, [[2, 1], [1, 2]]))
         (array([1., 3.]), True)
@@ -155,6 +163,8 @@ class Gaussian(Law):
 
         Examples
         --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian
         >>> Gaussian(np.zeros(2), np.diag([4.0, 0.0])).regular(0.01).covariance
         array([[4.  , 0.  ],
                [0.  , 0.01]])
@@ -181,6 +191,8 @@ class Gaussian(Law):
 
         Examples
         --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian
         >>> Gaussian(np.array([10.0, 20.0]), np.eye(2)).draw(3, seed=0).round(2)
         array([[10.13, 19.87],
                [10.64, 20.1 ],
@@ -214,6 +226,8 @@ class Gaussian(Law):
 
         Examples
         --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian
         >>> Gaussian(np.zeros(1), np.eye(1)).log_prob([[0.0], [2.0]]).round(3)
         array([-0.919, -2.919])
         """
@@ -245,6 +259,8 @@ class Gaussian(Law):
 
         Examples
         --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian
         >>> Gaussian(np.array([1.0, 2.0, 3.0]), np.diag([1.0, 4.0, 9.0])).marginal([2, 0]).mean
         array([3., 1.])
         """
@@ -278,6 +294,8 @@ class Gaussian(Law):
 
         Examples
         --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian
         >>> law = Gaussian(np.array([1.0, 2.0]), np.eye(2))
         >>> total = law.transform([[1.0, 1.0]], noise_covariance=[[0.5]])
         >>> total.mean, total.covariance
@@ -315,6 +333,8 @@ class Gaussian(Law):
 
         Examples
         --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian
         >>> law = Gaussian(np.zeros(2), np.array([[2.0, 1.0], [1.0, 2.0]]))
         >>> given = law.condition([1.0], [0])
         >>> given.mean, given.covariance.round(12)
@@ -343,6 +363,8 @@ class Gaussian(Law):
 
         Examples
         --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian
         >>> Gaussian(np.zeros(2), np.eye(2)).wasserstein(Gaussian(np.array([3.0, 4.0]), np.eye(2)))
         5.0
         """
@@ -381,6 +403,8 @@ class Gaussian(Law):
 
         Examples
         --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian
         >>> Gaussian(np.zeros(1), np.eye(1)).kl(Gaussian(np.ones(1), np.eye(1)))  # |m_a - m_b|^2 / 2
         0.5
         """

@@ -60,6 +60,7 @@ class Law(ABC):
 
         Examples
         --------
+        >>> import numpy as np
         >>> from lineardiffusion import Gaussian
         >>> line = Gaussian(np.zeros(2), np.diag([1.0, 0.0]))
         >>> dimension, log_prob = line.plane_log_prob(np.array([[0.0, 0.0], [0.0, 1.0]]))
@@ -113,6 +114,7 @@ class Law(ABC):
 
         Examples
         --------
+        >>> import numpy as np
         >>> from lineardiffusion import Gaussian
         >>> a, b = (Gaussian(np.full(1, mean), np.eye(1)) for mean in (0.0, 1.0))
         >>> estimate, standard_error = a.kl_estimate(b, seed=0)
@@ -146,6 +148,7 @@ class Law(ABC):
 
         Examples
         --------
+        >>> import numpy as np
         >>> from lineardiffusion import Gaussian
         >>> Gaussian(np.zeros(2), np.eye(2)).check_same_dim(Gaussian(np.zeros(3), np.eye(3)))
         Traceback (most recent call last):

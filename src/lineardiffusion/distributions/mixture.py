@@ -1,7 +1,7 @@
 """Mixtures of Gaussians, p(x) = sum_k w_k N(x; m_k, C_k): the law of a prompt that has styles.
 
 Marginals, moments and density are linear in p, so they are sums over the components. A measurement y also tells
-about its component, so Bayes' rule changes the weights:
+about its component, so Bayes' rule changes the weights::
 
     p(x | y) = sum_k w_k' p_k(x | y),      w_k' = w_k p_k(y) / sum_j w_j p_j(y)
 
@@ -10,7 +10,7 @@ among the components that can give y, those on the smallest plane have all the w
 noise.
 
 The Wasserstein distance of two mixtures has no closed form. If the transport plan must be a mixture of Gaussians
-too, it has one (Delon and Desolneux 2020): components are moved onto components,
+too, it has one (Delon and Desolneux 2020): components are moved onto components::
 
     MW^2 = min_P sum_kl P_kl W^2(a_k, b_l),      P_kl >= 0,   sum_l P_kl = w_k,   sum_k P_kl = v_l
 
@@ -57,6 +57,8 @@ class Mixture(Law):
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from lineardiffusion import Gaussian, Mixture
     >>> law = Mixture([0.25, 0.75], [Gaussian(np.zeros(1), np.eye(1)), Gaussian(np.ones(1) * 4, np.eye(1))])
     >>> law.mean, law.covariance
     (array([3.]), array([[4.]]))
@@ -182,6 +184,8 @@ class Mixture(Law):
 
         Examples
         --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian, Mixture
         >>> law = Mixture([0.5, 0.5], [Gaussian(np.zeros(1), np.eye(1)), Gaussian(np.ones(1) * 4, np.eye(1))])
         >>> law.responsibilities([[2.0], [4.0]]).round(3)
         array([[0.5, 0.5],
@@ -257,6 +261,8 @@ class Mixture(Law):
 
         Examples
         --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian, Mixture
         >>> blob = np.array([[1.0, 0.9], [0.9, 1.0]])
         >>> law = Mixture([0.5, 0.5], [Gaussian(np.zeros(2), blob), Gaussian(np.array([4.0, 0.0]), blob)])
         >>> given = law.condition([3.5], [0])
@@ -289,6 +295,8 @@ class Mixture(Law):
 
         Examples
         --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian, Mixture
         >>> a, b, c = (Gaussian(np.full(1, mean), np.eye(1)) for mean in (0.0, 10.0, 12.0))
         >>> Mixture([0.5, 0.5], [a, b]).wasserstein(Mixture([0.5, 0.5], [a, c]))  # half moves by 2
         1.4142135...

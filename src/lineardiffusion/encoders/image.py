@@ -172,7 +172,7 @@ class ImageEncoder:
         Examples
         --------
         >>> import numpy as np
-        >>> from lineardiffusion import LinearDiffusion, Statistics
+        >>> from lineardiffusion import ImageEncoder, LinearDiffusion, Statistics
         >>> from lineardiffusion.datasets import load_digits
         >>> prompts, images = load_digits()
         >>> encoder = ImageEncoder.from_basis(np.eye(64)[:32], Statistics.of(prompts, images))

@@ -1,7 +1,7 @@
 """A linear diffusion model as a network of diffusers, under any of its schedulers.
 
 A network of diffusers is told a noisy sample and a timestep, and answers in one of several terms. All of them
-follow from the expected clean sample x0 = E[y | x] of x = alpha y + sigma n, eps = (x - alpha x0) / sigma:
+follow from the expected clean sample x0 = E[y | x] of x = alpha y + sigma n, eps = (x - alpha x0) / sigma::
 
     epsilon             eps
     v_prediction        alpha eps - sigma x0                                (Salimans and Ho 2022)
@@ -10,7 +10,7 @@ follow from the expected clean sample x0 = E[y | x] of x = alpha y + sigma n, ep
     edm                 (x0 - c_skip x) / c_out                             (Karras et al. 2022, table 1)
 
 With the exact consistency function f (the end of the probability flow that passes through x; Song et al. 2023) in
-place of x0 the same terms are those of a consistency model, which draws from the right law in any number of steps:
+place of x0 the same terms are those of a consistency model, which draws from the right law in any number of steps::
 
     consistency         eps of (f - c_skip x) / c_out in place of x0        (LCMScheduler)
     flow_consistency    eps - f, eps = (x - alpha f) / sigma                (FlowMatchLCMScheduler)
@@ -18,10 +18,10 @@ place of x0 the same terms are those of a consistency model, which draws from th
 
 References
 ----------
-Karras, Aittala, Aila and Laine (2022), Elucidating the design space of diffusion-based models. NeurIPS.
-Luo et al. (2023), Latent consistency models: synthesizing high-resolution images with few-step inference.
-Salimans and Ho (2022), Progressive distillation for fast sampling of diffusion models. ICLR.
-Song, Dhariwal, Chen and Sutskever (2023), Consistency models. ICML.
+- Karras, Aittala, Aila and Laine (2022), Elucidating the design space of diffusion-based models. NeurIPS.
+- Luo et al. (2023), Latent consistency models: synthesizing high-resolution images with few-step inference.
+- Salimans and Ho (2022), Progressive distillation for fast sampling of diffusion models. ICLR.
+- Song, Dhariwal, Chen and Sutskever (2023), Consistency models. ICML.
 """
 
 import inspect
@@ -240,7 +240,7 @@ class LinearModel(ModelMixin, ConfigMixin):
         Parameters
         ----------
         prompts : list of str, int or dict, or array-like of shape (n, k)
-            Prompts, as in :meth:`LinearDiffusion.predict`.
+            Prompts, as in :meth:`~lineardiffusion.LinearDiffusion.predict`.
         generator : torch.Generator or list of them, default=None
             With a generator each image whose prompt has styles draws one of them by its frequency.
 
@@ -415,7 +415,7 @@ class LinearModel(ModelMixin, ConfigMixin):
     def save_pretrained(self, save_directory: str | Path, *, push_to_hub: bool = False, **options: Any) -> None:
         """Write ``model.safetensors`` of the linear model, and ``config.json`` of the network, to a folder.
 
-        :meth:`LinearDiffusion.from_pretrained` reads the folder too.
+        :meth:`~lineardiffusion.LinearDiffusion.from_pretrained` reads the folder too.
 
         Parameters
         ----------
@@ -448,8 +448,8 @@ class LinearModel(ModelMixin, ConfigMixin):
         Parameters
         ----------
         name_or_path : str or Path
-            Folder that :meth:`save_pretrained` or :meth:`LinearDiffusion.save_pretrained` wrote, name of a shipped
-            model (``"mnist"``), or ``"owner/name"`` on the Hugging Face Hub.
+            Folder that :meth:`save_pretrained` or :meth:`~lineardiffusion.LinearDiffusion.save_pretrained` wrote,
+            name of a shipped model (``"mnist"``), or ``"owner/name"`` on the Hugging Face Hub.
         subfolder : str, default=None
             Folder inside of that folder.
         torch_dtype : torch.dtype, default=None

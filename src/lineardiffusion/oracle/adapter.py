@@ -54,7 +54,7 @@ class Adapter(ABC):
     Euler's method in the time sigma, from sigma = 10 on:
 
     >>> from lineardiffusion import Gaussian
-    >>> from lineardiffusion.oracle import oracle
+    >>> from lineardiffusion.oracle import Adapter, Start, oracle
     >>> class Euler(Adapter):
     ...     name = "Euler"
     ...

@@ -53,7 +53,7 @@ def oracle(
     """Judge a sampler of any library: the exact distance of its law to the law that it ought to draw.
 
     Under a Gaussian nothing is drawn: the sampler's law follows from its responses to a few inputs
-    (:mod:`lineardiffusion.oracle.responses`). It must be affine in its state, as samplers are that scale and add
+    (``lineardiffusion.oracle.responses``). It must be affine in its state, as samplers are that scale and add
     the state, the denoiser's answers and noise; clipping and thresholding are not.
 
     Parameters

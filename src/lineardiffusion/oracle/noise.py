@@ -1,10 +1,11 @@
 """Sources of the noise that a sampler asks for: fresh noise, and increments of one Brownian motion.
 
-Draws of a Brownian motion W at a time t between two known ones a < t < b are those of a bridge,
+Draws of a Brownian motion W at a time t between two known ones a < t < b are those of a bridge::
 
     W(t) ~ N((1 - p) W(a) + p W(b), (t - a) (b - t) / (b - a)),        p = (t - a) / (b - a)
 
-and beyond the known times W(t) - W(a) ~ N(0, |t - a|). So the values agree, whatever the order of the questions.
+Beyond the known times the variance of W(t) - W(a) is the distance of t and a. So the values agree, whatever the
+order of the questions.
 """
 
 from __future__ import annotations

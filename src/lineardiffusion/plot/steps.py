@@ -50,11 +50,12 @@ def denoising(
     prompts : list of str or dict
         Prompts to draw; ``["7"]`` for one prompt.
     seed : int, list of int or None, default=None
-        Seed of the noise, or one seed per prompt; see :meth:`LinearDiffusion.predict`.
+        Seed of the noise, or one seed per prompt; see :meth:`~lineardiffusion.LinearDiffusion.predict`.
     num_steps : int, default=9
         Number of steps of the sampler; the noise is one more picture.
     **settings
-        Further parameters of :meth:`LinearDiffusion.staged_predict`, as ``sampler`` or ``guidance_scale``.
+        Further parameters of :meth:`~lineardiffusion.LinearDiffusion.staged_predict`, as ``sampler`` or
+        ``guidance_scale``.
 
     Returns
     -------
@@ -111,7 +112,8 @@ def animate(
     zoom : int, default=2
         Side of an image pixel in pixels of the animation.
     **settings
-        Further parameters of :meth:`LinearDiffusion.staged_predict`, as ``sampler`` or ``guidance_scale``.
+        Further parameters of :meth:`~lineardiffusion.LinearDiffusion.staged_predict`, as ``sampler`` or
+        ``guidance_scale``.
 
     Returns
     -------

@@ -66,6 +66,8 @@ class Statistics:
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from lineardiffusion import Statistics
     >>> from lineardiffusion.datasets import load_digits
     >>> prompts, images = load_digits()
     >>> whole = Statistics.of(prompts, images)
@@ -128,6 +130,7 @@ class Statistics:
 
         Examples
         --------
+        >>> from lineardiffusion import Statistics
         >>> Statistics.of(["left", "left", "right"], [[0.0], [2.0], [9.0]]).moments.mean.tolist()
         [[1.0], [9.0]]
         """

@@ -42,6 +42,7 @@ def get_adapter(sampler: Any, **options: Any) -> Adapter:
 
     Examples
     --------
+    >>> from lineardiffusion.oracle.adapters import get_adapter
     >>> get_adapter("heun", schedule="karras").start(10)
     Start(alpha=1.0, sigma=80.0, noise_std=80.0)
     """
