@@ -28,8 +28,8 @@ MODULES = (
 )
 # One sentence may say all (ES01), and not every name has a related one (SA01).
 ALLOWED = {"ES01", "SA01"}
-# Functions, classes and the methods of these classes have an example (EX01); properties and other methods need none.
-# Classes that a user never makes need none either: the function that returns or takes them has one.
+# Functions, classes, and the methods of these two have an example (EX01). It is optional for properties, for other
+# methods, and for classes that a user never makes: the function that returns or takes them has one.
 WITH_EXAMPLES = {"LinearDiffusion", "Gaussian"}
 WITHOUT_EXAMPLE = {"Copying", "LinearModelOutput", "Noise", "NotAffineError", "PRDC", "Row", "Start"}
 

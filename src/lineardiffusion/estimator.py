@@ -1254,7 +1254,7 @@ class LinearDiffusion(BaseEstimator):
         at : int, default=None
             Number of steps that are taken, from 0 on; None for all.
         **sampling
-            ``sampler``, ``num_steps``, ``guidance_scale`` and ``negative_prompt``, as in :meth:`predict`.
+            Settings ``sampler``, ``num_steps``, ``guidance_scale`` and ``negative_prompt``, as in :meth:`predict`.
 
         Returns
         -------
@@ -1448,7 +1448,7 @@ class LinearDiffusion(BaseEstimator):
         prompts : list of str or dict, or array-like of shape (n, k), default=None
             Prompts of the images; None for any of the known prompts, by their frequency.
         **sampling
-            As in :meth:`affine`: the density is that of what this sampler draws.
+            Settings of the sampler, as in :meth:`affine`: the density is that of what it draws.
 
         Returns
         -------
@@ -1491,7 +1491,7 @@ class LinearDiffusion(BaseEstimator):
             Prompts of the images. With prompts an image must be typical of its own prompt, without them of all
             prompts together.
         **sampling
-            As in :meth:`score_samples`.
+            Settings of the sampler, as in :meth:`affine`.
 
         Returns
         -------
@@ -1528,7 +1528,7 @@ class LinearDiffusion(BaseEstimator):
         prompts : list of str or dict, or array-like of shape (n, k), default=None
             Prompts of the images; None for any of the known prompts, by their frequency.
         **sampling
-            As in :meth:`score_samples`.
+            Settings of the sampler, as in :meth:`affine`.
 
         Returns
         -------
@@ -1659,7 +1659,7 @@ class LinearDiffusion(BaseEstimator):
         images : array-like of shape (n, \\*image_shape)
             Images. NaN and masked pixels are missing.
         **sampling
-            As in :meth:`affine`.
+            Settings of the sampler, as in :meth:`affine`.
 
         Returns
         -------
@@ -1693,7 +1693,7 @@ class LinearDiffusion(BaseEstimator):
         images : array-like of shape (n, \\*image_shape)
             Images. NaN and masked pixels are missing.
         **sampling
-            As in :meth:`affine`.
+            Settings of the sampler, as in :meth:`affine`.
 
         Returns
         -------
@@ -1818,7 +1818,7 @@ class LinearDiffusion(BaseEstimator):
             default the latent is drawn from its exact posterior, and the discarded part of the image has its
             conditional mean given the latent and the known pixels.
         **sampling
-            As in :meth:`affine`.
+            Settings of the sampler, as in :meth:`affine`.
 
         Returns
         -------
@@ -1891,7 +1891,7 @@ class LinearDiffusion(BaseEstimator):
         residual_noise : bool, default=False
             Whether a draw has the variance that the encoder discards, as in :meth:`inpaint`.
         **sampling
-            As in :meth:`affine`.
+            Settings of the sampler, as in :meth:`affine`.
 
         Returns
         -------
@@ -1954,7 +1954,7 @@ class LinearDiffusion(BaseEstimator):
         images : array-like of shape (n, \\*image_shape)
             Images.
         **sampling
-            As in :meth:`affine`.
+            Settings of the sampler, as in :meth:`affine`.
 
         Returns
         -------
