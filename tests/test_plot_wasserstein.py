@@ -1,4 +1,4 @@
-"""`plot.wasserstein` draws the distances of the laws; its slopes are the orders of convergence of the samplers.
+"""`plot.wasserstein` draws the distances of the laws; its legend has the orders of convergence of the samplers.
 
 The second way to the distances of ddim is the recurrence of its gains, one per principal direction.
 """
@@ -72,12 +72,12 @@ def lopsided_heun(denoise, x, schedule, times, add_noise):
         yield x
 
 
-def slopes(figure):
-    return {label.split(",")[0]: float(label.split("slope ")[1]) for label in lines(figure)}
+def orders(figure):
+    return {label.split(",")[0]: float(label.split("order ")[1]) for label in lines(figure)}
 
 
-def test_the_slopes_are_the_orders_of_the_samplers(moons):
-    found = slopes(plot.wasserstein(moons, "lower", ["ddim", "ddpm", "heun", lopsided_heun], [100, 200, 400]))
+def test_the_legend_has_the_orders_of_the_samplers(moons):
+    found = orders(plot.wasserstein(moons, "lower", ["ddim", "ddpm", "heun", lopsided_heun], [100, 200, 400]))
     assert found["ddim"] == pytest.approx(1, abs=0.1)
     assert found["ddpm"] == pytest.approx(1, abs=0.1)
     assert found["heun"] == pytest.approx(2, abs=0.1)
@@ -86,7 +86,7 @@ def test_the_slopes_are_the_orders_of_the_samplers(moons):
 
 def test_a_schedule_that_stops_short_of_noise_has_a_floor_and_an_exact_sampler_has_no_line(moons):
     short = copy.copy(moons).refit(schedule="vp")
-    assert slopes(plot.wasserstein(short, "lower", ["exact", "heun"], [100, 200])) == {"exact": 0.0, "heun": 0.0}
+    assert orders(plot.wasserstein(short, "lower", ["exact", "heun"], [100, 200])) == {"exact": 0.0, "heun": 0.0}
     assert lines(plot.wasserstein(moons, "lower", ["exact"], [1, 2])) == {}
 
 

@@ -2,12 +2,12 @@
 
     W2(n) ~ C n^-p      a line of slope -p in a log-log plot; p is the order of convergence
 
-Both laws are known, so every distance is computed and nothing is drawn at random. The slope of a curve is that
-between its last two numbers of steps,
+Both laws are known, so every distance is computed and no image is drawn. The observed order of a curve is taken
+between its last two numbers of steps n < n',
 
     p = log(W2(n) / W2(n')) / log(n' / n)
 
-which is near the order of the sampler once n is large, and near 0 where the curve has reached a floor.
+It is near the order of the sampler if n is large, and near 0 if the curve has reached a floor.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ def wasserstein(
     Returns
     -------
     matplotlib.figure.Figure
-        Figure with one line per sampler, both axes logarithmic. The legend gives each sampler's slope between the
-        last two numbers of steps. Distances below 1e-6 of the spread are rounding and are not drawn, so a sampler
-        that is exact has no line.
+        Figure with one line per sampler, both axes logarithmic. The legend gives each sampler's observed order,
+        minus the slope of its line between the last two numbers of steps. Distances below 1e-6 of the spread are
+        rounding and are not drawn, so a sampler that is exact has no line.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def wasserstein(
     >>> ld = LinearDiffusion(20).fit(*datasets.load_digits())
     >>> figure = plot.wasserstein(ld, "7", ["ddim", "heun"], [10, 20, 40, 80])
     >>> [line.get_label() for line in figure.axes[0].lines]
-    ['ddim, slope 1.0', 'heun, slope 2.0']
+    ['ddim, order 1.0', 'heun, order 2.0']
     """
     if isinstance(samplers, str):
         raise TypeError(f"samplers is the string {samplers!r}; expected a list, as [{samplers!r}]")
@@ -100,7 +100,7 @@ def wasserstein(
         curve = [(n, w) for n, w in zip(numbers, distances, strict=True) if w > LEAST * spread]
         # an axis of steps: a report's calls are what `convergence` has on its horizontal axis
         rows = tuple(Row(n, n, w, math.nan, math.nan, math.nan) for n, w in curve)
-        reports.append(Report(_name(get_sampler(one)) + _slope(curve), "W2", spread, rows))
+        reports.append(Report(_name(get_sampler(one)) + _order(curve), "W2", spread, rows))
     figure = convergence(reports, parts=False)
     axes = figure.axes[0]
     axes.set(xlabel="number of steps", ylabel="W2 to the exact law, in units of its spread")
@@ -116,9 +116,9 @@ def _name(sampler: Sampler) -> str:
     return ", ".join([name, *others])
 
 
-def _slope(curve: Sequence[tuple[int, float]]) -> str:
-    """Return the slope between the last two points, as a text for the legend."""
+def _order(curve: Sequence[tuple[int, float]]) -> str:
+    """Return the observed order between the last two points, as a text for the legend."""
     if len(curve) < 2:
         return ""
     (n, w), (n_, w_) = curve[-2:]
-    return f", slope {round(math.log(w / w_) / math.log(n_ / n), 1) + 0.0:.1f}"  # + 0.0 turns -0.0 into 0.0
+    return f", order {round(math.log(w / w_) / math.log(n_ / n), 1) + 0.0:.1f}"  # + 0.0 turns -0.0 into 0.0
