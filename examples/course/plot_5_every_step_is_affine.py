@@ -49,8 +49,9 @@ def sample(x, num_steps):
 
 
 noise = np.random.default_rng(137).normal(size=(5, d))
+mine = ld.decode(sample(noise, 50))
 theirs = ld.predict(["7"] * 5, latents=noise, sampler="ddim", num_steps=50)
-print(f"largest difference {np.abs(ld.decode(sample(noise, 50)) - theirs).max():.4f} grey levels of 255")
+print(f"largest difference {np.abs(mine - theirs).max():.4f} of 255 grey levels")
 
 # %%
 # The steps can be watched. Every picture below is the state :math:`x` after one more step, decoded.
@@ -74,10 +75,11 @@ figure = plot.denoising(ld, ["7", "3"], seed=137, sampler="ddim", num_steps=9)
 
 c = sample(np.zeros((1, d)), 50)[0]
 M = (sample(np.eye(d), 50) - c).T
-matrix, offset = ld.affine("7", sampler="ddim", num_steps=50)  # the same from the library
 print(f"M has the shape {M.shape}")
-print(f"largest difference from ld.affine {max(np.abs(M - matrix).max(), np.abs(c - offset).max()):.1e}")
-print(f"five latents by the matrix, difference {np.abs(noise @ M.T + c - sample(noise, 50)).max():.1e}")
+error = np.abs(noise @ M.T + c - sample(noise, 50)).max()
+print(f"latents by M and by fifty steps: largest difference {error:.0e}")
+matrix, offset = ld.affine("7", sampler="ddim", num_steps=50)
+print(f"M and the library's matrix: largest difference {np.abs(M - matrix).max():.0e}")
 
 # %%
 # This answers the opening question. The noise enters one product of a matrix and a vector. The matrix depends
@@ -98,9 +100,11 @@ for num_steps in (10, 1000):
 # the sampler draws without a draw. A million draws would only estimate it.
 
 law = ld.law("7", sampler="ddim", num_steps=50)
-print(f"covariance M M^T: largest difference {np.abs(law.covariance - M @ M.T).max():.1e}")
+error = np.abs(law.covariance - M @ M.T).max()
+print(f"M M^T and the library's covariance: largest difference {error:.0e}")
 draws = ld.encode(ld.predict(["7"] * 2000, seed=1, sampler="ddim", num_steps=50))
-print(f"total variance {np.trace(law.covariance):.2f}; estimated from 2,000 draws {draws.var(axis=0).sum():.2f}")
+print(f"total variance, computed         {np.trace(law.covariance):.2f}")
+print(f"total variance, of 2,000 draws   {draws.var(axis=0).sum():.2f}")
 
 # %%
 # One direction at a time
@@ -115,18 +119,20 @@ print(f"total variance {np.trace(law.covariance):.2f}; estimated from 2,000 draw
 #
 # The product of all :math:`f_k` is the **gain** of the sampler in this direction. The latent's standard
 # deviation there equals the gain, because that of the noise is 1. It ought to be :math:`\sqrt{l_k}`.
+#
+# **Change one number**, the first of this cell: how do the ratios move?
 
-NUM_STEPS = 10  # change one number: try 1, 2, 50 and 500
+NUM_STEPS = 10  # try 1, 2, 50 and 500
 
-l = np.linalg.eigvalsh(ld.law("7").covariance)[::-1]  # noqa: E741
+variance = np.linalg.eigvalsh(ld.law("7").covariance)[::-1]  # the l of the formula
 levels = np.transpose(schedule(schedule.times(NUM_STEPS)))
 gain = np.ones(d)
 for (alpha, sigma), (alpha_, sigma_) in pairwise(levels):
-    gain *= sigma_ / sigma + (alpha_ - sigma_ / sigma * alpha) * alpha * l / (alpha**2 * l + sigma**2)
+    denoiser_gain = alpha * variance / (alpha**2 * variance + sigma**2)
+    gain *= sigma_ / sigma + (alpha_ - sigma_ / sigma * alpha) * denoiser_gain
+ratio = gain / np.sqrt(variance)
 for k in (0, 9, 20, 40, 99):
-    print(
-        f"direction {k + 1:3d}: sqrt(l) {np.sqrt(l[k]):.3f}, gain {gain[k]:.3f}, ratio {gain[k] / np.sqrt(l[k]):.3f}"
-    )
+    print(f"direction {k + 1:3d}: variance {variance[k]:6.3f}, gain / sqrt(l) = {ratio[k]:.3f}")
 
 # %%
 # The gains are the singular values of :math:`M`, and the library draws them. Every gain of DDIM is below that
@@ -140,7 +146,7 @@ figure = plot.singular_values(ld, "7", ["exact", "ddim"], num_steps=NUM_STEPS)
 # ----------------------------------------
 #
 # Let the steps become small. Along :math:`q_k` a noisy latent has the variance :math:`v = \alpha^2 l_k +
-# \sigma^2`, and the distance :math:`\rho` of the state from its mean follows the equation
+# \sigma^2`, and the distance :math:`\rho` of the state from its mean :math:`\alpha m` follows the equation
 #
 # .. math:: \frac{d \rho}{d t} = \frac{\dot v}{2 v} \, \rho \quad\Longrightarrow\quad \rho \propto \sqrt{v}
 #
@@ -150,10 +156,12 @@ figure = plot.singular_values(ld, "7", ["exact", "ddim"], num_steps=NUM_STEPS)
 # ``"exact"``. Its law is the prompt's Gaussian :math:`N(m, C)` itself.
 
 exact, _ = ld.affine("7", sampler="exact")
-print(f"exact: largest difference of a gain from sqrt(l) {np.abs(np.linalg.svd(exact)[1] - np.sqrt(l)).max():.1e}")
+error = np.abs(np.linalg.svd(exact)[1] - np.sqrt(variance)).max()
+print(f"exact: largest difference of a gain from sqrt(l) {error:.0e}")
 for num_steps in (1, 10, 100, 1000):
     M, _ = ld.affine("7", sampler="ddim", num_steps=num_steps)
-    print(f"ddim, {num_steps:4d} steps: share of the variance that it keeps {np.trace(M @ M.T) / l.sum():.3f}")
+    share = np.trace(M @ M.T) / variance.sum()
+    print(f"ddim, {num_steps:4d} steps: share of the variance {share:.3f}")
 
 # %%
 # The rows below start from the same noise. Few steps give blurred pictures which are too alike.
@@ -181,7 +189,7 @@ figure = plot.grid(np.concatenate(rows), labels=labels, columns=8, vmin=0, vmax=
 # -------------------------------------
 #
 # - Their denoiser is a U-Net (Ho et al. 2020) or a transformer, DiT (Peebles and Xie 2023). It is not affine in
-#   :math:`x`, so steps do not compose: every picture pays for one call of the network per step.
+#   :math:`x`, so steps do not compose: every picture costs one call of the network per step.
 # - Their step is the same. DDIM (Song et al. 2021) is the formula above with the network as :math:`D`, and the
 #   probability-flow ODE (Song et al. 2021b) is the same equation with the network's score. ``DDIMScheduler`` of
 #   the library diffusers holds the coefficients, and a pipeline calls the network.
