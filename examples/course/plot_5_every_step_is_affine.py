@@ -132,7 +132,7 @@ for (alpha, sigma), (alpha_, sigma_) in pairwise(levels):
     gain *= sigma_ / sigma + (alpha_ - sigma_ / sigma * alpha) * denoiser_gain
 ratio = gain / np.sqrt(variance)
 for k in (0, 9, 20, 40, 99):
-    print(f"direction {k + 1:3d}: variance {variance[k]:6.3f}, gain / sqrt(l) = {ratio[k]:.3f}")
+    print(f"direction {k + 1:3d}: l = {variance[k]:6.3f}, gain / sqrt(l) = {ratio[k]:.3f}")
 
 # %%
 # The gains are the singular values of :math:`M`, and the library draws them. Every gain of DDIM is below that

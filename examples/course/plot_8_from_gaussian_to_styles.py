@@ -31,12 +31,13 @@ from lineardiffusion.datasets import load_mnist
 
 N_STYLES = 40  # try 3, 10 and 400
 
-points, new = (make_swiss_roll(4000, noise=0.4, random_state=i)[0][:, [0, 2]] for i in (0, 1))
+rolls = [make_swiss_roll(4000, noise=0.4, random_state=seed)[0] for seed in (0, 1)]
+points, new = (roll[:, [0, 2]] for roll in rolls)
 words, shown = ["roll"] * 4000, {"4,000 points": points}
 for k in (1, N_STYLES):
     roll = LinearDiffusion(n_styles=k).fit(words, points)
     shown[f"{k} styles" if k > 1 else "one Gaussian"] = roll.predict(words, seed=137)
-    print(f"K = {k:2d}: log-likelihood of new points {roll.score(words, new):.3f} nats a point")
+    print(f"K = {k:2d}: log-likelihood of a new point {roll.score(words, new):.3f} nats")
 
 # %%
 # The log-likelihood is that of points which the model has not seen. It rises by more than 1.6 nats, and the
@@ -120,7 +121,7 @@ mixture = LinearDiffusion(40, n_styles=20, style_rank=1.0).fit(digits, images)
 
 
 def noisy(words, z):
-    """Return noisy latents, and the inputs of the network: these and the one-hot prompt."""
+    """Return noisy latents, and with the one-hot prompts as inputs of the network."""
     x = z + sigma * rng.standard_normal(z.shape)
     onehot = np.eye(10)[words.astype(int)]
     return x, np.concatenate([x / np.hypot(1, sigma), onehot], axis=1).astype(np.float32)
@@ -147,11 +148,11 @@ for passes in range(1, 7):
         print(f"{time.perf_counter() - start:4.1f} s: root-mean-square error {error:.4f}")
 
 # %%
-# After a few passes the network is better than the affine denoiser, which is the best of all affine ones. It
-# has not reached the mixture yet, it is still improving, and it knows one noise level only. The page *The race
-# against a small U-Net* in the documentation trains a whole network for 8 minutes on one core. It does not
-# overtake the library on MNIST in that time: its Frechet distance is then 21, and that of the library 3.9. On a
-# GPU the network would be many times faster.
+# After a few passes the network is better than the affine denoiser, although that is the best affine one for
+# the training images. It has not reached the mixture yet, it is still improving, and it knows one noise level
+# only. The page *The race against a small U-Net* in the documentation trains a whole network for 8 minutes on
+# one core. It does not overtake the library on MNIST in that time: its Frechet distance is then 21, and that of
+# the library 3.9. On a GPU the network would be many times faster.
 #
 # What stays out of reach
 # -----------------------
@@ -164,14 +165,16 @@ photo = load_sample_image("china.jpg").mean(axis=2)
 corners = rng.integers(0, np.array(photo.shape) - 32, (2000, 2))
 crops = np.stack([photo[i : i + 32, j : j + 32] for i, j in corners])
 rows = {"photograph": crops[:10]}
-for name, how in (("one Gaussian", {}), ("20 styles", {"n_styles": 20, "contrast": "pixelwise"})):
+styles = {"n_styles": 20, "contrast": "pixelwise"}
+for name, how in (("one Gaussian", {}), ("20 styles", styles)):
     model = LinearDiffusion(300, **how).fit(["photo"] * 2000, crops)
     rows[name] = model.predict(["photo"] * 10, seed=0)
 pictures = np.concatenate(list(rows.values()))
 figure = plot.grid(pictures, labels=list(rows), columns=10, vmin=0, vmax=255, cmap="gray")
 
 # %%
-# The draws have the brightness and the roughness of the crops, and no roof, pillar or leaf.
+# The draws have the brightness and the roughness of the crops. A style can hold a pattern that its crops share,
+# such as the stripes in the third picture. No outline of a roof, a pillar or a leaf is drawn.
 #
 # A question
 # ----------
