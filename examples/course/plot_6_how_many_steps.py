@@ -53,7 +53,7 @@ for n in (1, 5, 10, 20, 50, 100, 200):
 # Order of convergence
 # --------------------
 #
-# Twice the steps leave half of the distance. A sampler has the **order** :math:`p` if
+# Twice the steps of DDIM leave half of the distance. A sampler has the **order** :math:`p` if
 #
 # .. math:: W_2(n) \approx C \, n^{-p}
 #

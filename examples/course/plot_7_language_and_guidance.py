@@ -54,9 +54,8 @@ left, right = np.random.default_rng(0).integers(len(digits), size=(2, 10_000))
 prompts = np.array([f"{digits[i]} {digits[j]}" for i, j in zip(left, right, strict=True)])
 wide = np.concatenate([images[left], images[right]], axis=2)
 seen = ~np.isin(prompts, unseen)
-pairs = LinearDiffusion(100, text_encoder="positions", sampler="dpm++2m", num_steps=30).fit(
-    prompts[seen], wide[seen]
-)
+pairs = LinearDiffusion(100, text_encoder="positions", sampler="dpm++2m", num_steps=30)
+pairs.fit(prompts[seen], wide[seen])
 print(f"{len(pairs.prompts_)} pairs were seen; {', '.join(unseen)} were not")
 captions = [*unseen, *[""] * 10]
 drawn = pairs.predict(unseen * 2, seed=137)
@@ -89,7 +88,7 @@ with warnings.catch_warnings(record=True) as caught:
         rows.append(ld.predict(["8"] * 200, seed=5, guidance_scale=w))
         read = judge.predict(ld.encode(rows[-1])[:, :50])
         ratio = np.trace(ld.law("8", guidance_scale=w).covariance) / own
-        print(f"w = {w:.1f}: {np.mean(read == '8'):4.0%} read as an 8, variance {ratio:6.2f}")
+        print(f"w = {w:.1f}: {np.mean(read == '8'):4.0%} read as 8, variance {ratio:6.2f}")
 print("The library warns:", str(caught[0].message).split(";")[0])
 
 # %%
