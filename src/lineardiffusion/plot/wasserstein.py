@@ -97,7 +97,7 @@ def wasserstein(
     for one in samplers:
         laws = [ld.law(prompt, sampler=get_sampler(one, n), **settings) for n in numbers]
         distances = [law.wasserstein(exact) for law in laws]
-        curve = [(n, w) for n, w in zip(numbers, distances, strict=True) if w > LEAST * spread]
+        curve = [(n, w) for n, w in zip(numbers, distances, strict=True) if LEAST * spread < w < math.inf]
         # an axis of steps: a report's calls are what `convergence` has on its horizontal axis
         rows = tuple(Row(n, n, w, math.nan, math.nan, math.nan) for n, w in curve)
         reports.append(Report(_name(get_sampler(one)) + _order(curve), "W2", spread, rows))
