@@ -64,9 +64,7 @@ figure = plot.denoising(ld, ["7", "3"], seed=137, sampler="ddim", num_steps=9)
 #
 # The denoiser is affine: for a given prompt and noise level, :math:`D(x) = A x + b`. Put this into the step:
 #
-# .. math::
-#    x' = \Big(\frac{\sigma'}{\sigma} I + \big(\alpha' - \frac{\sigma'}{\sigma} \alpha\big) A\Big) x
-#         + \big(\alpha' - \frac{\sigma'}{\sigma} \alpha\big) b
+# .. math:: x' = (g I + h A) \, x + h \, b, \qquad g = \sigma' / \sigma, \quad h = \alpha' - g \, \alpha
 #
 # So the step is affine as well. An affine map of an affine map is affine, and fifty steps from the starting
 # noise :math:`z_T` to the latent are :math:`z_0 = M z_T + c` with one matrix :math:`M` and one vector
@@ -114,8 +112,7 @@ print(f"total variance, of 2,000 draws   {draws.var(axis=0).sum():.2f}")
 # Q^\top` of the prompt's latents, so all steps have the same eigenvectors :math:`q_k`. Along :math:`q_k` the
 # denoiser multiplies by :math:`\alpha l_k / (\alpha^2 l_k + \sigma^2)`, and a step multiplies by the number
 #
-# .. math:: f_k = \frac{\sigma'}{\sigma} + \Big(\alpha' - \frac{\sigma'}{\sigma} \alpha\Big)
-#           \frac{\alpha \, l_k}{\alpha^2 l_k + \sigma^2}
+# .. math:: f_k = g + h \, \frac{\alpha \, l_k}{\alpha^2 l_k + \sigma^2}
 #
 # The product of all :math:`f_k` is the **gain** of the sampler in this direction. The latent's standard
 # deviation there equals the gain, because that of the noise is 1. It ought to be :math:`\sqrt{l_k}`.
@@ -128,8 +125,9 @@ variance = np.linalg.eigvalsh(ld.law("7").covariance)[::-1]  # the l of the form
 levels = np.transpose(schedule(schedule.times(NUM_STEPS)))
 gain = np.ones(d)
 for (alpha, sigma), (alpha_, sigma_) in pairwise(levels):
-    denoiser_gain = alpha * variance / (alpha**2 * variance + sigma**2)
-    gain *= sigma_ / sigma + (alpha_ - sigma_ / sigma * alpha) * denoiser_gain
+    g = sigma_ / sigma
+    h = alpha_ - g * alpha
+    gain *= g + h * alpha * variance / (alpha**2 * variance + sigma**2)
 ratio = gain / np.sqrt(variance)
 for k in (0, 9, 20, 40, 99):
     print(f"direction {k + 1:3d}: l = {variance[k]:6.3f}, gain / sqrt(l) = {ratio[k]:.3f}")

@@ -30,8 +30,11 @@ print(f"spread of the exact law: the root of its total variance, {spread:.2f}")
 #
 # .. math:: W_2^2 = \sum_k \big(s_k - \sqrt{l_k}\big)^2
 #
-# In general :math:`W_2^2 = |m_a - m_b|^2 + \mathrm{tr}\big(C_a + C_b - 2 (C_a^{1/2} C_b C_a^{1/2})^{1/2}\big)`.
-# Both give the same number here.
+# For any two Gaussians it is
+#
+# .. math:: W_2^2 = |m_a - m_b|^2 + \mathrm{tr}\big(C_a + C_b - 2 (C_a^{1/2} C_b C_a^{1/2})^{1/2}\big)
+#
+# Both formulas give the same number here.
 
 law = ld.law("7", sampler="ddim", num_steps=10)
 s, root = (np.sqrt(np.linalg.eigvalsh(one.covariance)) for one in (law, exact))
