@@ -2,13 +2,12 @@ r"""
 5. Every step is an affine map
 ==============================
 
-*A sampler takes fifty steps from noise to a picture. Which part of that work depends on the noise?*
+**A sampler takes fifty steps from noise to a picture. Which part of that work depends on the noise?**
 
-Chapters 3 and 4 gave the denoiser :math:`D(x)`, the expected clean latent of a noisy latent :math:`x`. It
-removes the noise only on average, so one application gives a blurred picture. A **sampler** starts at pure
-noise, applies the denoiser, and goes to a slightly lower noise level, again and again. This chapter shows that
-all of these steps together are one matrix and one vector, and that the limit of infinitely many steps has a
-closed form.
+Chapters 3 and 4 gave the denoiser :math:`D(x)`, the mean of the clean latents that could have become the noisy
+latent :math:`x`. This mean is a blurred picture. A **sampler** starts at pure noise, applies the denoiser, and
+goes to a slightly lower noise level, again and again. This chapter shows that all of these steps together are
+one matrix and one vector, and that the limit of infinitely many steps has a closed form.
 """
 
 import time
@@ -27,14 +26,16 @@ print(f"{len(ld.prompts_)} prompts, a latent has d = {d} numbers")
 # One step
 # --------
 #
-# A noisy latent is :math:`x = \alpha z + \sigma n` with the latent :math:`z` and the noise :math:`n`. Sampling
-# visits a list of falling noise levels. At each level the denoiser estimates the latent, :math:`x_0 = D(x)`,
-# and the noise that is left over is :math:`\mathrm{eps} = (x - \alpha x_0) / \sigma`. The sampler **DDIM**
-# mixes both again, with the numbers :math:`\alpha', \sigma'` of the next level:
+# A noisy latent is :math:`x = \alpha z + \sigma n` with the latent :math:`z` and the noise :math:`n`. (Chapters
+# 2 and 3 call it :math:`z_t`.) Sampling visits a list of falling noise levels. At each level the denoiser
+# estimates the latent, :math:`x_0 = D(x)`, and the noise that is left over is :math:`\mathrm{eps} = (x - \alpha
+# x_0) / \sigma`. The sampler **DDIM** mixes both again, with the numbers :math:`\alpha', \sigma'` of the next
+# level:
 #
 # .. math:: x' = \alpha' x_0 + \sigma' \, \mathrm{eps}
 #
-# The function below is the whole sampler. The library's own ``"ddim"`` ends in the same latents.
+# With :math:`\alpha = 1` this is the step by which chapter 4 followed the score. The function below is the
+# whole sampler. The library's own ``"ddim"`` ends in the same latents.
 
 schedule, denoise = schedules.Cosine(), ld.denoiser("7")
 
@@ -64,12 +65,14 @@ figure = plot.denoising(ld, ["7", "3"], seed=137, sampler="ddim", num_steps=9)
 #
 # The denoiser is affine: for a given prompt and noise level, :math:`D(x) = A x + b`. Put this into the step:
 #
-# .. math:: x' = (g I + h A) \, x + h \, b, \qquad g = \sigma' / \sigma, \quad h = \alpha' - g \, \alpha
+# .. math:: x' = (g I + h A) \, x + h \, b
+#
+# with :math:`g = \sigma' / \sigma` and :math:`h = \alpha' - g \, \alpha`.
 #
 # So the step is affine as well. An affine map of an affine map is affine, and fifty steps from the starting
-# noise :math:`z_T` to the latent are :math:`z_0 = M z_T + c` with one matrix :math:`M` and one vector
-# :math:`c`. An affine map is known from its values at the origin and at the unit vectors. Hence we run the
-# sampler on these :math:`d + 1` points, and have the matrix.
+# noise :math:`n` to the latent are :math:`z = M n + c` with one matrix :math:`M` and one vector :math:`c`. An
+# affine map is known from its values at the origin and at the unit vectors. Hence we run the sampler on these
+# :math:`d + 1` points, and have the matrix.
 
 c = sample(np.zeros((1, d)), 50)[0]
 M = (sample(np.eye(d), 50) - c).T
@@ -108,20 +111,23 @@ print(f"total variance, of 2,000 draws   {draws.var(axis=0).sum():.2f}")
 # One direction at a time
 # -----------------------
 #
-# The matrix :math:`A` of the denoiser is a function of the covariance :math:`C = Q \, \mathrm{diag}(l) \,
+# The matrix :math:`A` of the denoiser is a function of the covariance :math:`C = Q \, \mathrm{diag}(\lambda) \,
 # Q^\top` of the prompt's latents, so all steps have the same eigenvectors :math:`q_k`. Along :math:`q_k` the
-# denoiser multiplies by :math:`\alpha l_k / (\alpha^2 l_k + \sigma^2)`, and a step multiplies by the number
+# denoiser multiplies by :math:`\alpha \lambda_k / (\alpha^2 \lambda_k + \sigma^2)`, and a step multiplies by
+# the number
 #
-# .. math:: f_k = g + h \, \frac{\alpha \, l_k}{\alpha^2 l_k + \sigma^2}
+# .. math:: f_k = g + h \, \frac{\alpha \, \lambda_k}{\alpha^2 \lambda_k + \sigma^2}
 #
 # The product of all :math:`f_k` is the **gain** of the sampler in this direction. The latent's standard
-# deviation there equals the gain, because that of the noise is 1. It ought to be :math:`\sqrt{l_k}`.
+# deviation there equals the gain, because that of the noise is 1. It ought to be :math:`\sqrt{\lambda_k}`.
 #
-# **Change one number**, the first of this cell: how do the ratios move?
+# .. admonition:: Change one number
+#
+#    Set ``NUM_STEPS`` to 1, 2, 50 or 500. How do the ratios move?
 
-NUM_STEPS = 10  # try 1, 2, 50 and 500
+NUM_STEPS = 10  # <-- change this number (1 or more)
 
-variance = np.linalg.eigvalsh(ld.law("7").covariance)[::-1]  # the l of the formula
+variance = np.linalg.eigvalsh(ld.law("7").covariance)[::-1]  # lambda
 levels = np.transpose(schedule(schedule.times(NUM_STEPS)))
 gain = np.ones(d)
 for (alpha, sigma), (alpha_, sigma_) in pairwise(levels):
@@ -130,7 +136,8 @@ for (alpha, sigma), (alpha_, sigma_) in pairwise(levels):
     gain *= g + h * alpha * variance / (alpha**2 * variance + sigma**2)
 ratio = gain / np.sqrt(variance)
 for k in (0, 9, 20, 40, 99):
-    print(f"direction {k + 1:3d}: l = {variance[k]:6.3f}, gain / sqrt(l) = {ratio[k]:.3f}")
+    root = np.sqrt(variance[k])
+    print(f"direction {k + 1:3d}: sqrt(lambda) {root:.3f}, gain over it {ratio[k]:.3f}")
 
 # %%
 # The gains are the singular values of :math:`M`, and the library draws them. Every gain of DDIM is below that
@@ -143,19 +150,19 @@ figure = plot.singular_values(ld, "7", ["exact", "ddim"], num_steps=NUM_STEPS)
 # Infinitely many steps: the exact sampler
 # ----------------------------------------
 #
-# Let the steps become small. Along :math:`q_k` a noisy latent has the variance :math:`v = \alpha^2 l_k +
+# Let the steps become small. Along :math:`q_k` a noisy latent has the variance :math:`v = \alpha^2 \lambda_k +
 # \sigma^2`, and the distance :math:`\rho` of the state from its mean :math:`\alpha m` follows the equation
 #
 # .. math:: \frac{d \rho}{d t} = \frac{\dot v}{2 v} \, \rho \quad\Longrightarrow\quad \rho \propto \sqrt{v}
 #
 # where the dot is the derivative in time. This is the **probability-flow ODE**. Its solution is that
 # :math:`\rho` keeps its ratio to the standard deviation :math:`\sqrt v`. From pure noise, :math:`v = 1`, to the
-# latent, :math:`v = l_k`, the gain is exactly :math:`\sqrt{l_k}`. This is the default sampler of the library,
-# ``"exact"``. Its law is the prompt's Gaussian :math:`N(m, C)` itself.
+# latent, :math:`v = \lambda_k`, the gain is exactly :math:`\sqrt{\lambda_k}`. This is the default sampler of
+# the library, ``"exact"``. Its law is the prompt's Gaussian :math:`N(m, C)` itself.
 
 exact, _ = ld.affine("7", sampler="exact")
 error = np.abs(np.linalg.svd(exact)[1] - np.sqrt(variance)).max()
-print(f"exact: largest difference of a gain from sqrt(l) {error:.0e}")
+print(f"exact: largest difference of a gain from sqrt(lambda) {error:.0e}")
 for num_steps in (1, 10, 100, 1000):
     M, _ = ld.affine("7", sampler="ddim", num_steps=num_steps)
     share = np.trace(M @ M.T) / variance.sum()
@@ -197,12 +204,16 @@ figure = plot.grid(np.concatenate(rows), labels=labels, columns=8, vmin=0, vmax=
 #   where the steps lead (Salimans and Ho 2022; Song et al. 2023). Here the matrix :math:`M` does this, without
 #   training.
 #
-# On the `playable page <../../page.html#samplers>`__ you can change the number of steps and see the pictures
-# move.
+# *Change the number of steps and watch the pictures*: `the tab Samplers of the page
+# <../../page.html#samplers>`__. Next chapter: :doc:`plot_6_how_many_steps`.
 #
-# Ho, Jain and Abbeel (2020), Denoising diffusion probabilistic models. Peebles and Xie (2023), Scalable
-# diffusion models with transformers. Rombach et al. (2022), High-resolution image synthesis with latent
-# diffusion models. Salimans and Ho (2022), Progressive distillation for fast sampling of diffusion models.
-# Song, Meng and Ermon (2021), Denoising diffusion implicit models. Song et al. (2021b), Score-based generative
-# modeling through stochastic differential equations. Song, Dhariwal, Chen and Sutskever (2023), Consistency
-# models.
+# References
+# ----------
+#
+# - Ho, Jain and Abbeel (2020), Denoising diffusion probabilistic models. NeurIPS.
+# - Peebles and Xie (2023), Scalable diffusion models with transformers. ICCV.
+# - Rombach et al. (2022), High-resolution image synthesis with latent diffusion models. CVPR.
+# - Salimans and Ho (2022), Progressive distillation for fast sampling of diffusion models. ICLR.
+# - Song, Dhariwal, Chen and Sutskever (2023), Consistency models. ICML.
+# - Song, Meng and Ermon (2021), Denoising diffusion implicit models. ICLR.
+# - Song et al. (2021b), Score-based generative modeling through stochastic differential equations. ICLR.

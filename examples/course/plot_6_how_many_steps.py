@@ -2,8 +2,8 @@ r"""
 6. How many steps?
 ==================
 
-*Fifty steps of DDIM are a common choice. How far are the pictures from those of infinitely many steps? Would
-another sampler be as good with ten?*
+**Fifty steps of DDIM are a common choice. How far are the pictures from those of infinitely many steps? Would
+another sampler be as good with ten?**
 
 For large models this question is answered by drawing thousands of pictures and comparing statistics of them.
 Here the laws are known (chapter 5), so that the answer is a number that is computed.
@@ -26,9 +26,9 @@ print(f"spread of the exact law: the root of its total variance, {spread:.2f}")
 # The **2-Wasserstein distance** :math:`W_2` is the least root-mean-square distance by which one law has to be
 # moved so that it becomes the other. For Gaussians with the same mean and with covariances of common
 # eigenvectors, each direction is stretched on its own, from the standard deviation :math:`s_k` to
-# :math:`\sqrt{l_k}`:
+# :math:`\sqrt{\lambda_k}`:
 #
-# .. math:: W_2^2 = \sum_k \big(s_k - \sqrt{l_k}\big)^2
+# .. math:: W_2^2 = \sum_k \big(s_k - \sqrt{\lambda_k}\big)^2
 #
 # For any two Gaussians it is
 #
@@ -79,9 +79,13 @@ figure = plot.wasserstein(ld, "7", ["ddim", "ddpm", "dpm++2m", "heun"], steps)
 # ----------------------------------
 #
 # A step of ``heun`` calls the denoiser twice, except for the last one. In a large model the calls are nearly
-# all of the cost, so samplers should be compared at equal calls. **Change one number** below.
+# all of the cost, so samplers should be compared at equal calls.
+#
+# .. admonition:: Change one number
+#
+#    Set ``CALLS`` to 5, 39 or 99. Does the order of the samplers stay the same?
 
-CALLS = 19  # try 9, 39 and 99; it must be odd
+CALLS = 19  # <-- change this number (odd)
 
 same = samplers.ddim(CALLS), samplers.dpmpp_2m(CALLS), samplers.heun((CALLS + 1) // 2)
 for sampler in same:
@@ -152,11 +156,19 @@ print(f"floor of the schedule vp: {floor / spread:.4f} of the spread")
 # - Distillation trains networks for one to four steps (Salimans and Ho 2022; Luo et al. 2023; Sauer et al.
 #   2023).
 #
-# On the `playable page <../../page.html#samplers>`__ the curve of :math:`W_2` stands beside the pictures.
+# *See the curve beside the pictures*: `the tab Samplers of the page <../../page.html#samplers>`__. Next
+# chapter: :doc:`plot_7_language_and_guidance`.
 #
-# Heusel et al. (2017), GANs trained by a two time-scale update rule converge to a local Nash equilibrium.
-# Karras et al. (2022), Elucidating the design space of diffusion-based generative models. Lin et al. (2024),
-# Common diffusion noise schedules and sample steps are flawed. Lu et al. (2022), DPM-Solver++. Luo et al.
-# (2023), Latent consistency models. Sabour, Fidler and Kreis (2024), Align your steps. Salimans and Ho (2022),
-# Progressive distillation for fast sampling of diffusion models. Sauer et al. (2023), Adversarial diffusion
-# distillation.
+# References
+# ----------
+#
+# - Heusel et al. (2017), GANs trained by a two time-scale update rule converge to a local Nash equilibrium.
+#   NeurIPS.
+# - Karras, Aittala, Aila and Laine (2022), Elucidating the design space of diffusion-based generative models.
+#   NeurIPS.
+# - Lin, Liu, Li and Yang (2024), Common diffusion noise schedules and sample steps are flawed. WACV.
+# - Lu et al. (2022), DPM-Solver++: fast solver for guided sampling of diffusion probabilistic models.
+# - Luo et al. (2023), Latent consistency models: synthesizing high-resolution images with few-step inference.
+# - Sabour, Fidler and Kreis (2024), Align your steps: optimizing sampling schedules in diffusion models. ICML.
+# - Salimans and Ho (2022), Progressive distillation for fast sampling of diffusion models. ICLR.
+# - Sauer, Lorenz, Blattmann and Rombach (2023), Adversarial diffusion distillation.

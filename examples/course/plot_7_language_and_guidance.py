@@ -2,8 +2,8 @@ r"""
 7. Language and guidance
 ========================
 
-*Can a model draw a pair of digits that it never saw, only from the words? And what happens to the pictures if
-the prompt is followed "more strongly" than the data do?*
+**Can a model draw a pair of digits that it never saw, only from the words? And what happens to the pictures if
+the prompt is followed "more strongly" than the data do?**
 
 Until now the prompt chose one of ten Gaussians. This chapter gives the prompt an embedding, so that words share
 what was learned, and then adds guidance, the setting that every large model has.
@@ -106,15 +106,19 @@ figure = plot.grid(pictures, labels=labels, columns=8, vmin=0, vmax=255)
 # Guidance is often explained by the **tilted density** :math:`p_c(z)^w \, p_u(z)^{1 - w}`, up to a constant.
 # The guided denoiser has the right score for tilting at each noise level, but to tilt the noisy densities is
 # not to noise the tilted density (Bradley and Nakkiran 2024). With one number instead of an image both can be
-# computed by hand. Let :math:`p_c` have the variance :math:`l` and :math:`p_u` the variance :math:`L`. Then the
-# exact guided sampler draws with the first variance below, and the tilted density has the second:
+# computed by hand. Let :math:`p_c` have the variance :math:`\lambda_c` and :math:`p_u` the variance
+# :math:`\lambda_u`. Then the exact guided sampler draws with the first variance below, and the tilted density
+# has the second:
 #
-# .. math:: l \, (l / L)^{w - 1}, \qquad \frac{1}{w / l - (w - 1) / L}
+# .. math:: \lambda_c \, (\lambda_c / \lambda_u)^{w - 1}, \qquad \frac{1}{w / \lambda_c - (w - 1) / \lambda_u}
 #
-# The data are four numbers: -3 and -1 under the prompt "a", and -1 and 5 under "b". **Change one number**, the
-# scale.
+# The data are four numbers: -3 and -1 under the prompt "a", and -1 and 5 under "b".
+#
+# .. admonition:: Change one number
+#
+#    Set ``SCALE`` to 1, 1.2 or 4. At which scale do the guided sampler and the tilted density agree?
 
-SCALE = 2.0  # try 1.0, 1.2 and 3.0
+SCALE = 2.0  # <-- change this number (1 or more)
 
 numbers = np.array([-3.0, -1.0, -1.0, 5.0])
 four = LinearDiffusion(shrinkage=0).fit(["a", "a", "b", "b"], numbers.reshape(4, 1, 1))
@@ -148,9 +152,9 @@ labels = axes.set(xlabel="number", ylabel="density", xlim=(-8, 8))
 
 # %%
 # The same formula explains the variances of the eights. In a direction where eights vary less than all digits
-# do, :math:`l < L`, guidance contracts. Where they vary more, the variance grows exponentially with :math:`w`.
-# The growth comes from high noise levels, so guidance may be left out there: the scale may be a function of the
-# time :math:`t`, which falls from 1 (noise) to 0.
+# do, :math:`\lambda_c < \lambda_u`, guidance contracts. Where they vary more, the variance grows exponentially
+# with :math:`w`. The growth comes from high noise levels, so guidance may be left out there: the scale may be a
+# function of the time :math:`t`, which falls from 1 (noise) to 0.
 
 own = np.trace(ld.law("8", sampler="exact").covariance)
 for start in (1.0, 0.6, 0.3):
@@ -190,9 +194,9 @@ figure = plot.grid(pictures, labels=list(settings), columns=8, vmin=0, vmax=255)
 #
 # .. dropdown:: Answer
 #
-#    The variance :math:`l` becomes :math:`l (l / L)^{w - 1}`, so the factor is :math:`(l / L)^2`. It is
-#    :math:`0.5^2 = 0.25` in the first direction and :math:`1.5^2 = 2.25` in the second. Guidance exaggerates
-#    how the prompt differs from the rest.
+#    The variance :math:`\lambda_c` becomes :math:`\lambda_c (\lambda_c / \lambda_u)^{w - 1}`, so the factor is
+#    :math:`(\lambda_c / \lambda_u)^2`. It is :math:`0.5^2 = 0.25` in the first direction and :math:`1.5^2 =
+#    2.25` in the second. Guidance exaggerates how the prompt differs from the rest.
 #
 # What the large models do in its place
 # -------------------------------------
@@ -210,12 +214,20 @@ figure = plot.grid(pictures, labels=list(settings), columns=8, vmin=0, vmax=255)
 #   threshold (Saharia et al. 2022), and guidance in an interval of noise levels (Kynkäänniemi et al. 2024).
 # - The negative prompt is the same formula.
 #
-# The `playable page <../../page.html#samplers>`__ has a control for the scale of guidance.
+# *Move the scale of guidance*: `the tab Samplers of the page <../../page.html#samplers>`__. Next chapter:
+# :doc:`plot_8_from_gaussian_to_styles`.
 #
-# Bradley and Nakkiran (2024), Classifier-free guidance is a predictor-corrector. Esser et al. (2024), Scaling
-# rectified flow transformers for high-resolution image synthesis. Ho and Salimans (2022), Classifier-free
-# diffusion guidance. Kynkäänniemi et al. (2024), Applying guidance in a limited interval improves sample and
-# distribution quality in diffusion models. Radford et al. (2021), Learning transferable visual models from
-# natural language supervision. Raffel et al. (2020), Exploring the limits of transfer learning with a unified
-# text-to-text transformer. Rombach et al. (2022), High-resolution image synthesis with latent diffusion models.
-# Saharia et al. (2022), Photorealistic text-to-image diffusion models with deep language understanding.
+# References
+# ----------
+#
+# - Bradley and Nakkiran (2024), Classifier-free guidance is a predictor-corrector.
+# - Esser et al. (2024), Scaling rectified flow transformers for high-resolution image synthesis. ICML.
+# - Ho and Salimans (2022), Classifier-free diffusion guidance.
+# - Kynkäänniemi et al. (2024), Applying guidance in a limited interval improves sample and distribution quality
+#   in diffusion models. NeurIPS.
+# - Radford et al. (2021), Learning transferable visual models from natural language supervision. ICML.
+# - Raffel et al. (2020), Exploring the limits of transfer learning with a unified text-to-text transformer.
+#   JMLR 21.
+# - Rombach et al. (2022), High-resolution image synthesis with latent diffusion models. CVPR.
+# - Saharia et al. (2022), Photorealistic text-to-image diffusion models with deep language understanding.
+#   NeurIPS.
