@@ -35,7 +35,7 @@ from lineardiffusion.datasets import load_mnist
 #
 # .. admonition:: Change one number
 #
-#    Set ``N_POINTS`` to 500 or to 20,000. Where is the best number of styles then?
+#    Set ``N_POINTS`` to 500 or to 20,000. How far apart are the two curves then?
 
 N_POINTS = 4000  # <-- change this number (400 or more)
 
@@ -46,19 +46,22 @@ for k in numbers:
     model = LinearDiffusion(n_styles=k).fit(words, rolls[0][:, [0, 2]])
     for curve, roll in zip(curves.values(), rolls, strict=True):
         curve.append(model.score(words, roll[:, [0, 2]]))
-figure = Figure(figsize=(6, 3.2), layout="constrained")
-axes = figure.subplots()
-for name, curve in curves.items():
-    axes.semilogx(numbers, curve, marker="o", label=name)
-axes.legend(frameon=False)
-axes.set(xlabel="number of styles K", ylabel="log-likelihood, nats a point")
 best = int(np.argmax(curves["new points"]))
-print(f"one Gaussian {curves['new points'][0]:.3f}; best, K = {numbers[best]}: {curves['new points'][best]:.3f}")
+for i in (0, best, -1):
+    print(f"K = {numbers[i]:3d}: log-likelihood of new points {curves['new points'][i]:.3f}")
 
 # %%
 # With few styles the mixture cannot follow the curve. With many, each Gaussian is fitted to a few points and
 # fits them better and better, while new points are less and less likely. The model begins to copy its data.
-#
+
+figure = Figure(figsize=(6, 3.2), layout="constrained")
+axes = figure.subplots()
+for name, curve in curves.items():
+    axes.semilogx(numbers, curve, marker="o", label=name)
+legend = axes.legend(frameon=False)
+labels = axes.set(xlabel="number of styles K", ylabel="log-likelihood, nats a point")
+
+# %%
 # Styles of digits
 # ----------------
 #
