@@ -144,7 +144,7 @@ for name, model in (("one Gaussian", affine), ("20 styles", mixture)):
 
 # %%
 # The network has a hidden layer of 512 units. It sees all training images once per pass, with fresh noise. The
-# times are those of one core.
+# times depend on the machine.
 
 settings = {"batch_size": 256, "learning_rate_init": 2e-3, "random_state": 0}
 network = MLPRegressor(hidden_layer_sizes=(512,), **settings)
