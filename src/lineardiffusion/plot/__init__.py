@@ -9,6 +9,7 @@
 `singular_values`       the sampler: its gain from noise to latent in each direction
 `styles`                the mean of each of a prompt's styles, similar styles side by side
 `convergence`           reports of the oracle: distances to the law against the calls of the denoiser
+`wasserstein`           the distance of each sampler's law to the exact law against the number of steps
 ======================  ===================================================================
 
 matplotlib and Pillow are imported when a function draws, so that importing this package is quick. pyplot is
@@ -19,5 +20,16 @@ from lineardiffusion.plot.convergence import convergence
 from lineardiffusion.plot.images import grid
 from lineardiffusion.plot.parts import components, means, singular_values, styles
 from lineardiffusion.plot.steps import animate, denoising
+from lineardiffusion.plot.wasserstein import wasserstein
 
-__all__ = ["animate", "components", "convergence", "denoising", "grid", "means", "singular_values", "styles"]
+__all__ = [
+    "animate",
+    "components",
+    "convergence",
+    "denoising",
+    "grid",
+    "means",
+    "singular_values",
+    "styles",
+    "wasserstein",
+]
