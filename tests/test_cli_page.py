@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import numpy as np
 import pytest
 
 from cli_runs import refusal, run
@@ -75,11 +76,12 @@ def test_a_name_that_is_no_page_is_refused_before_the_work(tmp_path):
 
 @pytest.mark.parametrize("command", ["page", "demo"])
 def test_a_model_that_has_no_page_is_refused_in_one_line_and_leaves_no_file(tmp_path, folder, opened, command):
-    """Here a model that does not exist, and one that is too large for a page."""
+    """One model does not exist; the other has embeddings for prompts."""
+    LinearDiffusion(4).fit(np.eye(6), np.eye(6)).save_pretrained(tmp_path / "e")
     output = ["-o", tmp_path / "x.html"] if command == "page" else []
     assert "nowhere" in refusal(command, tmp_path / "nowhere", *output)
-    assert "MB" in refusal(command, "mnist", *output)
-    assert list(tmp_path.iterdir()) == [folder]
+    assert "prompts" in refusal(command, tmp_path / "e", *output)
+    assert {path.name for path in tmp_path.iterdir()} == {"e", folder.name}
     assert not list(folder.iterdir())
     assert not opened
 
