@@ -1,0 +1,102 @@
+"""Configuration of the documentation site: ``make docs`` builds it into docs/_build/html.
+
+The site asks no other host for anything: formulas are set by a copy of MathJax with its fonts, and examples draw their
+pictures while the site is built.
+"""
+
+import sys
+import warnings
+from pathlib import Path
+
+from lineardiffusion import LinearDiffusion, __version__
+from lineardiffusion.page import write_page
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_ext"))
+
+project = "Linear Diffusion"
+author = "The Linear Diffusion authors"
+copyright = "The Linear Diffusion authors"
+version = release = __version__
+language = "en"
+
+extensions = [
+    "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.mathjax", "sphinx-mathjax-offline", "numpydoc",
+    "myst_parser", "sphinx_gallery.gen_gallery", "sphinx_design", "sphinx_copybutton", "commands",
+]  # fmt: skip
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "gallery/**/*.ipynb", "learn/course/*.ipynb"]
+highlight_language = "none"
+nitpicky = False
+
+# ---------------------------------------------------------------------- docstrings
+
+autosummary_generate = True
+autodoc_typehints = "none"
+autodoc_mock_imports = ["dask", "distributed", "torch", "diffusers"]
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+
+# ---------------------------------------------------------------------- pages
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+suppress_warnings = ["config.cache"]
+
+# ---------------------------------------------------------------------- examples
+
+sphinx_gallery_conf = {
+    "examples_dirs": ["../examples/course", "../examples/gallery"],
+    "gallery_dirs": ["learn/course", "gallery"],
+    "filename_pattern": "plot_",
+    "within_subsection_order": "FileNameSortKey",
+    "image_scrapers": ("figures",),
+    "reset_modules": (),
+    "parallel": 2,
+    "show_memory": False,
+    "min_reported_time": 0,
+    "download_all_examples": False,
+    "doc_module": ("lineardiffusion",),
+    "backreferences_dir": "reference/api/used_by",
+    "remove_config_comments": True,
+    "plot_gallery": "True",
+}
+warnings.filterwarnings("ignore", message=".*styles.*")
+
+# ---------------------------------------------------------------------- appearance
+
+html_theme = "pydata_sphinx_theme"
+html_title = "Linear Diffusion"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_logo = "_static/logo.svg"
+html_favicon = "_static/logo.svg"
+html_copy_source = html_show_sourcelink = False
+html_context = {"default_mode": "auto"}
+html_sidebars = {"index": [], "play": []}
+html_theme_options = {
+    "logo": {"text": "Linear Diffusion"},
+    "header_links_before_dropdown": 6,
+    "icon_links": [
+        {
+            "name": "Source",
+            "url": "https://github.com/linear-diffusion/linear-diffusion",
+            "icon": "fa-brands fa-github",
+        }
+    ],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "secondary_sidebar_items": ["page-toc"],
+    "show_prev_next": True,
+    "use_edit_page_button": False,
+}
+
+
+def write_the_page(app, error):
+    """Write the page that holds a model beside the site's own pages."""
+    if error is None and app.builder.format == "html":
+        write_page(LinearDiffusion.from_pretrained("mnist-small"), Path(app.outdir) / "page.html")
+
+
+def setup(app):
+    app.connect("build-finished", write_the_page)
