@@ -6,7 +6,6 @@
 import {symmetricEigen} from "../numerics/linalg.js";
 import {mixtureDenoiser} from "./denoisers.js";
 import {courseOf, run} from "./samplers.js";
-import {schedule as scheduleOf} from "./schedules.js";
 import {latentsOf, latentState, noiseAdder} from "./states.js";
 
 const denoisers = new WeakMap();
@@ -38,7 +37,7 @@ export function score(mixture, x, alpha, sigma) {
  * `noise()` returns a normal number.
  */
 export function pathsOf(mixture, points, sampler, numSteps, {scheduleName = "cosine", noise = null} = {}) {
-  const {schedule, times} = courseOf(sampler, scheduleOf(scheduleName), numSteps), sigma = schedule.at(times[0])[1];
+  const {schedule, times} = courseOf(sampler, scheduleName, numSteps), sigma = schedule.at(times[0])[1];
   const start = latentState(points.map((point) => Float64Array.from(point, (x) => sigma * x)));
   const states = [start, ...run(sampler, planeDenoiser(mixture), start, schedule, times, noise && noiseAdder(noise))];
   return states.map(latentsOf);

@@ -16,7 +16,7 @@
 // The step of em and ei out of pure noise is ddpm's. The library's module diffusion/samplers.py has the references.
 
 import {combine} from "./states.js";
-import {schedule as scheduleOf} from "./schedules.js";
+import {schedule} from "./schedules.js";
 
 export const SAMPLERS = ["exact", "ddim", "ddpm", "euler", "heun", "rk4", "dpm++2m", "em", "ei", "one_step"];
 
@@ -25,9 +25,9 @@ export function isStochastic(name) {
   return name === "ddpm" || name === "em" || name === "ei";
 }
 
-/** Return the schedule and the falling times of a sampler. */
-export function courseOf(name, schedule, numSteps) {
-  const own = name === "one_step" ? scheduleOf({name: "karras", sigma_max: 1}) : schedule;
+/** Return the schedule of a description, or the sampler's own, and the falling times that the sampler visits. */
+export function courseOf(name, description, numSteps) {
+  const own = schedule(name === "one_step" ? {name: "karras", sigma_max: 1} : description);
   return {schedule: own, times: own.times(name === "one_step" ? 1 : numSteps)};
 }
 

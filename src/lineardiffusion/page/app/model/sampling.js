@@ -6,7 +6,6 @@
 import {multiply, multiplyTransposed, symmetricEigen} from "../numerics/linalg.js";
 import {once} from "./load.js";
 import {courseOf, isStochastic, run} from "./samplers.js";
-import {schedule as scheduleOf} from "./schedules.js";
 import {guidedDenoiser, symbolDenoiser} from "./denoisers.js";
 import {identityMap, latentsOf, latentState, noiseAdder, partsOf, withNoise} from "./states.js";
 
@@ -35,7 +34,7 @@ export function trajectory(model, {symbol, latents, noise, ...given}) {
 }
 
 function* states(model, {symbol, latents, noise, sampler, numSteps, guidanceScale}, every) {
-  const course = courseOf(sampler, scheduleOf(model.schedule), numSteps), {schedule} = course;
+  const course = courseOf(sampler, model.schedule, numSteps), {schedule} = course;
   const times = sampler === "exact" && !every ? ends(course.times) : course.times, [, sigma] = schedule.at(times[0]);
   const start = latentState(latents);
   start.rows = start.rows.map((x) => sigma * x);
@@ -52,7 +51,7 @@ export function composed(model, {symbol, ...given}) {
   const {sampler, numSteps, guidanceScale} = settingsOf(model, given);
   const steps = sampler === "exact" || sampler === "one_step" ? 1 : numSteps;
   return once(model, `map ${[symbol, sampler, steps, guidanceScale]}`, () => {
-    const {schedule, times} = courseOf(sampler, scheduleOf(model.schedule), numSteps);
+    const {schedule, times} = courseOf(sampler, model.schedule, numSteps);
     const own = symbolDenoiser(model, symbol), diagonal = guidanceScale === 1 && own.law !== undefined;
     const denoiser = diagonal ? own.coordinates() : guidedDenoiser(model, symbol, guidanceScale);
     let map = identityMap(model.d, schedule.at(times[0])[1], diagonal);
