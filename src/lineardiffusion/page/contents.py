@@ -3,7 +3,7 @@
 The page's arithmetic is float64, as the library's. What is stored is rounded, each array by what depends on it:
 
     components       (d, D)      rows as integers of 16 bits, with a scale each
-    covariances      (K, d, d)   triangular roots, C = D U^T U D (io/compact.py): U as integers of 16 bits, D in single
+    covariances      (K, d, d)   roots C = D U^T U D (io/compact.py): U as such rows, D in single precision
     means            (K, d)      single precision
     examples         (n, D)      bytes, where the pixels are
 
@@ -206,7 +206,9 @@ def _check(fitted: FittedDiffusion) -> tuple[ImageEncoder, Sampler, Schedule]:
     plain = SAMPLERS.get(sampler.name)
     if plain is None or type(sampler) is not plain or sampler != plain(sampler.num_steps):
         known = ", ".join(map(repr, SAMPLERS))
-        raise ValueError(f"a page knows the samplers {known}, without settings; got {sampler!r}; use refit(sampler=...)")
+        raise ValueError(
+            f"a page knows the samplers {known}, without settings; got {sampler!r}; use refit(sampler=...)"
+        )
     if type(schedule) not in SCHEDULES.values():
         known = ", ".join(map(repr, SCHEDULES))
         raise ValueError(f"a page knows the schedules {known}; got {schedule!r}; use refit(schedule=...)")
