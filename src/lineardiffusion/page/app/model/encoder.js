@@ -42,7 +42,7 @@ export function finishPosterior(model, image, symbol) {
 
 function contrasted(model, image, symbol, posterior, guidanceScale) {
   const {contrast, D} = model, out = new Float64Array(D);
-  if (contrast === null) return Float64Array.from(image);
+  if (contrast === null) return new Float64Array(image);
   if (contrast.kind === "histogram") {
     const {thresholds, values} = once(model, "histogram", () => ({
       thresholds: model.arrays("contrast.thresholds").values, values: model.arrays("contrast.values").values,
