@@ -7,7 +7,7 @@ sampled or tuned.
 **Affine.** The picture is y = clip(gain x + offset, low, high), with the two numbers chosen so that the
 pixels of all pictures together have the mean and the variance of the data's. For a pixel x ~ N(m, v) of the
 law, gain x + offset ~ N(m', s^2), and with a = (low - m') / s, b = (high - m') / s, the standard normal
-density phi and distribution Phi, and P = Phi(b) - Phi(a),
+density phi and distribution Phi, and P = Phi(b) - Phi(a)::
 
     E[y]   = low Phi(a) + high (1 - Phi(b)) + m' P + s (phi(a) - phi(b))
     E[y^2] = low^2 Phi(a) + high^2 (1 - Phi(b)) + (m'^2 + s^2) P + 2 m' s (phi(a) - phi(b))

@@ -1,7 +1,7 @@
 """Fit a model on several machines, with Dask.
 
 Each pass of training is a sum over the batches of a source (statistics/source.py). Here the batches are blocks that
-lie on the workers of a cluster. In every pass
+lie on the workers of a cluster. In every pass ::
 
     job       what to compute of a block, with its large arguments (components, centres): one task, whose result
               each worker fetches once
@@ -63,13 +63,13 @@ def fit(client: Client, batches: Any, model: LinearDiffusion) -> LinearDiffusion
     client : distributed.Client
         Client of the cluster, whose workers must have this package.
     batches : list, or tuple of Dask arrays
-        Blocks. Each is in one of the forms that :meth:`LinearDiffusion.fit_batches` takes, best some 64 MB: a tuple
-        (prompts, images) or (prompts, images, sample_weight), whose parts may be arrays, Delayed values or Futures;
-        the path of an .npz file, or a function without arguments, which are read by the workers; or a Delayed value
-        or Future of one of these. Or a tuple of whole arrays of Dask, (prompts, images) or (prompts, images,
-        sample_weight), whose blocks are the chunks of the images along the first axis; prompts and weights may be
-        arrays in memory. Delayed values and arrays of Dask are computed anew in each pass: call ``persist`` on them
-        if they fit into the memory of the cluster.
+        Blocks. Each is in one of the forms that :meth:`~lineardiffusion.LinearDiffusion.fit_batches` takes, best
+        some 64 MB: a tuple (prompts, images) or (prompts, images, sample_weight), whose parts may be arrays,
+        Delayed values or Futures; the path of an .npz file, or a function without arguments, which are read by the
+        workers; or a Delayed value or Future of one of these. Or a tuple of whole arrays of Dask, (prompts, images)
+        or (prompts, images, sample_weight), whose blocks are the chunks of the images along the first axis; prompts
+        and weights may be arrays in memory. Delayed values and arrays of Dask are computed anew in each pass: call
+        ``persist`` on them if they fit into the memory of the cluster.
     model : LinearDiffusion
         Model to fit.
 
@@ -83,8 +83,8 @@ def fit(client: Client, batches: Any, model: LinearDiffusion) -> LinearDiffusion
     TypeError
         If blocks have another form, or an image encoder cannot be pickled.
     ValueError
-        As in :meth:`LinearDiffusion.fit`, with a note that names the block; also if blocks differ from pass to
-        pass, or Dask does not know the sizes of the chunks.
+        As in :meth:`~lineardiffusion.LinearDiffusion.fit`, with a note that names the block; also if blocks differ
+        from pass to pass, or Dask does not know the sizes of the chunks.
 
     See Also
     --------

@@ -83,7 +83,7 @@ class LinearDiffusion(BaseEstimator):
         images, and more of them for a smaller tolerance. Those of smaller images are exact.
     image_encoder : ImageEncoder or object with encode and decode, default=None
         Encoder of the images, in place of the PCA (``n_components`` and ``scale`` are then unused). The variances
-        that a linear one tells are replaced by those of the data (:attr:`image_encoder_`). See
+        that a linear one tells are replaced by those of the data (``image_encoder_``). See
         :meth:`ImageEncoder.from_basis`. Likelihoods, posteriors and contrast need a linear one.
     text_encoder : {"onehot", "words", "positions"} or transformer, default=None
         Encoder of the prompts: a whole prompt as one symbol (``"onehot"``, also None), a bag of words, which
@@ -171,9 +171,15 @@ class LinearDiffusion(BaseEstimator):
         Temperature of the likelihood that prompts are inferred by: 1.0 unless :meth:`calibrate` fitted one.
     image_encoder_ : ImageEncoder, or the image_encoder that was given
         Encoder of the images; a linear one has the variances of the data.
-    n_components_, mean_, components_, scaling_factor_ : int, ndarray, ndarray, float
-        Size of the latent, mean image, orthonormal components (n_components_, D), and divisor of the scores.
-    explained_variance_ratio_ : ndarray of shape (n_components_,)
+    n_components_ : int
+        Number of entries of a latent.
+    mean_ : ndarray of shape (D,)
+        Mean image, in pixel units.
+    components_ : ndarray of shape (n_components, D)
+        Orthonormal components, one a row.
+    scaling_factor_ : float
+        Divisor of the scores, in pixel units.
+    explained_variance_ratio_ : ndarray of shape (n_components,)
         Share of the images' variance (of standardised pixels if ``scale``) along each component.
     shrinkage_ : dict of str to float
         Share of the covariance within all prompts in that of each prompt. Not set where prompts share words.
@@ -191,11 +197,14 @@ class LinearDiffusion(BaseEstimator):
     -----
     Parameters that are set after fitting take effect at the next ``fit``, ``partial_fit`` or :meth:`refit`.
 
+    In the shapes of arrays n is a number of images, D the number of pixels of an image, and n_components and
+    image_shape are those of the fitted model, ``n_components_`` and ``image_shape_``.
+
     References
     ----------
-    Will Kurt (2023), Linear Diffusion. Count Bayesie.
-    Meng et al. (2022), SDEdit: guided image synthesis and editing with stochastic differential equations.
-    ICLR.
+    - Will Kurt (2023), Linear Diffusion. Count Bayesie.
+    - Meng et al. (2022), SDEdit: guided image synthesis and editing with stochastic differential equations.
+      ICLR.
 
     Examples
     --------
@@ -269,7 +278,8 @@ class LinearDiffusion(BaseEstimator):
 
         Returns
         -------
-        self
+        LinearDiffusion
+            The model itself.
 
         Raises
         ------
@@ -278,6 +288,19 @@ class LinearDiffusion(BaseEstimator):
             its range. The model stays as it was.
         TypeError
             If the data come in batches, as from a loader or an iterator; the message names the call for them.
+
+        See Also
+        --------
+        fit_batches : Fit to images that need not fit into memory.
+        partial_fit : Update the model with a batch.
+        from_gaussian : Build the model of a known Gaussian.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> ld = LinearDiffusion().fit(["left", "left", "right", "right"], [[0.0], [2.0], [7.0], [9.0]])
+        >>> ld.prompts_.tolist(), ld.law("right", space="pixels").mean.tolist()
+        (['left', 'right'], [8.0])
         """
         parameters = self._parameters()
         batch = self._check_batch(X, y, sample_weight, None, parameters.missing == "em", whole=True)
@@ -312,14 +335,15 @@ class LinearDiffusion(BaseEstimator):
             Is called for each batch with the number of the pass, from 1, and the number of images that the pass has
             read.
         checkpoint : str or Path, default=None
-            File to which the sums are written on the way, in one step each time. If it exists the fit goes on from
+            File to which the sums are written on the way, in one step each time. If it exists, the fit goes on from
             there; the images must then come in the same order. It is removed at the end.
         checkpoint_every : int, default=200
             Number of batches from one checkpoint to the next.
 
         Returns
         -------
-        self
+        LinearDiffusion
+            The model itself.
 
         Raises
         ------
@@ -330,6 +354,11 @@ class LinearDiffusion(BaseEstimator):
             the checkpoint is of other parameters or other data, which checksums tell. The model stays as it was.
         OSError
             If the checkpoint cannot be written.
+
+        See Also
+        --------
+        lineardiffusion.datasets.in_batches : Arrays on disk as batches.
+        partial_fit : Update the model with one batch, in one pass.
 
         Examples
         --------
@@ -384,7 +413,8 @@ class LinearDiffusion(BaseEstimator):
 
         Returns
         -------
-        self
+        LinearDiffusion
+            The model itself.
 
         Raises
         ------
@@ -447,12 +477,17 @@ class LinearDiffusion(BaseEstimator):
 
         Parameters
         ----------
-        X, y, sample_weight
-            As in :meth:`fit`.
+        X : list of str or int, or array-like of shape (n, k)
+            Prompts, as in :meth:`fit`.
+        y : array-like of shape (n, h, w) or (n, h, w, c)
+            Images, as in :meth:`fit`.
+        sample_weight : array-like of shape (n,), default=None
+            Weight of each image, as in :meth:`fit`.
 
         Returns
         -------
-        self
+        LinearDiffusion
+            The model itself.
 
         Raises
         ------
@@ -460,6 +495,18 @@ class LinearDiffusion(BaseEstimator):
             As in :meth:`fit`; also if the images have another shape than those before, if the moments of
             the pixels under every prompt take more than ``max_memory``, or if ``contrast`` is
             ``"histogram"`` or ``"pixelwise"`` and was not from the first batch on. The model stays as it was.
+
+        See Also
+        --------
+        fit_batches : Fit to all batches in one call, with styles.
+        merge : The model of two data sets.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> ld = LinearDiffusion().partial_fit(["left", "right"], [[0.0], [7.0]])
+        >>> ld.partial_fit(["left", "right"], [[2.0], [9.0]]).law("right", space="pixels").mean.tolist()
+        [8.0]
         """
         before = self._learned if self.__sklearn_is_fitted__() else None
         parameters = self._parameters()
@@ -472,16 +519,35 @@ class LinearDiffusion(BaseEstimator):
         """Add a batch's styles, in a second pass over a stream.
 
         After ``partial_fit`` has had all batches, give them again. The first one chooses the styles' centres,
-        so it should be a random few thousand images with every prompt among them.
+        so it should be a few thousand random images, with every prompt among them.
 
         Parameters
         ----------
-        X, y, sample_weight
-            As in :meth:`fit`.
+        X : list of str or int, or array-like of shape (n, k)
+            Prompts, as in :meth:`fit`.
+        y : array-like of shape (n, h, w) or (n, h, w, c)
+            Images, as in :meth:`fit`.
+        sample_weight : array-like of shape (n,), default=None
+            Weight of each image, as in :meth:`fit`.
 
         Returns
         -------
-        self
+        LinearDiffusion
+            The model itself.
+
+        Raises
+        ------
+        ValueError
+            If ``n_styles`` is 1, or as in :meth:`fit`. The model stays as it was.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> from lineardiffusion.datasets import load_digits
+        >>> prompts, images = load_digits()
+        >>> ld = LinearDiffusion(20, n_styles=3).partial_fit(prompts[:900], images[:900])
+        >>> len(ld.partial_fit_styles(prompts[:900], images[:900]).styles_["7"][0])
+        3
         """
         check_is_fitted(self)
         parameters = self._parameters()
@@ -508,6 +574,14 @@ class LinearDiffusion(BaseEstimator):
         See Also
         --------
         merge_all : Merge many models in place; the errors are described there.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> one = LinearDiffusion.from_gaussian([0.0], [1.0], prompt="left")
+        >>> other = LinearDiffusion.from_gaussian([4.0], [1.0], prompt="right")
+        >>> one.merge(other).prompts_.tolist()
+        ['left', 'right']
         """
         merged: Self = self.merge_all([self, other])
         return merged
@@ -581,12 +655,17 @@ class LinearDiffusion(BaseEstimator):
 
         Parameters
         ----------
-        X, y, sample_weight
-            Prompts, images and weights as they were given to :meth:`fit` or :meth:`partial_fit`.
+        X : list of str or int, or array-like of shape (n, k)
+            Prompts of the images, as they were given to :meth:`fit` or :meth:`partial_fit`.
+        y : array-like of shape (n, h, w) or (n, h, w, c)
+            Images to remove.
+        sample_weight : array-like of shape (n,), default=None
+            Weights of the images, as they were given with them.
 
         Returns
         -------
-        self
+        LinearDiffusion
+            The model itself.
 
         Raises
         ------
@@ -622,7 +701,8 @@ class LinearDiffusion(BaseEstimator):
 
         Returns
         -------
-        self
+        LinearDiffusion
+            The model itself.
 
         Raises
         ------
@@ -798,14 +878,17 @@ class LinearDiffusion(BaseEstimator):
             Seed. With an int, image i is the same in a batch of any size, to rounding in the type of the images;
             with a list, image i depends on its own seed alone. None stands for the model's ``random_state``; if
             both are None, a fresh random seed is used.
-        sampler, num_steps, guidance_scale : default=None
-            Sampler, number of steps and scale of guidance, as in the constructor (default: the model's settings).
-            A `num_steps` that is given here replaces that of a sampler object, too.
+        sampler : str, Sampler or callable, default=None
+            Sampler, as in the constructor; None for the model's.
+        num_steps : int, default=None
+            Number of steps, in place of a sampler object's own too; None for the model's.
+        guidance_scale : float or callable, default=None
+            Scale of guidance, as in the constructor; None for the model's.
         negative_prompt : str or dict, default=None
             Prompt, or weights of prompts, that guidance moves away from, in place of the unconditional denoiser.
-        latents : array-like of shape (n, n_components_), default=None
+        latents : array-like of shape (n, n_components), default=None
             Starting noise of standard deviation 1, in place of noise drawn from the seed.
-        start : array-like of shape (n, \\*image_shape_), default=None
+        start : array-like of shape (n, \\*image_shape), default=None
             Images to start from: they are noised to the level at `strength`, and denoised from there under the
             prompts (SDEdit, Meng et al. 2022). None starts from noise alone.
         strength : float, default=0.8
@@ -821,9 +904,9 @@ class LinearDiffusion(BaseEstimator):
 
         Returns
         -------
-        images : ndarray or Tensor of shape (n, \\*image_shape_), or list of PIL.Image.Image
-            float32, or float64 if the training images were float64 or int32 and wider.
-        trajectory : ndarray of shape (num_steps + 1, n, n_components_)
+        images : ndarray or Tensor of shape (n, \\*image_shape), or list of PIL.Image.Image
+            Images in float32, or in float64 if the training images were float64 or int32 and wider.
+        trajectory : ndarray of shape (num_steps + 1, n, n_components)
             Only with ``return_trajectory``: from the starting noise to the latents of `images`;
             ``decode(trajectory[i])`` gives the images at step i.
 
@@ -833,6 +916,12 @@ class LinearDiffusion(BaseEstimator):
             Before ``fit``.
         ValueError
             For an unknown prompt, sampler or schedule, or ``num_steps`` below 1.
+
+        See Also
+        --------
+        staged_predict : The images at every step of the sampler.
+        sample : Draw the prompts too.
+        law : The law that these images are drawn from.
 
         Examples
         --------
@@ -883,14 +972,34 @@ class LinearDiffusion(BaseEstimator):
 
         Parameters
         ----------
-        prompts, seed, latents, start, strength, **sampling
-            As in :meth:`predict`; ``sampling`` is ``sampler``, ``num_steps``, ``guidance_scale`` and
-            ``negative_prompt``.
+        prompts : list of str or dict, or array-like of shape (n, k)
+            Prompts, as in :meth:`predict`.
+        seed : int, list of int or None, default=None
+            Seed, as in :meth:`predict`.
+        latents : array-like of shape (n, n_components), default=None
+            Starting noise, as in :meth:`predict`.
+        start : array-like of shape (n, \\*image_shape), default=None
+            Images to start from, as in :meth:`predict`.
+        strength : float, default=0.8
+            Share of the steps that is taken after `start`.
+        **sampling
+            Settings ``sampler``, ``num_steps``, ``guidance_scale`` and ``negative_prompt``, as in :meth:`predict`.
 
-        Yields
-        ------
-        images : ndarray of shape (n, \\*image_shape_)
+        Returns
+        -------
+        iterator of ndarray of shape (n, \\*image_shape)
             The noisy images after 0, 1, ..., num_steps steps, without contrast.
+
+        See Also
+        --------
+        predict : The images after the last step.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> ld = LinearDiffusion.from_gaussian([0.0, 0.0], [1.0, 9.0])  # the standard deviations are 1 and 3
+        >>> [x[0].round(2).tolist() for x in ld.staged_predict([""], latents=[[1.0, 1.0]], num_steps=2)]
+        [[2.24, 2.24], [1.73, 2.65], [1.0, 3.0]]
         """
         fitted = self.fitted_
         drawing = self._drawing(fitted, prompts, seed, latents, start, strength, True, sampling)
@@ -904,12 +1013,31 @@ class LinearDiffusion(BaseEstimator):
         n_samples : int, default=1
             Number of images.
         seed : int, list of int or None, default=None
-            As in :meth:`predict`.
+            Seed, as in :meth:`predict`.
 
         Returns
         -------
-        images : ndarray of shape (n_samples, \\*image_shape_)
+        images : ndarray of shape (n_samples, \\*image_shape)
+            Images in pixel units.
         prompts : list of str
+            Prompts that were drawn, one an image.
+
+        Raises
+        ------
+        ValueError
+            If the model does not know the frequency of its prompts.
+
+        See Also
+        --------
+        predict : Draw an image of each given prompt.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> two = LinearDiffusion.from_gaussian([[0.0], [4.0]], [[1.0], [1.0]], prompt=["left", "right"])
+        >>> images, prompts = two.sample(5, seed=137)
+        >>> images.shape, prompts
+        ((5, 1), ['right', 'left', 'left', 'left', 'left'])
         """
         check_integer(n_samples, "n_samples")
         fitted = self.fitted_
@@ -931,20 +1059,33 @@ class LinearDiffusion(BaseEstimator):
         prompts : list of str, or array-like of shape (n, k)
             Prompts of the images. Under a prompt with styles the answer is the mixture's posterior mean, which
             is not linear.
-        images : array-like of shape (n, \\*image_shape_)
+        images : array-like of shape (n, \\*image_shape)
             Noisy images, in pixel units.
         sigma : float
             Standard deviation of the noise, in pixel units (of the standardised pixels if ``scale=True``).
 
         Returns
         -------
-        ndarray of shape (n, \\*image_shape_)
+        ndarray of shape (n, \\*image_shape)
+            Expected clean images, in pixel units.
+
+        Raises
+        ------
+        ValueError
+            For an unknown prompt, images of another shape, or a `sigma` that is not positive and finite.
 
         See Also
         --------
         denoiser : The denoiser of latents at any alpha, with guidance.
         flow : The probability flow of latents, ``flow(x, t, s, prompt)``.
         denoising_loss : The mean squared error of this denoiser.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> ld = LinearDiffusion.from_gaussian([4.0], [3.0])
+        >>> ld.denoise([""], [[8.0]], sigma=1.0)  # 4 + 3 / (3 + 1) (8 - 4)
+        array([[7.]])
         """
         fitted = self.fitted_
         request = self._resolve(fitted, prompts, {"guidance_scale": 1.0}).request
@@ -1006,13 +1147,15 @@ class LinearDiffusion(BaseEstimator):
         prompt : str or dict, or array-like of shape (k,)
             One prompt, weights of prompts, or an embedding. Under a prompt with styles the denoiser is the
             posterior mean of their mixture; with guidance a style must be named, as in ``"7~0"``.
-        guidance_scale, negative_prompt : default=None
-            As in :meth:`predict`.
+        guidance_scale : float or callable, default=None
+            Scale of guidance, as in :meth:`predict`.
+        negative_prompt : str or dict, default=None
+            Prompt that guidance moves away from, as in :meth:`predict`.
 
         Returns
         -------
         LatentDenoiser
-            ``denoiser(x, alpha, sigma)`` is the expected clean latent (n, n_components_) of noisy latents
+            ``denoiser(x, alpha, sigma)`` is the expected clean latent (n, n_components) of noisy latents
             x = alpha z + sigma n of the same shape, and ``denoiser.flow(x, start, end)`` the solution of the
             probability flow from the level ``start = (alpha, sigma)`` to the level ``end``.
 
@@ -1045,17 +1188,21 @@ class LinearDiffusion(BaseEstimator):
 
         Parameters
         ----------
-        x : array-like of shape (n, n_components_)
+        x : array-like of shape (n, n_components)
             Latents at time t, x = alpha z + sigma n.
         t, s : float
             Times of the model's schedule, t_max (noise) to 0; s may be the later or the earlier one. The times of
             :class:`~lineardiffusion.schedules.Discrete` end at -1, where no noise is left.
-        prompt, guidance_scale, negative_prompt
-            As in :meth:`denoiser`.
+        prompt : str or dict, or array-like of shape (k,)
+            One prompt, weights of prompts, or an embedding.
+        guidance_scale : float or callable, default=None
+            Scale of guidance, as in :meth:`predict`.
+        negative_prompt : str or dict, default=None
+            Prompt that guidance moves away from, as in :meth:`predict`.
 
         Returns
         -------
-        ndarray of shape (n, n_components_)
+        ndarray of shape (n, n_components)
             Latents at time s: in closed form under a plain prompt, otherwise numerically, with an error below 1e-6
             of the latents' unit. Under a prompt with styles it is the flow of their mixture, whereas
             :meth:`predict` draws a style first.
@@ -1107,15 +1254,36 @@ class LinearDiffusion(BaseEstimator):
         at : int, default=None
             Number of steps that are taken, from 0 on; None for all.
         **sampling
-            ``sampler``, ``num_steps``, ``guidance_scale`` and ``negative_prompt``, as in :meth:`predict`.
+            Settings ``sampler``, ``num_steps``, ``guidance_scale`` and ``negative_prompt``, as in :meth:`predict`.
 
         Returns
         -------
-        matrix : ndarray of shape (n_components_, n_components_)
-        offset : ndarray of shape (n_components_,)
-            The map of starting noise of standard deviation 1 to the latent (with `times`, `stop` or `at`, to the
-            state at the last time), without the noise that a stochastic sampler adds (see :meth:`law`). The state
-            at the first time is sigma times the starting noise.
+        matrix : ndarray of shape (n_components, n_components)
+            Matrix of the map from starting noise of standard deviation 1 to the latent (with `times`, `stop` or
+            `at`, to the state at the last time). The state at the first time is sigma times the starting noise.
+        offset : ndarray of shape (n_components,)
+            Offset of the map. The noise that a stochastic sampler adds is not part of it (see :meth:`law`).
+
+        Raises
+        ------
+        ValueError
+            If the prompt has several styles, each of which has its own map: name one, as ``"7~0"``.
+
+        See Also
+        --------
+        law : The law that this map gives to its values.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lineardiffusion import LinearDiffusion
+        >>> from lineardiffusion.datasets import load_digits
+        >>> ld = LinearDiffusion(20).fit(*load_digits())
+        >>> matrix, offset = ld.affine("7", sampler="heun", num_steps=30)
+        >>> noise = np.ones(20)
+        >>> image = ld.predict(["7"], latents=[noise], sampler="heun", num_steps=30)
+        >>> bool(np.allclose(ld.decode(matrix @ noise + offset), image[0], atol=1e-3))
+        True
         """
         fitted = self.fitted_
         course = self._course(times, stop, at)
@@ -1139,20 +1307,33 @@ class LinearDiffusion(BaseEstimator):
 
         Parameters
         ----------
-        prompt, times, stop, at, **sampling
-            As in :meth:`affine`.
+        prompt : str or dict, or array-like of shape (k,)
+            One prompt, weights of prompts, or an embedding.
+        times : array-like of shape (num_steps + 1,), default=None
+            Falling times to visit, as in :meth:`affine`.
         start : {"noise", "marginal"} or Gaussian, default="noise"
             Law of the state at the first time: noise of standard deviation sigma, as :meth:`predict` starts from;
             that of alpha z + sigma n, z from the data's law under the prompt (without guidance, each style from its
-            own), which leaves the errors of the steps alone; or any Gaussian of n_components_ entries.
+            own), which leaves the errors of the steps alone; or any Gaussian of ``n_components_`` entries.
+        stop : float, default=None
+            Time at which sampling ends, as in :meth:`affine`.
+        at : int, default=None
+            Number of steps that are taken, as in :meth:`affine`.
         space : {"latents", "pixels"}, default="latents"
             Whether the law is that of the latents or that of the flattened images which they decode to, before
             ``contrast``: under a contrast the law of finished pictures is not Gaussian.
+        **sampling
+            Settings ``sampler``, ``num_steps``, ``guidance_scale`` and ``negative_prompt``, as in :meth:`predict`.
 
         Returns
         -------
         Gaussian, or Mixture of the prompt's styles
             Law of the latents; with `times`, `stop` or `at`, of the state at the last time.
+
+        See Also
+        --------
+        affine : The map from starting noise to latents.
+        Gaussian.wasserstein : The distance of two laws.
 
         Examples
         --------
@@ -1197,12 +1378,56 @@ class LinearDiffusion(BaseEstimator):
         return Course(tuple(given.tolist()), stop, at)
 
     def encode(self, images: Any) -> Array:
-        """Return latents of shape (n, n_components_) of images of shape (n, \\*image_shape_)."""
+        """Return the latents of images.
+
+        Parameters
+        ----------
+        images : array-like of shape (n, \\*image_shape)
+            Images, in pixel units.
+
+        Returns
+        -------
+        ndarray of shape (n, n_components)
+            Latents: for a linear encoder (x - mean) V / s.
+
+        See Also
+        --------
+        decode : The inverse of this map on the images that the encoder can represent.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> ld = LinearDiffusion.from_gaussian([4.0], [9.0])
+        >>> ld.encode([[4.0], [10.0]])
+        array([[0.],
+               [2.]])
+        """
         n = len(images) if np.ndim(images) else 0
         return self._encoder().encode(check_images(images, n, self.image_shape_))  # type: ignore[no-any-return]
 
     def decode(self, latents: Any) -> Images:
-        """Return images (..., \\*image_shape_), in pixel units, of latents (..., n_components_)."""
+        """Return the images of latents, without contrast.
+
+        Parameters
+        ----------
+        latents : array-like or Tensor of shape (..., n_components)
+            Latents.
+
+        Returns
+        -------
+        ndarray or Tensor of shape (..., \\*image_shape)
+            Images, in pixel units.
+
+        See Also
+        --------
+        encode : The latents of images.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> LinearDiffusion.from_gaussian([4.0], [9.0]).decode([2.0])
+        array([10.])
+        """
         refuse_masked(latents, "latents", "leave those rows out")
         array: Any = latents.detach() if is_tensor(latents) else to_array(latents).astype(np.float64)
         d = self.n_components_
@@ -1217,20 +1442,25 @@ class LinearDiffusion(BaseEstimator):
 
         Parameters
         ----------
-        images : array-like of shape (n, \\*image_shape_)
+        images : array-like of shape (n, \\*image_shape)
             Images. NaN and masked pixels are missing: the density is that of the others. Pixels more than 1e12
             standard deviations from the mean are refused, here and in all other methods that use the density.
         prompts : list of str or dict, or array-like of shape (n, k), default=None
             Prompts of the images; None for any of the known prompts, by their frequency.
         **sampling
-            As in :meth:`affine`: the density is that of what this sampler draws.
+            Settings of the sampler, as in :meth:`affine`: the density is that of what it draws.
 
         Returns
         -------
         ndarray of shape (n,)
             Log-density in nats, proper in pixel space: the directions that the encoder discards have their mean
             residual variance (Tipping and Bishop 1999), and every direction at least the variance of rounding
-            to 256 levels. (Known Gaussians of full rank have no such bound, see :meth:`from_gaussian`.)
+            to 256 levels. Known Gaussians of full rank have no such bound, see :meth:`from_gaussian`.
+
+        See Also
+        --------
+        score : The mean log-density under the images' prompts.
+        typicality : The tail probability of a log-density.
 
         Examples
         --------
@@ -1255,9 +1485,13 @@ class LinearDiffusion(BaseEstimator):
 
         Parameters
         ----------
-        images, prompts, **sampling
-            As in :meth:`score_samples`. With prompts an image must be typical of its own prompt, without them of
-            all prompts together.
+        images : array-like of shape (n, \\*image_shape)
+            Images. NaN and masked pixels are missing.
+        prompts : list of str or dict, or array-like of shape (n, k), default=None
+            Prompts of the images. With prompts an image must be typical of its own prompt, without them of all
+            prompts together.
+        **sampling
+            Settings of the sampler, as in :meth:`affine`.
 
         Returns
         -------
@@ -1289,13 +1523,28 @@ class LinearDiffusion(BaseEstimator):
 
         Parameters
         ----------
-        images, prompts, **sampling
-            As in :meth:`score_samples`.
+        images : array-like of shape (n, \\*image_shape)
+            Images. NaN and masked pixels are missing.
+        prompts : list of str or dict, or array-like of shape (n, k), default=None
+            Prompts of the images; None for any of the known prompts, by their frequency.
+        **sampling
+            Settings of the sampler, as in :meth:`affine`.
 
         Returns
         -------
         ndarray of shape (n,)
             Bits per dimension; where pixels are missing, per dimension that is there.
+
+        See Also
+        --------
+        score_samples : The log-density in nats.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> ld = LinearDiffusion.from_gaussian([128.0], [100.0], pixel_range=(0.0, 255.0))
+        >>> ld.bits_per_dim([[128.0]]).round(3)  # log2(10 sqrt(2 pi)) grey levels
+        array([4.648])
         """
         log_prob = self.score_samples(images, prompts, **sampling)
         low, high = self.pixel_range_
@@ -1309,7 +1558,7 @@ class LinearDiffusion(BaseEstimator):
         ----------
         X : list of str, or array-like of shape (n, k)
             Prompts.
-        y : array-like of shape (n, \\*image_shape_)
+        y : array-like of shape (n, \\*image_shape)
             Images.
 
         Returns
@@ -1319,11 +1568,25 @@ class LinearDiffusion(BaseEstimator):
             ``n_components`` and ``n_styles`` can be compared, as
             :class:`sklearn.model_selection.GridSearchCV` does. Every fold must have every prompt:
             ``cv=list(StratifiedKFold(3).split(prompts, prompts))``.
+
+        See Also
+        --------
+        score_samples : The log-density of each image.
+        bic : A criterion that needs no held-out images.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> from lineardiffusion.datasets import load_digits
+        >>> prompts, images = load_digits()
+        >>> few, more = (LinearDiffusion(n).fit(prompts[500:], images[500:]) for n in (5, 30))
+        >>> more.score(prompts[:500], images[:500]) > few.score(prompts[:500], images[:500])
+        True
         """
         return float(self.score_samples(y, X).mean())
 
     def bic(self, X: Prompts, y: Any) -> float:
-        """Return the Bayesian information criterion, -2 log p(y | X) + k log n; the lower, the better.
+        """Return the Bayesian information criterion, -2 log p(y | X) + k log n.
 
         The likelihood is exact, and k is ``n_parameters_``, the number of free parameters of the law: of the
         encoder, of every prompt's or style's mean and covariance, and of the styles' frequencies. A covariance of
@@ -1334,27 +1597,57 @@ class LinearDiffusion(BaseEstimator):
         ----------
         X : list of str, or array-like of shape (n, k)
             Prompts of the training images.
-        y : array-like of shape (n, \\*image_shape_)
+        y : array-like of shape (n, \\*image_shape)
             Training images.
 
         Returns
         -------
         float
+            Criterion in nats, summed over the images; the lower, the better.
+
+        See Also
+        --------
+        aic : The criterion of Akaike.
+        score : The mean log-density, for held-out images.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> from lineardiffusion.datasets import load_digits
+        >>> prompts, images = load_digits()
+        >>> few, more = (LinearDiffusion(n).fit(prompts, images) for n in (5, 30))
+        >>> more.bic(prompts, images) < few.bic(prompts, images)
+        True
         """
         log_prob = self.score_samples(y, X)
         return float(-2 * log_prob.sum() + self.n_parameters_ * np.log(len(log_prob)))
 
     def aic(self, X: Prompts, y: Any) -> float:
-        """Return the Akaike information criterion, -2 log p(y | X) + 2 k; the lower, the better.
+        """Return the Akaike information criterion, -2 log p(y | X) + 2 k.
 
         Parameters
         ----------
-        X, y
-            As in :meth:`bic`.
+        X : list of str, or array-like of shape (n, k)
+            Prompts of the training images.
+        y : array-like of shape (n, \\*image_shape)
+            Training images.
 
         Returns
         -------
         float
+            Criterion in nats, summed over the images; the lower, the better.
+
+        See Also
+        --------
+        bic : The criterion that penalises parameters by log n, where they are counted.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> prompts, images = ["", "", ""], [[0.0], [1.0], [5.0]]
+        >>> ld = LinearDiffusion(shrinkage=0).fit(prompts, images)
+        >>> round(ld.aic(prompts, images) + 2 * 3 * ld.score(prompts, images), 6)  # 2 k: a mean and a variance
+        4.0
         """
         return float(-2 * self.score_samples(y, X).sum() + 2 * self.n_parameters_)
 
@@ -1363,16 +1656,29 @@ class LinearDiffusion(BaseEstimator):
 
         Parameters
         ----------
-        images : array-like of shape (n, \\*image_shape_)
+        images : array-like of shape (n, \\*image_shape)
             Images. NaN and masked pixels are missing.
         **sampling
-            As in :meth:`affine`.
+            Settings of the sampler, as in :meth:`affine`.
 
         Returns
         -------
-        ndarray of shape (n, len(prompts_))
+        ndarray of shape (n, n_prompts)
             Probabilities in the order of ``prompts_``; every row sums to 1. They are those of the model, which
             are too sure of real images, unless :meth:`calibrate` fitted a temperature.
+
+        See Also
+        --------
+        classify : The most probable prompt.
+        calibrate : Fit the temperature of these probabilities.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> two = LinearDiffusion.from_gaussian([[0.0], [4.0]], [[1.0], [1.0]], prompt=["left", "right"])
+        >>> two.classify_proba([[2.0], [3.0]]).round(3)
+        array([[0.5  , 0.5  ],
+               [0.018, 0.982]])
         """
         fitted = self.fitted_
         rows, missing = self._check_rows(images)
@@ -1384,8 +1690,10 @@ class LinearDiffusion(BaseEstimator):
 
         Parameters
         ----------
-        images, **sampling
-            As in :meth:`classify_proba`.
+        images : array-like of shape (n, \\*image_shape)
+            Images. NaN and masked pixels are missing.
+        **sampling
+            Settings of the sampler, as in :meth:`affine`.
 
         Returns
         -------
@@ -1393,6 +1701,10 @@ class LinearDiffusion(BaseEstimator):
             Prompts; those of integer labels are their decimal names. Most products are in single precision. Where
             its rounding could change a label, the image is compared again in double precision, so the labels are
             those of :meth:`classify_proba`, which uses double precision throughout.
+
+        See Also
+        --------
+        classify_proba : The probability of each prompt.
 
         Examples
         --------
@@ -1421,15 +1733,16 @@ class LinearDiffusion(BaseEstimator):
         ----------
         prompts : list of str
             Right prompts of the images: known ones, without styles.
-        images : array-like of shape (n, \\*image_shape_)
+        images : array-like of shape (n, \\*image_shape)
             Images that the model was not fitted to. NaN pixels are missing.
-        mask : array-like of bool, of shape image_shape_ or (n, \\*image_shape_), default=None
+        mask : array-like of bool, of shape image_shape or (n, \\*image_shape), default=None
             True where a pixel is missing too. The temperature depends on how much is seen: hide here what is
             hidden in the images that the probabilities are for.
 
         Returns
         -------
-        self
+        LinearDiffusion
+            The model itself.
 
         Raises
         ------
@@ -1488,9 +1801,9 @@ class LinearDiffusion(BaseEstimator):
 
         Parameters
         ----------
-        images : array-like of shape (n, \\*image_shape_)
+        images : array-like of shape (n, \\*image_shape)
             Images. NaN and masked pixels are missing.
-        mask : array-like of bool, of shape image_shape_ or (n, \\*image_shape_), default=None
+        mask : array-like of bool, of shape image_shape or (n, \\*image_shape), default=None
             True where a pixel is missing too: one mask for all images, or one per image.
         prompts : list of str or dict, or array-like of shape (n, k), default=None
             Prompts of the images. With None each draw draws the prompt too, from its posterior.
@@ -1505,15 +1818,19 @@ class LinearDiffusion(BaseEstimator):
             default the latent is drawn from its exact posterior, and the discarded part of the image has its
             conditional mean given the latent and the known pixels.
         **sampling
-            As in :meth:`affine`.
+            Settings of the sampler, as in :meth:`affine`.
 
         Returns
         -------
-        images : ndarray of shape (n, \\*image_shape_) or (n, n_samples, \\*image_shape_)
+        images : ndarray of shape (n, \\*image_shape) or (n, n_samples, \\*image_shape)
             Images in pixel units; pixels that are not missing stay as they are. Drawn pixels have the
             model's contrast, the mean has none.
         prompts : ndarray of str, shape (n,) or (n, n_samples)
-            Only with ``return_prompts``.
+            Prompts of the draws; only with ``return_prompts``.
+
+        See Also
+        --------
+        restore : The posterior given any linear measurements.
 
         Examples
         --------
@@ -1563,15 +1880,30 @@ class LinearDiffusion(BaseEstimator):
             have any units.
         noise_std : float
             Standard deviation of the noise, in pixel units; 0 for none.
-        prompts, seed, n_samples, return_prompts, residual_noise, **sampling
-            As in :meth:`inpaint`.
+        prompts : list of str or dict, or array-like of shape (n, k), default=None
+            Prompts of the images. With None each draw draws the prompt too, from its posterior.
+        seed : int, list of int or None, default=None
+            Seed, as in :meth:`predict`.
+        n_samples : int, default=None
+            Number of draws per image; None for one, without an axis for it, and 0 for the posterior mean.
+        return_prompts : bool, default=False
+            Whether to return the drawn prompts too (with the mean, the most probable ones).
+        residual_noise : bool, default=False
+            Whether a draw has the variance that the encoder discards, as in :meth:`inpaint`.
+        **sampling
+            Settings of the sampler, as in :meth:`affine`.
 
         Returns
         -------
-        images : ndarray of shape (n, \\*image_shape_) or (n, n_samples, \\*image_shape_)
+        images : ndarray of shape (n, \\*image_shape) or (n, n_samples, \\*image_shape)
             Images in pixel units. Without noise and contrast ``operator @ image`` is the measurement again.
         prompts : ndarray of str, shape (n,) or (n, n_samples)
-            Only with ``return_prompts``.
+            Prompts of the draws; only with ``return_prompts``.
+
+        See Also
+        --------
+        inpaint : The posterior given some of the pixels.
+        lineardiffusion.operators.downsampling : The matrix of one such measurement.
 
         Examples
         --------
@@ -1619,14 +1951,14 @@ class LinearDiffusion(BaseEstimator):
         ----------
         prompts : list of str or dict, or array-like of shape (n, k)
             Prompts of the images.
-        images : array-like of shape (n, \\*image_shape_)
+        images : array-like of shape (n, \\*image_shape)
             Images.
         **sampling
-            As in :meth:`affine`.
+            Settings of the sampler, as in :meth:`affine`.
 
         Returns
         -------
-        ndarray of shape (n, n_components_)
+        ndarray of shape (n, n_components)
             Starting noise, for ``predict(latents=...)``.
 
         Raises
@@ -1634,6 +1966,17 @@ class LinearDiffusion(BaseEstimator):
         ValueError
             If the sampler adds noise, or its map has no inverse: all starting noise in some direction is mapped
             to one point. The maps of styles have one only where a style is drawn in every direction.
+
+        See Also
+        --------
+        flow : The probability flow between any two times.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> two = LinearDiffusion.from_gaussian([[0.0], [9.0]], [[1.0], [4.0]], prompt=["left", "right"])
+        >>> two.predict(["right"], latents=two.invert(["left"], [[1.5]])).round(6)  # 9 + 2 * 1.5
+        array([[12.]])
         """
         fitted = self.fitted_
         latents = to_numpy(fitted.encoder.encode(check_images(images, _num_samples(prompts), self.image_shape_)))
@@ -1727,6 +2070,19 @@ class LinearDiffusion(BaseEstimator):
             For a model on the Hub, without the package that downloads it.
         ValueError
             If the file was truncated or altered, or is not one of this library; the message names the file.
+
+        See Also
+        --------
+        save_pretrained : Write a model to a folder.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from lineardiffusion import LinearDiffusion
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     LinearDiffusion.from_gaussian([4.0], [9.0]).save_pretrained(folder)
+        ...     LinearDiffusion.from_pretrained(folder).law("", space="pixels").mean
+        array([4.])
         """
         statistics, parameters, temperature, embedding = model_file.load(locate(name_or_path, revision, token))
         model = cls(**parameters.raw())
@@ -1753,6 +2109,21 @@ class LinearDiffusion(BaseEstimator):
         -------
         str
             Address of the commit.
+
+        Raises
+        ------
+        ImportError
+            Without the package ``huggingface_hub``.
+
+        See Also
+        --------
+        from_pretrained : Load a model from the Hub.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> ld = LinearDiffusion.from_gaussian([4.0], [9.0])
+        >>> ld.push_to_hub("owner/gaussian", private=True)  # doctest: +SKIP
         """
         return hub.push(self, repo_id, **options)
 

@@ -91,14 +91,23 @@ class Drawing(NamedTuple):
 class FittedDiffusion:
     """A solved model; it never changes.
 
+    It is the attribute ``fitted_`` of a :class:`LinearDiffusion`, whose methods check what a user gives and call
+    those of this class.
+
     Attributes
     ----------
-    parameters, statistics : Parameters, Statistics
-        The parameters that it was solved with, and the sufficient statistics of the training data.
-    encoder, conditioner : Encoder, Conditioner
-        Images to latents and back, and prompts to conditions.
-    unconditional, conditional : GaussianDenoiser, GaussianDenoiser or RegressionDenoiser
-        Denoisers of the pooled moments, and of the prompts: one Gaussian per symbol or style, or a regression.
+    parameters : Parameters
+        Parameters that it was solved with.
+    statistics : Statistics
+        Sufficient statistics of the training data.
+    encoder : Encoder
+        Images to latents and back.
+    conditioner : Conditioner
+        Prompts to conditions.
+    unconditional : GaussianDenoiser
+        Denoiser of the pooled moments.
+    conditional : GaussianDenoiser or RegressionDenoiser
+        Denoisers of the prompts: one Gaussian per symbol or style, or a regression.
     shrinkage : ndarray of shape (p,) or None
         Share of the covariance within all prompts in that of each (with styles, within its styles); None for a
         regression.
@@ -112,6 +121,17 @@ class FittedDiffusion:
         Composed maps and laws, by condition and trajectory.
     temperature : float
         Temperature of the likelihood where prompts are inferred, see inference.py.
+
+    See Also
+    --------
+    LinearDiffusion : The estimator, and its parameters.
+
+    Examples
+    --------
+    >>> from lineardiffusion import LinearDiffusion
+    >>> fitted = LinearDiffusion.from_gaussian([0.0, 0.0], [1.0, 9.0]).fitted_
+    >>> fitted.d, fitted.statistics
+    (2, <Statistics of images of shape (2,) under 1 prompts, weight 1>)
     """
 
     parameters: Parameters
@@ -156,7 +176,33 @@ class FittedDiffusion:
     ) -> Resolved:
         """Return the conditions and the trajectory of checked prompts and settings of the sampler.
 
-        It warns if `from_noise`, but the first level holds signal.
+        Parameters
+        ----------
+        prompts : list of str or dict, or ndarray of shape (n, k)
+            Checked prompts.
+        sampling : dict
+            Settings ``sampler``, ``num_steps``, ``guidance_scale`` and ``negative_prompt``; the parameters of the
+            model stand for those that are left out or None.
+        every_step : bool, default=False
+            Whether the states at all steps are wanted.
+        strength : float, default=1
+            Share of the steps that is taken.
+        course : Course, default=FULL
+            Times to visit; those of the schedule by default.
+        from_noise : bool, default=True
+            Whether sampling starts from noise alone. It then warns if the first level holds signal.
+
+        Returns
+        -------
+        Resolved
+            Conditions and trajectory.
+
+        Raises
+        ------
+        TypeError
+            If a setting is unknown.
+        ValueError
+            If a prompt is unknown, or a setting is out of its range.
         """
         if unknown := sorted(set(sampling) - set(SamplerSettings.__annotations__)):
             known = ", ".join(SamplerSettings.__annotations__)
@@ -202,7 +248,24 @@ class FittedDiffusion:
     def drawing(
         self, resolved: Resolved, seed: _noise.Seed, latents: Array | None, images: NDArray[Any] | None
     ) -> Drawing:
-        """Return the inputs of a drawing, whose noise comes from the seed, given latents, or noised images."""
+        """Return the inputs of a drawing, whose noise comes from the seed, given latents, or noised images.
+
+        Parameters
+        ----------
+        resolved : Resolved
+            Conditions and trajectory.
+        seed : int, list of int or None
+            Seed, as in :meth:`LinearDiffusion.predict`.
+        latents : ndarray of shape (n, d) or None
+            Starting noise of standard deviation 1.
+        images : ndarray of shape (n, ...) or None
+            Images to noise and to start from.
+
+        Returns
+        -------
+        Drawing
+            Inputs of :meth:`draw` and :meth:`simulate`.
+        """
         request, trajectory, _ = resolved
         n, d = len(request.place), self.d
         seeds = _noise.check_seed(seed, n, self.parameters.random_state)
@@ -243,9 +306,21 @@ class FittedDiffusion:
     # ------------------------------------------------------------------ denoisers, maps and laws
 
     def denoiser(self, condition: Condition, mixed: bool = False, scored: bool = False) -> Any:
-        """Return the denoiser of one condition; with `mixed`, also that of a mixture of styles (for latents).
+        """Return the denoiser of one condition.
 
-        With `scored` it is that of the Gaussians by which images are scored.
+        Parameters
+        ----------
+        condition : tuple of (part, weight)
+            Weighted sum of denoisers.
+        mixed : bool, default=False
+            Whether a prompt with styles has the denoiser of their mixture; otherwise it is refused.
+        scored : bool, default=False
+            Whether the denoiser is that of the Gaussians by which images are scored.
+
+        Returns
+        -------
+        Denoiser
+            ``denoiser(x, alpha, sigma)`` takes states (1, n, d).
         """
         parts = [self._part(part, mixed and len(condition) == 1, scored) for part, _ in condition]
         return parts[0] if len(parts) == 1 else Combination(parts, [w for _, w in condition])
@@ -259,7 +334,22 @@ class FittedDiffusion:
         raise ValueError(f"{part.prompt!r} has {len(part.styles)} styles; name one, as in '{part.prompt}~0'")
 
     def denoise(self, request: Request, images: NDArray[Any], sigma: float) -> Images:
-        """Return the expected clean images of noisy ones; `sigma` in pixel units."""
+        """Return the expected clean images of noisy ones.
+
+        Parameters
+        ----------
+        request : Request
+            Conditions of the images.
+        images : ndarray of shape (n, ...)
+            Noisy images, in pixel units.
+        sigma : float
+            Standard deviation of the noise, in pixel units.
+
+        Returns
+        -------
+        ndarray of shape (n, ...)
+            Expected clean images, in pixel units.
+        """
         x = to_numpy(self.encoder.encode(images))
         level = sigma / getattr(self.encoder, "scaling_factor", 1.0)
         level = min(max(level, 1e-100), 1e100)  # the squares of others are no numbers
@@ -269,7 +359,20 @@ class FittedDiffusion:
         return self.encoder.decode(self._check_range(clean))
 
     def maps(self, resolved: Resolved) -> tuple[list[Affine], list[float]]:
-        """Return the composed map of one prompt, or the maps of its styles, and their probabilities."""
+        """Return the composed map of one prompt, or the maps of its styles, and their probabilities.
+
+        Parameters
+        ----------
+        resolved : Resolved
+            Conditions and trajectory of one prompt.
+
+        Returns
+        -------
+        maps : list of Affine
+            Maps from starting noise to latents.
+        weights : list of float
+            Probability of each.
+        """
         (condition,) = resolved.request.gathered().conditions
         conditions, weights = zip(*alternatives(condition), strict=True)
         return self.compose(conditions, resolved.trajectory), list(weights)
@@ -277,8 +380,18 @@ class FittedDiffusion:
     def law(self, resolved: Resolved, start: Gaussian | Request | None = None) -> Gaussian | Mixture:
         """Return the law of the latents of one prompt.
 
-        The state at the first time has the law `start`: noise alone if None, a Gaussian, or the marginal of the
-        prompt that a request without guidance has.
+        Parameters
+        ----------
+        resolved : Resolved
+            Conditions and trajectory of one prompt.
+        start : Gaussian, Request or None, default=None
+            Law of the state at the first time: noise alone if None, a Gaussian, or the marginal of the prompt that
+            a request without guidance has.
+
+        Returns
+        -------
+        Gaussian, or Mixture of the prompt's styles
+            Law of the state at the last time.
         """
         maps, weights = self.maps(resolved)
         if start is None:
@@ -342,7 +455,21 @@ class FittedDiffusion:
     ) -> list[Affine]:
         """Return the map of each condition: composed once, those of plain symbols side by side, and cached.
 
-        With `scored` the maps are those of the Gaussians by which images are scored.
+        Parameters
+        ----------
+        conditions : sequence of tuple
+            Conditions, each a weighted sum of denoisers.
+        trajectory : Trajectory
+            Sampler and noise levels.
+        keep : bool, default=True
+            Whether to keep the maps in the cache.
+        scored : bool, default=False
+            Whether the maps are those of the Gaussians by which images are scored.
+
+        Returns
+        -------
+        list of Affine
+            Maps from starting noise to latents, one for each condition.
         """
         conditional, scored = (self.scored, self.within is not None) if scored else (self.conditional, False)
         key = trajectory.key, scored
@@ -375,7 +502,20 @@ class FittedDiffusion:
         return [found[c] for c in conditions]
 
     def latent_laws(self, conditions: Sequence[Condition], trajectory: Trajectory) -> LatentLaws:
-        """Return the law of each condition's latents by which images are scored."""
+        """Return the law of each condition's latents by which images are scored.
+
+        Parameters
+        ----------
+        conditions : sequence of tuple
+            Conditions, each a weighted sum of denoisers.
+        trajectory : Trajectory
+            Sampler and noise levels.
+
+        Returns
+        -------
+        LatentLaws
+            Gaussians, one for each condition.
+        """
         key, kept = ("laws", tuple(conditions), trajectory.key), not any(map(_is_timed, conditions))
         laws: LatentLaws | None = self.cache.get(key)
         if laws is None:
@@ -392,7 +532,18 @@ class FittedDiffusion:
         return laws
 
     def require_pixel_model(self) -> PixelModel:
-        """Return the pixel model; a ValueError if the encoder is not linear."""
+        """Return the pixel model of a linear encoder.
+
+        Returns
+        -------
+        PixelModel
+            Law of the pixels given the latents.
+
+        Raises
+        ------
+        ValueError
+            If the encoder is not linear.
+        """
         if self.pixel_model is None:
             instead = "fit on its latents instead: LinearDiffusion().fit(prompts, encoder.encode(images))"
             raise ValueError(f"likelihoods and posteriors of pixels need a linear image encoder; {instead}")
@@ -403,14 +554,42 @@ class FittedDiffusion:
     def finish(
         self, images: Any, conditions: Sequence[Condition], place: Indices, contrast: Contrast | None = None
     ) -> Any:
-        """Return the pictures of images (n, ...), where image i was drawn under ``conditions[place[i]]``."""
+        """Apply the contrast, the last step of decoding.
+
+        Parameters
+        ----------
+        images : ndarray or Tensor of shape (n, ...)
+            Decoded images, in pixel units.
+        conditions : sequence of tuple
+            Conditions that they were drawn under.
+        place : ndarray of int, shape (n,)
+            Place of each image's condition among them.
+        contrast : Contrast, default=None
+            Contrast; None for the model's.
+
+        Returns
+        -------
+        ndarray or Tensor of shape (n, ...)
+            Finished pictures, in pixel units.
+        """
         contrast = self.contrast if contrast is None else contrast
         if isinstance(contrast, PixelwiseContrast):
             return contrast(images, conditions, place)
         return images if contrast is None else contrast(images)
 
     def posterior_contrast(self, residual_noise: bool) -> Contrast | None:
-        """Return the contrast of draws from posteriors, which vary in all directions."""
+        """Return the contrast of draws from posteriors, which vary in all directions.
+
+        Parameters
+        ----------
+        residual_noise : bool
+            Whether the draws have the variance that the encoder discards.
+
+        Returns
+        -------
+        Contrast or None
+            Contrast, None if the model has none.
+        """
         if not isinstance(self.contrast, PixelwiseContrast):
             return self.contrast
         return self._noisy_contrast if residual_noise else self._scored_contrast
@@ -431,9 +610,19 @@ class FittedDiffusion:
         return self.contrast.rescaled(self.conditional, self.scored, self.encoder, residual_noise)
 
     def draw(self, drawing: Drawing, device: Any = None) -> Any:
-        """Return latents (n, d), in single precision if the images are and the start is standard normal noise.
+        """Return the latents of a drawing.
 
-        On a `device` of PyTorch they are a tensor, from products there.
+        Parameters
+        ----------
+        drawing : Drawing
+            Conditions, trajectory, starting noise and seeds.
+        device : str or torch.device, default=None
+            Device of PyTorch for the products; None for NumPy.
+
+        Returns
+        -------
+        ndarray or Tensor of shape (n, d)
+            Latents, in single precision if the images are and the start is standard normal noise.
         """
         (request, trajectory, start, seeds, standard), d = drawing, self.d
         if request.embeddings is not None:
@@ -477,7 +666,18 @@ class FittedDiffusion:
         return self._check_range(latents)
 
     def simulate(self, drawing: Drawing) -> Iterator[Array]:
-        """Yield latents (n, d) at every step."""
+        """Yield the latents of a drawing at every step.
+
+        Parameters
+        ----------
+        drawing : Drawing
+            Conditions, trajectory, starting noise and seeds.
+
+        Yields
+        ------
+        ndarray of shape (n, d)
+            Latents after 0, 1, ... steps.
+        """
         request, trajectory, start, seeds, _ = drawing
         fresh = _noise.generators(seeds, len(start))
         groups = list(self._groups(request))

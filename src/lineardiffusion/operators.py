@@ -1,4 +1,4 @@
-"""Linear measurements of an image as matrices, for :meth:`LinearDiffusion.restore`.
+"""Linear measurements of an image as matrices, for :meth:`~lineardiffusion.LinearDiffusion.restore`.
 
 Each is a sparse matrix A of shape (m, D) for flattened images of D numbers: y = A x. Operators multiply:
 ``downsampling((14, 14), 2) @ downsampling((28, 28), 2)`` averages twice. An operator on rows and columns is a
@@ -38,6 +38,7 @@ def masking(mask: ArrayLike) -> scipy.sparse.csr_array:
     Examples
     --------
     >>> import numpy as np
+    >>> from lineardiffusion.operators import masking
     >>> masking([[True, False], [False, False]]) @ np.array([1.0, 2.0, 3.0, 4.0])
     array([2., 3., 4.])
     """
@@ -59,10 +60,17 @@ def downsampling(image_shape: Sequence[int], factor: int) -> scipy.sparse.csr_ar
     Returns
     -------
     scipy.sparse.csr_array of shape (D / factor^2, D)
+        Rows that average the pixels of one block each, channel by channel.
+
+    Raises
+    ------
+    ValueError
+        If `factor` does not divide h and w.
 
     Examples
     --------
     >>> import numpy as np
+    >>> from lineardiffusion.operators import downsampling
     >>> downsampling((2, 4), 2) @ np.array([[1.0, 1.0, 2.0, 2.0], [3.0, 3.0, 8.0, 8.0]]).ravel()
     array([2., 5.])
     """
@@ -77,7 +85,7 @@ def downsampling(image_shape: Sequence[int], factor: int) -> scipy.sparse.csr_ar
 
 
 def blurring(image_shape: Sequence[int], sigma: float) -> scipy.sparse.csr_array:
-    """Blur by a Gaussian kernel: :func:`scipy.ndimage.gaussian_filter` with ``mode="nearest"`` as a matrix.
+    """Blur by a Gaussian kernel, as :func:`scipy.ndimage.gaussian_filter` does with ``mode="nearest"``.
 
     Parameters
     ----------
@@ -89,9 +97,16 @@ def blurring(image_shape: Sequence[int], sigma: float) -> scipy.sparse.csr_array
     Returns
     -------
     scipy.sparse.csr_array of shape (D, D)
+        Rows of weights with the sum 1.
+
+    Raises
+    ------
+    ValueError
+        If `sigma` is not positive and finite.
 
     Examples
     --------
+    >>> from lineardiffusion.operators import blurring
     >>> blurring((1, 3), 0.5).toarray().round(2)
     array([[0.89, 0.11, 0.  ],
            [0.11, 0.79, 0.11],

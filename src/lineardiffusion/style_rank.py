@@ -5,7 +5,7 @@ of a style near a plane, and many leave them without the structure of an image, 
 (contrast.py) lowers the correlations of the pixels. Which is best depends on the data. So a tenth of the sample
 that chose the styles is held out, the styles are estimated from the others, and each of `RANKS` draws pictures,
 with the pixelwise contrast, in the styles of the held-out images and twice as many. The rank is that of the least
-Frechet distance between held-out images and pictures,
+Frechet distance between held-out images and pictures::
 
     |m - m'|^2 + tr(C + C' - 2 (C^1/2 C' C^1/2)^1/2)
 

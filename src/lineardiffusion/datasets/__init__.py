@@ -12,7 +12,8 @@ The files of MNIST and Fashion-MNIST are searched in ``$LINEARDIFFUSION_DATA/mni
 in ``lineardiffusion/mnist`` in scikit-learn's data home. Missing files are downloaded into the latter once, and
 each is checked against the SHA-256 of the official file.
 
-:func:`in_batches` cuts arrays on disk into batches for :meth:`lineardiffusion.LinearDiffusion.fit_batches`.
+:func:`in_batches` cuts arrays on disk into batches for :meth:`lineardiffusion.LinearDiffusion.fit_batches`, and
+:func:`read_idx` reads files of MNIST's format.
 """
 
 from lineardiffusion.datasets.batches import in_batches

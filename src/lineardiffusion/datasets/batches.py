@@ -31,7 +31,7 @@ class Batches(Sequence[tuple[Any, ...]]):
 
 
 def in_batches(prompts: Any, images: Any, sample_weight: Any = None, *, batch_size: int = 1000) -> Batches:
-    """Cut prompts and images into batches for :meth:`LinearDiffusion.fit_batches`, without reading them.
+    """Cut arrays into batches for :meth:`~lineardiffusion.LinearDiffusion.fit_batches`, without reading them.
 
     Parameters
     ----------

@@ -47,6 +47,9 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from lineardiffusion.datasets import read_idx
     >>> header = bytes([0, 0, 0x0B, 2, 0, 0, 0, 2, 0, 0, 0, 3])  # int16, rank 2, shape (2, 3)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "six-numbers-idx2-short")

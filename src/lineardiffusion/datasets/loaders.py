@@ -69,6 +69,7 @@ def load_digits() -> tuple[list[str], NDArray[np.uint8]]:
 
     Examples
     --------
+    >>> from lineardiffusion.datasets import load_digits
     >>> prompts, images = load_digits()
     >>> prompts[:5], images.shape, int(images.max())
     (['0', '1', '2', '3', '4'], (1797, 8, 8), 16)
@@ -107,6 +108,7 @@ def load_mnist(
 
     Examples
     --------
+    >>> from lineardiffusion.datasets import load_mnist
     >>> prompts, images = load_mnist("train")  # doctest: +SKIP
     >>> prompts[:5], images.shape  # doctest: +SKIP
     (['5', '0', '4', '1', '9'], (60000, 28, 28))
@@ -121,8 +123,12 @@ def load_fashion_mnist(
 
     Parameters
     ----------
-    split, folder, download
-        As in :func:`load_mnist`; the download is 31 MB.
+    split : {"all", "train", "test"}, default="all"
+        Part to load: the 60,000 training images, the 10,000 test images, or both in this order.
+    folder : path, default=None
+        Folder of the IDX files, compressed (``.gz``) or not (default: see :mod:`lineardiffusion.datasets`).
+    download : bool, default=True
+        Whether to download missing files (31 MB in all). Without effect if `folder` is given.
 
     Returns
     -------
@@ -134,11 +140,14 @@ def load_fashion_mnist(
 
     Raises
     ------
-    ValueError, FileNotFoundError
-        As in :func:`load_mnist`.
+    ValueError
+        If `split` is unknown, or a file does not hold what its name says.
+    FileNotFoundError
+        If files are missing and cannot be downloaded.
 
     Examples
     --------
+    >>> from lineardiffusion.datasets import load_fashion_mnist
     >>> prompts, images = load_fashion_mnist("test")  # doctest: +SKIP
     >>> prompts[:2], images.shape  # doctest: +SKIP
     (['ankle boot', 'pullover'], (10000, 28, 28))

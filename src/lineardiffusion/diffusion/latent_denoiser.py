@@ -24,12 +24,26 @@ from lineardiffusion.diffusion.ode import integrate
 class LatentDenoiser:
     """Denoiser of the latents under one prompt, see :meth:`LinearDiffusion.denoiser`.
 
-    Called with noisy latents (n, d) and their level, it returns the expected clean latents (n, d). The unit of
-    sigma is that of the latents.
+    Called with noisy latents (n, d) and their level, ``denoiser(x, alpha, sigma)``, it returns the expected clean
+    latents (n, d). The unit of sigma is that of the latents.
+
+    Attributes
+    ----------
+    denoise : callable
+        Denoiser of states (1, n, d), ``denoise(x, alpha, sigma)``.
+    dim : int
+        Number d of entries of a latent.
+
+    Examples
+    --------
+    >>> from lineardiffusion import LinearDiffusion
+    >>> denoiser = LinearDiffusion.from_gaussian([4.0], [9.0]).denoiser("")
+    >>> denoiser([[2.0]], 1.0, 1.0)  # a latent has the variance 1, as much as this noise
+    array([[1.]])
     """
 
-    denoise: Any  # takes states (1, n, d)
-    dim: int  # d
+    denoise: Any
+    dim: int
 
     def __call__(self, x: Any, alpha: float, sigma: float) -> Array:
         """Return the expected clean latents of x = alpha z + sigma n, both (n, d); sigma is above 0."""
@@ -39,10 +53,37 @@ class LatentDenoiser:
         return np.asarray(self.denoise(self._check_points(x), alpha, sigma)[0])
 
     def flow(self, x: Any, start: tuple[float, float], end: tuple[float, float]) -> Array:
-        """Return the solution (n, d) of the probability flow from one level ``(alpha, sigma)`` to another.
+        """Return the solution of the probability flow from one level to another.
 
         Either level may have less noise. From no noise at all, sigma = 0, it exists for a prompt of one Gaussian
         that varies in every direction.
+
+        Parameters
+        ----------
+        x : array-like of shape (n, d)
+            Latents at the first level.
+        start : tuple of float
+            First level, ``(alpha, sigma)``.
+        end : tuple of float
+            Last level, ``(alpha, sigma)``.
+
+        Returns
+        -------
+        ndarray of shape (n, d)
+            Latents at the last level.
+
+        Raises
+        ------
+        ValueError
+            If the flow does not exist, or a level is no level.
+
+        Examples
+        --------
+        >>> from lineardiffusion import LinearDiffusion
+        >>> denoiser = LinearDiffusion.from_gaussian([0.0, 0.0], [1.0, 9.0]).denoiser("")
+        >>> clean = denoiser.flow([[1.0, 1.0]], (0.0, 1.0), (1.0, 0.0))
+        >>> (clean**2 * 5).round(6)  # from the variance 1 to 9 and 1, in units of their mean 5
+        array([[9., 1.]])
         """
         start, end, points = _check_level(start), _check_level(end), self._check_points(x)
         if isinstance(self.denoise, GaussianDenoiser):

@@ -6,7 +6,7 @@ a batch of latents or an affine map (affine.py): the arithmetic is the same, so 
 on data or composed into one matrix.
 
 With x = alpha z + sigma n, the denoiser gives x0 = D(x) and the noise that follows from it, eps = (x - alpha
-x0) / sigma. Primes mark the next level.
+x0) / sigma. Primes mark the next level. ::
 
     ddim        x' = alpha' x0 + sqrt(sigma'^2 - tau^2) eps + tau n                (Song 2021, eq. 12)
                 tau = eta sigma' sqrt(1 - (alpha sigma' / (alpha' sigma))^2)       (eq. 16)
@@ -22,7 +22,7 @@ x0) / sigma. Primes mark the next level.
     one_step    one ddim step from (alpha, sigma) = (1, 1) to (1, 0), so x' = D(x; 1, 1): the original of
                 April 2023, which treats pure noise as if its signal-to-noise ratio were 1
 
-em and ei discretise the reverse SDE (Song 2021b), dx = (f x - g^2 s) dt + g dw backwards in time, where
+em and ei discretise the reverse SDE (Song 2021b), dx = (f x - g^2 s) dt + g dw backwards in time, where ::
 
     f = (d alpha/dt) / alpha,    g^2 = 2 sigma (d sigma/dt) - 2 f sigma^2,    s = (alpha x0 - x) / sigma^2
 
@@ -44,15 +44,15 @@ Any generator function with the signature of ``Sampler.__call__`` is a sampler t
 
 References
 ----------
-Bradley and Nakkiran (2024), Classifier-free guidance is a predictor-corrector.
-Hairer, Norsett and Wanner (1993), Solving ordinary differential equations I.
-Ho, Jain and Abbeel (2020), Denoising diffusion probabilistic models. NeurIPS.
-Song, Meng and Ermon (2021), Denoising diffusion implicit models. ICLR.
-Song et al. (2021b), Score-based generative modeling through stochastic differential equations. ICLR.
-Karras, Aittala, Aila and Laine (2022), Elucidating the design space of diffusion-based models. NeurIPS.
-Lu et al. (2022), DPM-Solver++: fast solver for guided sampling of diffusion probabilistic models.
-Pierret and Galerne (2025), Diffusion models for Gaussian distributions: exact solutions and Wasserstein errors.
-ICML.
+- Bradley and Nakkiran (2024), Classifier-free guidance is a predictor-corrector.
+- Hairer, Norsett and Wanner (1993), Solving ordinary differential equations I.
+- Ho, Jain and Abbeel (2020), Denoising diffusion probabilistic models. NeurIPS.
+- Song, Meng and Ermon (2021), Denoising diffusion implicit models. ICLR.
+- Song et al. (2021b), Score-based generative modeling through stochastic differential equations. ICLR.
+- Karras, Aittala, Aila and Laine (2022), Elucidating the design space of diffusion-based models. NeurIPS.
+- Lu et al. (2022), DPM-Solver++: fast solver for guided sampling of diffusion probabilistic models.
+- Pierret and Galerne (2025), Diffusion models for Gaussian distributions: exact solutions and Wasserstein errors.
+  ICML.
 """
 
 from __future__ import annotations
@@ -90,6 +90,33 @@ class Sampler:
     ----------
     num_steps : int, default=50
         Number of steps.
+
+    Attributes
+    ----------
+    name : str
+        Name of the sampler, as a string for :func:`get_sampler`.
+    own_schedule : Schedule or None
+        Schedule that is used in place of the model's.
+    solves_flow : bool
+        Whether it calls ``denoise.flow``, which may be costly.
+    isotropic : bool
+        Whether it only scales and adds the state and the denoised state. It then commutes with rotations, and a
+        prompt's map is composed in its eigenbasis.
+    keeps_signal : bool
+        Whether its first level is meant to hold signal; otherwise a model warns of it.
+
+    Examples
+    --------
+    A sampler that goes to the denoised state at once:
+
+    >>> from lineardiffusion import LinearDiffusion
+    >>> from lineardiffusion.samplers import Sampler
+    >>> class jump(Sampler):
+    ...     def __call__(self, denoise, x, schedule, times, add_noise):
+    ...         for t in times[:-1]:
+    ...             yield denoise(x, *schedule(t))
+    >>> LinearDiffusion.from_gaussian([4.0], [9.0]).predict([""], latents=[[2.0]], sampler=jump(1))
+    array([[4.]])
     """
 
     num_steps: int = 50
@@ -118,6 +145,11 @@ class Sampler:
             Falling times, from noise to none.
         add_noise : callable
             ``add_noise(x, tau)`` is x + tau n with fresh noise n ~ N(0, I).
+
+        Yields
+        ------
+        ndarray of shape (p, m, d) or Affine
+            State at the next time.
         """
         raise TypeError(f"{type(self).__name__} must define __call__, a generator of states")
 
@@ -127,7 +159,18 @@ class Sampler:
         return False
 
     def times(self, schedule: Schedule) -> Array:
-        """Return the falling times to visit, from noise to none."""
+        """Return the falling times to visit, from noise to none.
+
+        Parameters
+        ----------
+        schedule : Schedule
+            Noise schedule.
+
+        Returns
+        -------
+        ndarray of shape (num_steps + 1,)
+            Times of the schedule.
+        """
         return schedule.times(self.num_steps)
 
     def __str__(self) -> str:
@@ -171,6 +214,19 @@ class ddim(_Implicit):
         Number of steps.
     eta : float, default=0.0
         Share of the noise of ancestral sampling, from 0 to 1.
+
+    See Also
+    --------
+    ddpm : The sampler with ``eta=1``, and its other variance.
+
+    Examples
+    --------
+    The distance of the sampler's law to the law of the data, by the number of steps:
+
+    >>> from lineardiffusion import LinearDiffusion, samplers
+    >>> ld = LinearDiffusion.from_gaussian([0.0, 0.0], [1.0, 9.0])
+    >>> [round(ld.law("", sampler=samplers.ddim(n)).wasserstein(ld.law("")), 3) for n in (10, 20, 40)]
+    [0.177, 0.091, 0.046]
     """
 
     eta: float = 0.0
@@ -196,6 +252,15 @@ class ddpm(_Implicit):
         that of x' given x for data of the law N(0, I), which under a variance preserving schedule is beta = 1 -
         (alpha / alpha')^2. The step to no noise adds none (Ho et al. 2020, algorithm 2). Both converge to the same
         law.
+
+    Examples
+    --------
+    The distance of the sampler's law to the law of the data, by the number of steps:
+
+    >>> from lineardiffusion import LinearDiffusion, samplers
+    >>> ld = LinearDiffusion.from_gaussian([0.0, 0.0], [1.0, 9.0])
+    >>> [round(ld.law("", sampler=samplers.ddpm(n)).wasserstein(ld.law("")), 3) for n in (10, 20, 40)]
+    [0.252, 0.142, 0.077]
     """
 
     variance: str = "fixed_small"
@@ -216,7 +281,22 @@ class ddpm(_Implicit):
 
 @dataclass(frozen=True)
 class euler(Sampler):
-    """Euler's method on the probability-flow ODE in the schedule's own time."""
+    """Euler's method on the probability-flow ODE in the schedule's own time.
+
+    Parameters
+    ----------
+    num_steps : int, default=50
+        Number of steps.
+
+    Examples
+    --------
+    The distance of the sampler's law to the law of the data, by the number of steps:
+
+    >>> from lineardiffusion import LinearDiffusion, samplers
+    >>> ld = LinearDiffusion.from_gaussian([0.0, 0.0], [1.0, 9.0])
+    >>> [round(ld.law("", sampler=samplers.euler(n)).wasserstein(ld.law("")), 3) for n in (10, 20, 40)]
+    [0.019, 0.01, 0.005]
+    """
 
     name: ClassVar[str] = "euler"
     isotropic: ClassVar[bool] = True
@@ -229,7 +309,24 @@ class euler(Sampler):
 
 @dataclass(frozen=True)
 class heun(Sampler):
-    """Heun's method on the probability-flow ODE; the last step, to no noise at all, is Euler's."""
+    """Heun's method on the probability-flow ODE; the last step, to no noise at all, is Euler's.
+
+    A step calls the denoiser twice, and the last step once.
+
+    Parameters
+    ----------
+    num_steps : int, default=50
+        Number of steps.
+
+    Examples
+    --------
+    The distance of the sampler's law to the law of the data, by the number of steps:
+
+    >>> from lineardiffusion import LinearDiffusion, samplers
+    >>> ld = LinearDiffusion.from_gaussian([0.0, 0.0], [1.0, 9.0])
+    >>> [round(ld.law("", sampler=samplers.heun(n)).wasserstein(ld.law("")), 3) for n in (10, 20, 40)]
+    [0.017, 0.004, 0.001]
+    """
 
     name: ClassVar[str] = "heun"
     isotropic: ClassVar[bool] = True
@@ -245,10 +342,24 @@ class heun(Sampler):
 
 @dataclass(frozen=True)
 class rk4(Sampler):
-    """The classical Runge-Kutta method of order 4 on the probability-flow ODE, four denoisings a step.
+    """Runge-Kutta's classical method of order 4 on the probability-flow ODE, four denoisings a step.
 
     The velocity is undefined where there is no noise, so the step to no noise is Heun's method of order 3. That
     method does not evaluate the velocity at the end, and the error of a single step of it is of order 4.
+
+    Parameters
+    ----------
+    num_steps : int, default=50
+        Number of steps.
+
+    Examples
+    --------
+    The distance of the sampler's law to the law of the data, by the number of steps:
+
+    >>> from lineardiffusion import LinearDiffusion, samplers
+    >>> ld = LinearDiffusion.from_gaussian([0.0, 0.0], [1.0, 9.0])
+    >>> [round(ld.law("", sampler=samplers.rk4(n)).wasserstein(ld.law("")), 5) for n in (4, 8, 16)]
+    [0.00106, 0.00014, 1e-05]
     """
 
     name: ClassVar[str] = "rk4"
@@ -272,7 +383,22 @@ class rk4(Sampler):
 
 @dataclass(frozen=True)
 class em(Sampler):
-    """The Euler-Maruyama method on the reverse SDE, in the schedule's own time."""
+    """Euler-Maruyama method on the reverse SDE, in the schedule's own time.
+
+    Parameters
+    ----------
+    num_steps : int, default=50
+        Number of steps.
+
+    Examples
+    --------
+    The distance of the sampler's law to the law of the data, by the number of steps:
+
+    >>> from lineardiffusion import LinearDiffusion, samplers
+    >>> ld = LinearDiffusion.from_gaussian([0.0, 0.0], [1.0, 9.0])
+    >>> [round(ld.law("", sampler=samplers.em(n)).wasserstein(ld.law("")), 3) for n in (20, 40, 80)]
+    [0.05, 0.025, 0.012]
+    """
 
     name: ClassVar[str] = "em"
     isotropic: ClassVar[bool] = True
@@ -298,7 +424,22 @@ class em(Sampler):
 
 @dataclass(frozen=True)
 class ei(Sampler):
-    """The exponential integrator of the reverse SDE: the score is constant within a step, all else is exact."""
+    """Exponential integrator of the reverse SDE: the score is constant within a step, all else is exact.
+
+    Parameters
+    ----------
+    num_steps : int, default=50
+        Number of steps.
+
+    Examples
+    --------
+    The distance of the sampler's law to the law of the data, by the number of steps:
+
+    >>> from lineardiffusion import LinearDiffusion, samplers
+    >>> ld = LinearDiffusion.from_gaussian([0.0, 0.0], [1.0, 9.0])
+    >>> [round(ld.law("", sampler=samplers.ei(n)).wasserstein(ld.law("")), 3) for n in (10, 20, 40)]
+    [0.203, 0.099, 0.048]
+    """
 
     name: ClassVar[str] = "ei"
     isotropic: ClassVar[bool] = True
@@ -323,11 +464,27 @@ class ei(Sampler):
 
 @dataclass(frozen=True)
 class dpmpp_2m(Sampler):
-    """DPM-Solver++(2M): with l = log(alpha / sigma), h = l' - l and r = h_last / h,
+    """DPM-Solver++(2M), of order 2: the denoised state is extrapolated from this step and the last.
 
-    x' = (sigma' / sigma) x + alpha' (1 - exp(-h)) ((1 + 1 / 2r) x0 - (1 / 2r) x0_last)
+    With l = log(alpha / sigma), h = l' - l and r = h_last / h ::
 
-    First order where h is infinite: out of pure noise and into none.
+        x' = (sigma' / sigma) x + alpha' (1 - exp(-h)) ((1 + 1 / 2r) x0 - (1 / 2r) x0_last)
+
+    It is of first order where h is infinite: out of pure noise and into none.
+
+    Parameters
+    ----------
+    num_steps : int, default=50
+        Number of steps.
+
+    Examples
+    --------
+    The distance of the sampler's law to the law of the data, by the number of steps:
+
+    >>> from lineardiffusion import LinearDiffusion, samplers
+    >>> ld = LinearDiffusion.from_gaussian([0.0, 0.0], [1.0, 9.0])
+    >>> [round(ld.law("", sampler=samplers.dpmpp_2m(n)).wasserstein(ld.law("")), 4) for n in (20, 40, 80)]
+    [0.0127, 0.0044, 0.0016]
     """
 
     name: ClassVar[str] = "dpm++2m"
@@ -348,7 +505,21 @@ class dpmpp_2m(Sampler):
 
 @dataclass(frozen=True)
 class exact(Sampler):
-    """The solution of the probability-flow ODE; the number of steps matters only to a trajectory."""
+    """Exact solution of the probability-flow ODE; the number of steps matters only to a trajectory.
+
+    Parameters
+    ----------
+    num_steps : int, default=50
+        Number of steps.
+
+    Examples
+    --------
+    >>> from lineardiffusion import LinearDiffusion, samplers
+    >>> ld = LinearDiffusion.from_gaussian([0.0, 0.0], [1.0, 9.0])
+    >>> ld.law("", sampler=samplers.exact(1), space="pixels").covariance.round(6)
+    array([[1., 0.],
+           [0., 9.]])
+    """
 
     name: ClassVar[str] = "exact"
     solves_flow: ClassVar[bool] = True
@@ -365,7 +536,20 @@ class exact(Sampler):
 
 @dataclass(frozen=True)
 class one_step(_Implicit):
-    """The original of April 2023: one step, x' = D(x; 1, 1). The number of steps is always 1."""
+    """One step, x' = D(x; 1, 1): the original of April 2023.
+
+    Parameters
+    ----------
+    num_steps : int, default=50
+        Without effect: the number of steps is always 1.
+
+    Examples
+    --------
+    >>> from lineardiffusion import LinearDiffusion, samplers
+    >>> ld = LinearDiffusion.from_gaussian([4.0], [9.0])
+    >>> ld.predict([""], latents=[[2.0]], sampler=samplers.one_step())  # the denoiser halves the noise
+    array([[7.]])
+    """
 
     name: ClassVar[str] = "one_step"
     eta = 0.0
@@ -389,6 +573,18 @@ class FunctionSampler(Sampler):
         Number of steps.
     function : callable
         Generator with the signature of :meth:`Sampler.__call__`; by keyword.
+
+    Examples
+    --------
+    >>> from lineardiffusion import LinearDiffusion
+    >>> from lineardiffusion.samplers import FunctionSampler
+    >>> def jump(denoise, x, schedule, times, add_noise):
+    ...     for t in times[:-1]:
+    ...         yield denoise(x, *schedule(t))
+    >>> FunctionSampler(1, function=jump)
+    FunctionSampler(num_steps=1, function=<function jump at ...>)
+    >>> LinearDiffusion.from_gaussian([4.0], [9.0]).predict([""], latents=[[2.0]], sampler=jump, num_steps=1)
+    array([[4.]])
     """
 
     function: SamplerFunction = field(kw_only=True)
@@ -423,12 +619,23 @@ def get_sampler(sampler: Any, num_steps: int | None = None) -> Sampler:
     num_steps : int, default=None
         Number of steps; None for the sampler's own.
 
+    Returns
+    -------
+    Sampler
+        Sampler as a frozen object, with this number of steps.
+
     Raises
     ------
     ValueError
         If the name is unknown.
     TypeError
         If this is no sampler.
+
+    Examples
+    --------
+    >>> from lineardiffusion.samplers import get_sampler
+    >>> get_sampler("DPM++ 2M", 20)
+    dpmpp_2m(num_steps=20)
     """
     steps = {} if num_steps is None else {"num_steps": num_steps}
     if isinstance(sampler, Sampler):

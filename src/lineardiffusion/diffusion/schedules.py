@@ -4,7 +4,7 @@
 
 from pure noise at t_max to the latent itself at t = 0, where alpha = 1 and sigma = 0. A schedule may also end above
 no noise and say so (``ends_clean = False``), as the discrete one of a trained network does. Samplers never see
-betas. With b(t) = 0.1 + 19.9 t:
+betas. With b(t) = 0.1 + 19.9 t::
 
     VP linear       alpha = exp(-1/2 int_0^t b),   sigma^2 = 1 - alpha^2     (Song et al. 2021, eq. 33)
     cosine          alpha = cos(pi t / 2),         sigma = sin(pi t / 2)     (Nichol and Dhariwal 2021)
@@ -52,6 +52,8 @@ class Schedule:
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from lineardiffusion.schedules import Schedule
     >>> class Linear(Schedule):
     ...     def __call__(self, t):
     ...         return 1.0 - t, t
@@ -78,7 +80,20 @@ class Schedule:
     def derivative(self, t: float) -> tuple[float, float]:
         """Return d alpha / dt and d sigma / dt at a time 0 < t <= t_max.
 
-        Finite differences of second order, central inside and one-sided at the ends; the error is about 1e-9.
+        They are finite differences of second order, central inside and one-sided at the ends, unless a subclass
+        defines them otherwise. Their error is about 1e-9.
+
+        Parameters
+        ----------
+        t : float
+            Time.
+
+        Returns
+        -------
+        alpha_dot : float
+            Derivative of alpha.
+        sigma_dot : float
+            Derivative of sigma.
         """
         h = 1e-5 * self.t_max
         offsets, weights = (-h, h), (-0.5, 0.5)
@@ -91,9 +106,19 @@ class Schedule:
         return float(alpha_dot), float(sigma_dot)
 
     def times(self, num_steps: int) -> Array:
-        """Return the ``num_steps + 1`` falling times, from t_max to 0, that a sampler visits.
+        """Return the falling times, from t_max to 0, that a sampler visits.
 
-        Evenly spaced unless a subclass defines them otherwise.
+        They are evenly spaced unless a subclass defines them otherwise.
+
+        Parameters
+        ----------
+        num_steps : int
+            Number of steps.
+
+        Returns
+        -------
+        ndarray of shape (num_steps + 1,)
+            Falling times.
         """
         return np.linspace(self.t_max, 0.0, num_steps + 1)
 
@@ -107,8 +132,17 @@ class VPLinear(Schedule):
 
     Parameters
     ----------
-    beta_min, beta_max : float, default=0.1, 20.0
-        Rate b at t = 0 and t = 1.
+    beta_min : float, default=0.1
+        Rate b at t = 0.
+    beta_max : float, default=20.0
+        Rate b at t = 1.
+
+    Examples
+    --------
+    >>> from lineardiffusion.schedules import VPLinear
+    >>> alpha, sigma = VPLinear()(1.0)
+    >>> round(float(alpha), 4), round(float(sigma), 4)
+    (0.0066, 1.0)
     """
 
     beta_min: float = 0.1
@@ -119,7 +153,18 @@ class VPLinear(Schedule):
         return np.exp(log_alpha), np.sqrt(-np.expm1(2 * log_alpha))
 
     def times(self, num_steps: int) -> Array:
-        """Return times whose square roots are evenly spaced: sigma grows like sqrt(t) at t = 0."""
+        """Return times whose square roots are evenly spaced: sigma grows like sqrt(t) at t = 0.
+
+        Parameters
+        ----------
+        num_steps : int
+            Number of steps.
+
+        Returns
+        -------
+        ndarray of shape (num_steps + 1,)
+            Falling times, from 1 to 0.
+        """
         return np.linspace(1.0, 0.0, num_steps + 1) ** 2
 
     def derivative(self, t: float) -> tuple[float, float]:
@@ -130,7 +175,18 @@ class VPLinear(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """Variance preserving schedule (alpha, sigma) = (cos, sin) of pi t / 2."""
+    """Variance preserving schedule (alpha, sigma) = (cos, sin) of pi t / 2.
+
+    It starts from pure noise, alpha = 0, so no signal is left in its first level.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lineardiffusion.schedules import Cosine
+    >>> alpha, sigma = Cosine()(np.array([1.0, 0.5, 0.0]))
+    >>> alpha.round(3), sigma.round(3)
+    (array([0.   , 0.707, 1.   ]), array([1.   , 0.707, 0.   ]))
+    """
 
     def __call__(self, t: Any) -> tuple[Any, Any]:
         return np.sin(0.5 * np.pi * (1 - t)), np.sin(0.5 * np.pi * t)
@@ -148,10 +204,18 @@ class Karras(Schedule):
 
     Parameters
     ----------
-    sigma_max, sigma_min : float, default=80.0, 0.002
-        First and last noise level above 0, in units of the latents.
+    sigma_max : float, default=80.0
+        First noise level, in units of the latents.
+    sigma_min : float, default=0.002
+        Last noise level above 0, in units of the latents.
     rho : float, default=7.0
         Exponent of the spacing; the larger, the denser the levels near sigma_min.
+
+    Examples
+    --------
+    >>> from lineardiffusion.schedules import Karras
+    >>> Karras().times(4).round(3).tolist()
+    [80.0, 9.723, 0.47, 0.002, 0.0]
     """
 
     sigma_max: float = 80.0
@@ -175,7 +239,14 @@ class Karras(Schedule):
 
 @dataclass(frozen=True)
 class RectifiedFlow(Schedule):
-    """Straight line from noise to data."""
+    """Schedule of a straight line from noise to data: (alpha, sigma) = (1 - t, t).
+
+    Examples
+    --------
+    >>> from lineardiffusion.schedules import RectifiedFlow
+    >>> RectifiedFlow()(0.25)
+    (0.75, 0.25)
+    """
 
     def __call__(self, t: Any) -> tuple[Any, Any]:
         return 1.0 - t, t
@@ -191,7 +262,7 @@ class Discrete(Schedule):
     The time t is diffusers' timestep, from N - 1 to 0. Between two timesteps log(sigma / alpha) is linear in t.
     Sampling ends at t = 0, where some noise is left, and the state there is what is decoded, as in diffusers with
     ``set_alpha_to_one=False``. The step to no noise that its other schedulers append is one to t = -1, where alpha
-    is 1: pass ``times=[*scheduler.timesteps, -1]`` to :meth:`LinearDiffusion.law`.
+    is 1: pass ``times=[*scheduler.timesteps, -1]`` to :meth:`~lineardiffusion.LinearDiffusion.law`.
 
     Parameters
     ----------
@@ -201,6 +272,8 @@ class Discrete(Schedule):
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from lineardiffusion.schedules import Discrete
     >>> betas = np.linspace(1e-4, 0.02, 1000)
     >>> schedule = Discrete(np.cumprod(1 - betas))
     >>> schedule
@@ -263,6 +336,7 @@ class Levels(Schedule):
 
     Examples
     --------
+    >>> from lineardiffusion.schedules import Levels
     >>> Levels([80.0, 5.0, 0.2, 0.0]).times(3)
     array([80. ,  5. ,  0.2,  0. ])
     >>> Levels([80.0, 5.0, 0.2, 0.0]).times(5).round(2)
@@ -307,6 +381,13 @@ class FunctionSchedule(Schedule):
         ``t -> (alpha, sigma)`` for a float t, from `t_max` (noise) to 0 (alpha = 1, sigma = 0).
     t_max : float, default=1.0
         Time of pure noise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lineardiffusion.schedules import FunctionSchedule
+    >>> FunctionSchedule(lambda t: (1 - t**2, t))(np.array([1.0, 0.5, 0.0]))
+    (array([0.  , 0.75, 1.  ]), array([1. , 0.5, 0. ]))
     """
 
     function: Callable[[Any], tuple[Any, Any]]
@@ -323,7 +404,32 @@ SCHEDULES: dict[str, type[Schedule]] = {"cosine": Cosine, "vp": VPLinear, "karra
 
 
 def get_schedule(schedule: str | Schedule | Callable[[Any], tuple[Any, Any]]) -> Schedule:
-    """Return the schedule of this name, the schedule itself, or the schedule of a function."""
+    """Return the schedule of this name, the schedule itself, or the schedule of a function.
+
+    Parameters
+    ----------
+    schedule : {"cosine", "vp", "karras", "flow"}, Schedule or callable
+        Name, object, or function t -> (alpha, sigma). A function's attribute ``t_max``, 1 by default, is the time
+        of pure noise.
+
+    Returns
+    -------
+    Schedule
+        Schedule, as an object.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    TypeError
+        If this is no schedule.
+
+    Examples
+    --------
+    >>> from lineardiffusion.schedules import get_schedule
+    >>> get_schedule("vp")
+    VPLinear(beta_min=0.1, beta_max=20.0)
+    """
     if isinstance(schedule, Schedule):
         return schedule
     if isinstance(schedule, type):

@@ -1,5 +1,7 @@
 """The Gaussian N(m, C), the law of a sampler; where C is singular, it is a law on a plane.
 
+::
+
     draw        x = m + C^(1/2) n,   n ~ N(0, I)
     log_prob    -1/2 [ d log(2 pi) + log det C + (x - m)^T C^-1 (x - m) ]
     wasserstein W^2 = |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a^(1/2) C_b C_a^(1/2))^(1/2))
@@ -10,7 +12,7 @@ the Frechet distance of image evaluation. On a plane, determinants and inverses 
 rule and the tolerance that defines a plane are in bayes.py, mixtures in mixture.py.
 
 Where C = diag(v) and the other law is diagonal too, each of these is a sum over the coordinates, in d numbers
-(:class:`DiagonalGaussian`). The third and fourth are then
+(:class:`DiagonalGaussian`). The third and fourth are then ::
 
     W^2 = |m_a - m_b|^2 + sum_i (v_a,i^(1/2) - v_b,i^(1/2))^2
     KL  = 1/2 sum_i [ r_i - 1 - log r_i + (m_a,i - m_b,i)^2 / v_b,i ],    r = v_a / v_b
@@ -43,8 +45,15 @@ class Gaussian(Law):
     covariance : ndarray of shape (d, d)
         Covariance C: symmetric, with no eigenvalue below 0 beyond rounding (checked when it is decomposed).
 
+    See Also
+    --------
+    Gaussian.diagonal : A Gaussian whose covariance is a vector of variances.
+    Mixture : A weighted sum of Gaussians.
+
     Examples
     --------
+    >>> import numpy as np
+    >>> from lineardiffusion import Gaussian
     >>> law = Gaussian(np.zeros(2), np.diag([4.0, 1.0]))
     >>> law.draw(100_000, seed=0).std(axis=0).round(1)
     array([2., 1.])
@@ -79,6 +88,8 @@ class Gaussian(Law):
 
         Examples
         --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian
         >>> law = Gaussian.diagonal(np.zeros(3072), np.arange(3072) / 3072)
         >>> law.rank, round(law.wasserstein(Gaussian.diagonal(np.zeros(3072), np.zeros(3072))) ** 2, 6)
         (3071, 1535.5)
@@ -87,7 +98,7 @@ class Gaussian(Law):
 
     @property
     def dim(self) -> int:
-        """d, the number of coordinates."""
+        """Number d of coordinates."""
         return len(self.mean)
 
     def principal(self) -> tuple[Array, Array | None]:
@@ -103,6 +114,8 @@ class Gaussian(Law):
 
         Examples
         --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian
         >>> variance, basis = Gaussian(np.zeros(2), np.array([[2.0, 1.0], [1.0, 2.0]])).principal()
         >>> variance.round(6), bool(np.allclose((basis * variance) @ basis.T, [[2, 1], [1, 2]]))
         (array([1., 3.]), True)
@@ -131,30 +144,90 @@ class Gaussian(Law):
 
     @property
     def root(self) -> Array:
-        """L, shape (d, rank), with C = L L^T."""
+        """Root L of the covariance, shape (d, rank), with C = L L^T."""
         std, basis = self._plane
         return basis * std
 
     def regular(self, floor: float) -> Gaussian:
-        """Return the law with every variance below `floor` raised to it."""
+        """Return the law with every smaller variance raised to a floor, so that it has a density.
+
+        Parameters
+        ----------
+        floor : float
+            Least variance in any direction, in squared units of x.
+
+        Returns
+        -------
+        Gaussian
+            Law with the same mean and principal directions.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian
+        >>> Gaussian(np.zeros(2), np.diag([4.0, 0.0])).regular(0.01).covariance
+        array([[4.  , 0.  ],
+               [0.  , 0.01]])
+        """
         variance, basis = self._eigen
         if variance[0] >= floor:
             return self
         return Gaussian(self.mean, (basis * np.maximum(variance, floor)) @ basis.T)
 
     def draw(self, n_samples: int, seed: int | np.random.Generator | None = None) -> Array:
-        """Draw ``n_samples`` vectors, shape (n_samples, d)."""
+        """Draw vectors from the law.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of draws.
+        seed : int or numpy.random.Generator, default=None
+            Seed of the draws; None for a fresh random one.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, d)
+            Draws, one a row.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian
+        >>> Gaussian(np.array([10.0, 20.0]), np.eye(2)).draw(10_000, seed=0).mean(axis=0).round(1)
+        array([10., 20.])
+        """
         variance, basis = self._eigen
         n = np.random.default_rng(seed).normal(size=(n_samples, self.dim))
         return np.asarray(self.mean + n @ (basis * np.sqrt(variance)).T)
 
     def log_prob(self, x: ArrayLike) -> Array:
-        """Log-density in nats at `x` (..., d), shape (...).
+        """Return the log-density at points.
+
+        Parameters
+        ----------
+        x : array-like of shape (..., d)
+            Points.
+
+        Returns
+        -------
+        ndarray of shape (...)
+            Log-density, in nats.
 
         Raises
         ------
         ValueError
             If the law is singular: a law on a plane has no density.
+
+        See Also
+        --------
+        regular : The law with a least variance in every direction.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian
+        >>> Gaussian(np.zeros(1), np.eye(1)).log_prob([[0.0], [2.0]]).round(3)
+        array([-0.919, -2.919])
         """
         if self.rank < self.dim:
             raise ValueError(
@@ -177,8 +250,15 @@ class Gaussian(Law):
         indices : int, slice, or array-like of int or of bool (d,)
             Coordinates, in this order; as in the indexing of an array.
 
+        Returns
+        -------
+        Gaussian
+            Law of the m coordinates.
+
         Examples
         --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian
         >>> Gaussian(np.array([1.0, 2.0, 3.0]), np.diag([1.0, 4.0, 9.0])).marginal([2, 0]).mean
         array([3., 1.])
         """
@@ -212,6 +292,8 @@ class Gaussian(Law):
 
         Examples
         --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian
         >>> law = Gaussian(np.array([1.0, 2.0]), np.eye(2))
         >>> total = law.transform([[1.0, 1.0]], noise_covariance=[[0.5]])
         >>> total.mean, total.covariance
@@ -243,8 +325,14 @@ class Gaussian(Law):
         ValueError
             If the law gives this y the probability 0.
 
+        See Also
+        --------
+        transform : The law of y.
+
         Examples
         --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian
         >>> law = Gaussian(np.zeros(2), np.array([[2.0, 1.0], [1.0, 2.0]]))
         >>> given = law.condition([1.0], [0])
         >>> given.mean, given.covariance.round(12)
@@ -259,9 +347,24 @@ class Gaussian(Law):
         return Gaussian(*given)
 
     def wasserstein(self, other: Law) -> float:
-        """Return the 2-Wasserstein distance to another Gaussian, in the units of x.
+        """Return the 2-Wasserstein distance to another law.
 
-        For a mixture see :meth:`Mixture.wasserstein`.
+        Parameters
+        ----------
+        other : Gaussian or Mixture
+            Law with as many coordinates.
+
+        Returns
+        -------
+        float
+            Distance, in the units of x. For a mixture it is that of :meth:`Mixture.wasserstein`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian
+        >>> Gaussian(np.zeros(2), np.eye(2)).wasserstein(Gaussian(np.array([3.0, 4.0]), np.eye(2)))
+        5.0
         """
         self.check_same_dim(other)
         if not isinstance(other, Gaussian):
@@ -275,10 +378,31 @@ class Gaussian(Law):
         """Return the Kullback-Leibler divergence to another Gaussian, KL(self || other), in nats.
 
         Two laws on the same plane are compared by their densities on it; on different planes the divergence
-        is infinite, also if one contains the other. For a mixture see :meth:`kl_estimate`.
+        is infinite, also if one contains the other.
+
+        Parameters
+        ----------
+        other : Gaussian
+            Gaussian with as many coordinates.
+
+        Returns
+        -------
+        float
+            Divergence, in nats.
+
+        Raises
+        ------
+        TypeError
+            If `other` is a mixture, for which there is no closed form.
+
+        See Also
+        --------
+        kl_estimate : An estimate for any law, by draws.
 
         Examples
         --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian
         >>> Gaussian(np.zeros(1), np.eye(1)).kl(Gaussian(np.ones(1), np.eye(1)))  # |m_a - m_b|^2 / 2
         0.5
         """

@@ -23,22 +23,65 @@ class Law(ABC):
     @property
     @abstractmethod
     def dim(self) -> int:
-        """d, the number of coordinates."""
+        """Number d of coordinates."""
 
     @abstractmethod
     def draw(self, n_samples: int, seed: int | np.random.Generator | None = None) -> Array:
-        """Draw ``n_samples`` vectors, shape (n_samples, d)."""
+        """Draw vectors from the law.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of draws.
+        seed : int or numpy.random.Generator, default=None
+            Seed of the draws; None for a fresh random one.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, d)
+            Draws, one a row.
+        """
 
     @abstractmethod
     def plane_log_prob(self, x: Array) -> tuple[NDArray[np.intp], Array]:
-        """Return the dimension of the smallest plane of the law at `x` (..., d), and the log-density on it.
+        """Return the dimension of the smallest plane of the law at each point, and the log-density on it.
 
-        Both have the shape (...); outside of the support they are d + 1 and -inf.
+        Parameters
+        ----------
+        x : ndarray of shape (..., d)
+            Points.
+
+        Returns
+        -------
+        dimension : ndarray of int, shape (...)
+            Dimension of the plane; d + 1 outside of the support.
+        log_prob : ndarray of shape (...)
+            Log-density on the plane, in nats; -inf outside of the support.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian
+        >>> line = Gaussian(np.zeros(2), np.diag([1.0, 0.0]))
+        >>> dimension, log_prob = line.plane_log_prob(np.array([[0.0, 0.0], [0.0, 1.0]]))
+        >>> dimension, log_prob.round(3)
+        (array([1, 3]), array([-0.919,   -inf]))
         """
 
     @abstractmethod
     def wasserstein(self, other: Law) -> float:
-        """Return the 2-Wasserstein distance to another law, or an upper bound of it."""
+        """Return the 2-Wasserstein distance to another law, or an upper bound of it.
+
+        Parameters
+        ----------
+        other : Gaussian or Mixture
+            Law with as many coordinates.
+
+        Returns
+        -------
+        float
+            Distance, in the units of x.
+        """
 
     def kl_estimate(
         self, other: Law, n_samples: int = 10_000, seed: int | np.random.Generator | None = None
@@ -65,8 +108,13 @@ class Law(ABC):
         standard_error : float
             Standard error of the estimate.
 
+        See Also
+        --------
+        Gaussian.kl : The exact divergence of two Gaussians.
+
         Examples
         --------
+        >>> import numpy as np
         >>> from lineardiffusion import Gaussian
         >>> a, b = (Gaussian(np.full(1, mean), np.eye(1)) for mean in (0.0, 1.0))
         >>> estimate, standard_error = a.kl_estimate(b, seed=0)
@@ -84,7 +132,28 @@ class Law(ABC):
         return float(terms.mean()), float(terms.std(ddof=1) / np.sqrt(n_samples))
 
     def check_same_dim(self, other: Law) -> None:
-        """Raise an error unless `other` is a law with as many coordinates."""
+        """Raise an error unless another law has as many coordinates.
+
+        Parameters
+        ----------
+        other : Gaussian or Mixture
+            Law to compare with.
+
+        Raises
+        ------
+        TypeError
+            If it is no law.
+        ValueError
+            If it has another number of coordinates.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian
+        >>> Gaussian(np.zeros(2), np.eye(2)).check_same_dim(Gaussian(np.zeros(3), np.eye(3)))
+        Traceback (most recent call last):
+        ValueError: both laws must have the same d; got 2 and 3 coordinates
+        """
         if not isinstance(other, Law):
             raise TypeError(f"expected a Gaussian or a Mixture, got {type(other).__name__}")
         if other.dim != self.dim:

@@ -1,7 +1,7 @@
 """Mixtures of Gaussians, p(x) = sum_k w_k N(x; m_k, C_k): the law of a prompt that has styles.
 
 Marginals, moments and density are linear in p, so they are sums over the components. A measurement y also tells
-about its component, so Bayes' rule changes the weights:
+about its component, so Bayes' rule changes the weights::
 
     p(x | y) = sum_k w_k' p_k(x | y),      w_k' = w_k p_k(y) / sum_j w_j p_j(y)
 
@@ -10,7 +10,7 @@ among the components that can give y, those on the smallest plane have all the w
 noise.
 
 The Wasserstein distance of two mixtures has no closed form. If the transport plan must be a mixture of Gaussians
-too, it has one (Delon and Desolneux 2020): components are moved onto components,
+too, it has one (Delon and Desolneux 2020): components are moved onto components::
 
     MW^2 = min_P sum_kl P_kl W^2(a_k, b_l),      P_kl >= 0,   sum_l P_kl = w_k,   sum_k P_kl = v_l
 
@@ -49,10 +49,16 @@ class Mixture(Law):
     weights : sequence of float
         Probabilities w_k, with the sum 1.
     components : sequence of Gaussian
-        One for each weight, all with the same number of coordinates.
+        Gaussians, one for each weight, all with the same number of coordinates.
+
+    See Also
+    --------
+    Gaussian : One of its components.
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from lineardiffusion import Gaussian, Mixture
     >>> law = Mixture([0.25, 0.75], [Gaussian(np.zeros(1), np.eye(1)), Gaussian(np.ones(1) * 4, np.eye(1))])
     >>> law.mean, law.covariance
     (array([3.]), array([[4.]]))
@@ -79,7 +85,7 @@ class Mixture(Law):
 
     @property
     def dim(self) -> int:
-        """d, the number of coordinates."""
+        """Number d of coordinates."""
         return self.components[0].dim
 
     @property
@@ -95,11 +101,35 @@ class Mixture(Law):
         return np.asarray(sum(w * (c.covariance + np.outer(c.mean - mean, c.mean - mean)) for w, c in both))
 
     def regular(self, floor: float) -> Mixture:
-        """Return the law with every variance of a component below `floor` raised to it."""
+        """Return the law with every smaller variance of a component raised to a floor.
+
+        Parameters
+        ----------
+        floor : float
+            Least variance of a component in any direction, in squared units of x.
+
+        Returns
+        -------
+        Mixture
+            Law with the same weights and means.
+        """
         return Mixture(self.weights, [c.regular(floor) for c in self.components])
 
     def draw(self, n_samples: int, seed: int | np.random.Generator | None = None) -> Array:
-        """Draw ``n_samples`` vectors, shape (n_samples, d)."""
+        """Draw vectors from the law.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of draws.
+        seed : int or numpy.random.Generator, default=None
+            Seed of the draws; None for a fresh random one.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, d)
+            Draws, one a row.
+        """
         rng = np.random.default_rng(seed)
         chosen = rng.choice(len(self.weights), size=n_samples, p=self.weights)
         draws = np.empty((n_samples, self.dim))
@@ -109,7 +139,23 @@ class Mixture(Law):
         return draws
 
     def log_prob(self, x: ArrayLike) -> Array:
-        """Return the log-density in nats at `x` (..., d), shape (...); a ValueError if a component has none."""
+        """Return the log-density at points.
+
+        Parameters
+        ----------
+        x : array-like of shape (..., d)
+            Points.
+
+        Returns
+        -------
+        ndarray of shape (...)
+            Log-density, in nats.
+
+        Raises
+        ------
+        ValueError
+            If a component is singular: a law on a plane has no density.
+        """
         points = check_points(x, self.dim)
         both = zip(self.weights, self.components, strict=True)
         return np.asarray(logsumexp([c.log_prob(points) + np.log(w) for w, c in both if w > 0], axis=0))
@@ -138,6 +184,8 @@ class Mixture(Law):
 
         Examples
         --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian, Mixture
         >>> law = Mixture([0.5, 0.5], [Gaussian(np.zeros(1), np.eye(1)), Gaussian(np.ones(1) * 4, np.eye(1))])
         >>> law.responsibilities([[2.0], [4.0]]).round(3)
         array([[0.5, 0.5],
@@ -152,13 +200,39 @@ class Mixture(Law):
         return np.asarray(np.moveaxis(softmax(terms, axis=0), 0, -1))
 
     def marginal(self, indices: Any) -> Mixture:
-        """Return the marginal law of some of the coordinates; `indices` as in :meth:`Gaussian.marginal`."""
+        """Return the marginal law of some of the coordinates.
+
+        Parameters
+        ----------
+        indices : int, slice, or array-like of int or of bool (d,)
+            Coordinates, in this order; as in the indexing of an array.
+
+        Returns
+        -------
+        Mixture
+            Law of the m coordinates.
+        """
         return Mixture(self.weights, [c.marginal(indices) for c in self.components])
 
     def transform(
         self, operator: Any, offset: ArrayLike | None = None, noise_covariance: ArrayLike | None = None
     ) -> Mixture:
-        """Return the law of y = A x + b + n; parameters as in :meth:`Gaussian.transform`."""
+        """Return the law of y = A x + b + n, n ~ N(0, R).
+
+        Parameters
+        ----------
+        operator : array-like or scipy sparse array of shape (m, d)
+            Matrix A.
+        offset : array-like of shape (m,), default=None
+            Vector b; None for 0.
+        noise_covariance : array-like of shape (m, m) or (m,), default=None
+            Covariance R, or its diagonal. None for no noise.
+
+        Returns
+        -------
+        Mixture
+            Law of y, with the same weights.
+        """
         parts = [c.transform(operator, offset, noise_covariance) for c in self.components]
         return Mixture(self.weights, parts)
 
@@ -167,8 +241,12 @@ class Mixture(Law):
 
         Parameters
         ----------
-        y, operator, noise_covariance
-            As in :meth:`Gaussian.condition`.
+        y : array-like of shape (m,)
+            Measured values.
+        operator : array-like or scipy sparse array of shape (m, d), or the indices of m coordinates
+            Matrix A; indices as in :meth:`marginal`.
+        noise_covariance : array-like of shape (m, m), default=None
+            Covariance R; None for no noise.
 
         Returns
         -------
@@ -183,6 +261,8 @@ class Mixture(Law):
 
         Examples
         --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian, Mixture
         >>> blob = np.array([[1.0, 0.9], [0.9, 1.0]])
         >>> law = Mixture([0.5, 0.5], [Gaussian(np.zeros(2), blob), Gaussian(np.array([4.0, 0.0]), blob)])
         >>> given = law.condition([3.5], [0])
@@ -198,13 +278,25 @@ class Mixture(Law):
         return Mixture(softmax(terms).tolist(), [Gaussian(*given) for given, _ in found])
 
     def wasserstein(self, other: Law) -> float:
-        """Return the Wasserstein-type distance of mixtures (Delon and Desolneux), in the units of x.
+        """Return the Wasserstein-type distance of mixtures (Delon and Desolneux 2020).
 
-        An upper bound of the 2-Wasserstein distance, which has no closed form, and itself a metric. Computing
-        it takes all pairwise Bures distances and one small linear program.
+        It is a metric, and an upper bound of the 2-Wasserstein distance, which has no closed form. Computing it
+        takes all pairwise Bures distances and one small linear program.
+
+        Parameters
+        ----------
+        other : Gaussian or Mixture
+            Law with as many coordinates.
+
+        Returns
+        -------
+        float
+            Distance, in the units of x.
 
         Examples
         --------
+        >>> import numpy as np
+        >>> from lineardiffusion import Gaussian, Mixture
         >>> a, b, c = (Gaussian(np.full(1, mean), np.eye(1)) for mean in (0.0, 10.0, 12.0))
         >>> Mixture([0.5, 0.5], [a, b]).wasserstein(Mixture([0.5, 0.5], [a, c]))  # half moves by 2
         1.4142135...

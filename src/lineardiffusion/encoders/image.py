@@ -54,17 +54,52 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageEncoder:
-    """Linear image encoder: PCA, or any other orthonormal basis."""
+    """Linear image encoder: PCA, or any other orthonormal basis.
 
-    mean: Array  # the mean image, (D,), in pixel units
-    components: Array  # V, (d, D); PCA's rows by falling variance, the largest entry of each positive
-    variance: Array  # of the (standardised) pixels along each component, (d,)
-    residual_variance: float  # mean variance of the D - d directions left out; 0 when there are none
-    pixel_variance: float  # mean over the pixels of their variance, in squared pixel units
-    pixel_scale: Array  # r, (D,)
-    scaling_factor: float  # s
+    Attributes
+    ----------
+    mean : ndarray of shape (D,)
+        Mean image, in pixel units.
+    components : ndarray of shape (d, D)
+        Matrix V. PCA's rows come by falling variance, and the largest entry of each is positive.
+    variance : ndarray of shape (d,)
+        Variance of the (standardised) pixels along each component.
+    residual_variance : float
+        Mean variance of the D - d directions that are left out; 0 if there are none.
+    pixel_variance : float
+        Mean over the pixels of their variance, in squared pixel units.
+    pixel_scale : ndarray of shape (D,)
+        Divisor r of each pixel; 1 for pixels that are not standardised.
+    scaling_factor : float
+        Divisor s of the scores.
+    image_shape : tuple of int
+        Shape of one image.
+    dtype : numpy dtype
+        Type of decoded images, float32 or float64.
+
+    See Also
+    --------
+    LinearDiffusion : Its attribute ``image_encoder_`` is one.
+
+    Examples
+    --------
+    >>> from lineardiffusion import LinearDiffusion
+    >>> from lineardiffusion.datasets import load_digits
+    >>> prompts, images = load_digits()
+    >>> encoder = LinearDiffusion(20).fit(prompts, images).image_encoder_
+    >>> encoder.encode(images[:5]).shape, encoder.decode(encoder.encode(images[:5])).shape
+    ((5, 20), (5, 8, 8))
+    """
+
+    mean: Array
+    components: Array
+    variance: Array
+    residual_variance: float
+    pixel_variance: float
+    pixel_scale: Array
+    scaling_factor: float
     image_shape: tuple[int, ...]
-    dtype: np.dtype[np.floating]  # of decoded images, float32 or float64
+    dtype: np.dtype[np.floating]
 
     def __post_init__(self) -> None:
         freeze(self)
@@ -77,10 +112,27 @@ class ImageEncoder:
     def fit(
         cls, moments: Any, n_components: float, image_shape: tuple[int, ...], dtype: np.dtype[Any], scale: bool
     ) -> ImageEncoder:
-        """Fit PCA from the moments of one group; with `scale`, of standardised pixels.
+        """Fit PCA from the moments of one group.
 
-        A float below 1 asks for as many components as hold that share of the variance. Directions in which the
-        images do not vary are left out. The pixels' `dtype` tells how exact the moments are.
+        Directions in which the images do not vary are left out.
+
+        Parameters
+        ----------
+        moments : Moments
+            Moments of the pixels, in one group.
+        n_components : int or float
+            Number of components; a float below 1 asks for as many as hold that share of the variance.
+        image_shape : tuple of int
+            Shape of one image.
+        dtype : numpy dtype
+            Type of the pixels, which tells how exact the moments are.
+        scale : bool
+            Whether to standardise each pixel.
+
+        Returns
+        -------
+        ImageEncoder
+            Encoder with at most ``n_components`` components.
         """
         scatter, weight, mean = moments.scatter[0], float(moments.weight[0]), moments.mean[0]
         deviation = np.sqrt(np.maximum(np.diag(scatter), 0.0) / weight)
@@ -120,7 +172,7 @@ class ImageEncoder:
         Examples
         --------
         >>> import numpy as np
-        >>> from lineardiffusion import LinearDiffusion, Statistics
+        >>> from lineardiffusion import ImageEncoder, LinearDiffusion, Statistics
         >>> from lineardiffusion.datasets import load_digits
         >>> prompts, images = load_digits()
         >>> encoder = ImageEncoder.from_basis(np.eye(64)[:32], Statistics.of(prompts, images))
@@ -151,7 +203,30 @@ class ImageEncoder:
     def of(
         cls, V: Array, variance: Array, total: float, deviation: Array, scale: bool, dtype: Any, **pixels: Any
     ) -> ImageEncoder:
-        """Build the encoder of a basis from variances along it; `total` is the variance of all directions."""
+        """Build the encoder of an orthonormal basis from the variances along it.
+
+        Parameters
+        ----------
+        V : ndarray of shape (d, D)
+            Orthonormal rows.
+        variance : ndarray of shape (d,)
+            Variance of the (standardised) pixels along each row.
+        total : float
+            Variance of all D directions together.
+        deviation : ndarray of shape (D,)
+            Standard deviation of each pixel, in pixel units.
+        scale : bool
+            Whether the pixels are standardised.
+        dtype : numpy dtype
+            Type of the pixels.
+        **pixels
+            Attributes ``mean``, ``pixel_scale`` and ``image_shape``.
+
+        Returns
+        -------
+        ImageEncoder
+            Encoder of this basis.
+        """
         d, D = V.shape
         rest = total - float(variance.sum())
         return cls(
@@ -166,7 +241,7 @@ class ImageEncoder:
 
     @computed_once
     def pixels(self) -> Indices | None:
-        """The pixel of each component (d,), if every component is one pixel; None otherwise."""
+        """Pixel of each component (d,), if every component is one pixel; None otherwise."""
         single = np.count_nonzero(self.components) == len(self.components)  # each has the length 1
         return np.nonzero(self.components)[1] if single else None
 
@@ -186,7 +261,7 @@ class ImageEncoder:
 
     @computed_once
     def decoder(self) -> tuple[Images, Images]:
-        """The synthesis matrix (d, D) and the mean (D,), in the type of the decoded images."""
+        """Synthesis matrix (d, D) and mean (D,), in the type of the decoded images."""
         return self.synthesis.astype(self.dtype), self.mean.astype(self.dtype)
 
     @property
@@ -196,10 +271,21 @@ class ImageEncoder:
         return self.variance / (float(self.variance.sum() + (D - d) * self.residual_variance) or 1.0)
 
     def encode(self, images: NDArray[np.generic], dtype: DTypeLike = np.float64) -> NDArray[Any]:
-        """Return latents of shape (n, d) of images of shape (n, \\*image_shape), by products of this type.
+        """Return the latents of images.
 
-        In single precision an image has the same latent, to the last bit, among any others. Latents of a tensor are
-        one, on its device.
+        In single precision an image has the same latent, to the last bit, among any others.
+
+        Parameters
+        ----------
+        images : ndarray or Tensor of shape (n, \\*image_shape)
+            Images, in pixel units.
+        dtype : numpy dtype, default=numpy.float64
+            Type of the products, float32 or float64.
+
+        Returns
+        -------
+        ndarray or Tensor of shape (n, d)
+            Latents; those of a tensor are a tensor on its device.
         """
         rows = images.reshape(len(images), -1)
         single = np.dtype(dtype) == np.float32
@@ -227,7 +313,18 @@ class ImageEncoder:
         return latents
 
     def decode(self, latents: Images) -> Images:
-        """Return images of shape (..., \\*image_shape), in pixel units, of latents of shape (..., d)."""
+        """Return the images of latents.
+
+        Parameters
+        ----------
+        latents : ndarray or Tensor of shape (..., d)
+            Latents.
+
+        Returns
+        -------
+        ndarray or Tensor of shape (..., \\*image_shape)
+            Images, in pixel units.
+        """
         synthesis, mean = self.decoder
         rows = cast(latents.reshape(-1, len(synthesis)), self.dtype, copy=False)
         synthesis, mean = as_like(synthesis, rows, self.dtype), as_like(mean, rows, self.dtype)

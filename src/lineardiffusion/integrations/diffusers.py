@@ -1,7 +1,7 @@
 """A linear diffusion model as a network of diffusers, under any of its schedulers.
 
 A network of diffusers is told a noisy sample and a timestep, and answers in one of several terms. All of them
-follow from the expected clean sample x0 = E[y | x] of x = alpha y + sigma n, eps = (x - alpha x0) / sigma:
+follow from the expected clean sample x0 = E[y | x] of x = alpha y + sigma n, eps = (x - alpha x0) / sigma::
 
     epsilon             eps
     v_prediction        alpha eps - sigma x0                                (Salimans and Ho 2022)
@@ -10,7 +10,7 @@ follow from the expected clean sample x0 = E[y | x] of x = alpha y + sigma n, ep
     edm                 (x0 - c_skip x) / c_out                             (Karras et al. 2022, table 1)
 
 With the exact consistency function f (the end of the probability flow that passes through x; Song et al. 2023) in
-place of x0 the same terms are those of a consistency model, which draws from the right law in any number of steps:
+place of x0 the same terms are those of a consistency model, which draws from the right law in any number of steps::
 
     consistency         eps of (f - c_skip x) / c_out in place of x0        (LCMScheduler)
     flow_consistency    eps - f, eps = (x - alpha f) / sigma                (FlowMatchLCMScheduler)
@@ -18,10 +18,10 @@ place of x0 the same terms are those of a consistency model, which draws from th
 
 References
 ----------
-Karras, Aittala, Aila and Laine (2022), Elucidating the design space of diffusion-based models. NeurIPS.
-Luo et al. (2023), Latent consistency models: synthesizing high-resolution images with few-step inference.
-Salimans and Ho (2022), Progressive distillation for fast sampling of diffusion models. ICLR.
-Song, Dhariwal, Chen and Sutskever (2023), Consistency models. ICML.
+- Karras, Aittala, Aila and Laine (2022), Elucidating the design space of diffusion-based models. NeurIPS.
+- Luo et al. (2023), Latent consistency models: synthesizing high-resolution images with few-step inference.
+- Salimans and Ho (2022), Progressive distillation for fast sampling of diffusion models. ICLR.
+- Song, Dhariwal, Chen and Sutskever (2023), Consistency models. ICML.
 """
 
 import inspect
@@ -78,7 +78,13 @@ FIXED: dict[str | None, dict[str, float]] = {
 
 @dataclass
 class LinearModelOutput(BaseOutput):
-    """Output of a :class:`LinearModel`: `sample`, a tensor (n, c, h, w)."""
+    """Output of a :class:`LinearModel`.
+
+    Attributes
+    ----------
+    sample : tensor of shape (n, c, h, w)
+        Prediction.
+    """
 
     sample: torch.Tensor
 
@@ -99,9 +105,19 @@ class LinearModel(ModelMixin, ConfigMixin):
         :meth:`for_scheduler` finds it.
     prompt : str, default=None
         Prompt of calls that name none, as those of DDPMPipeline; None for the unconditional Gaussian of all images.
-    num_train_timesteps, beta_start, beta_end, beta_schedule, trained_betas, rescale_betas_zero_snr
-        Noise levels of the timesteps, as in the configuration of a scheduler; the defaults are those of
-        DDPMScheduler. Flow models need the first alone, EDM models none.
+    num_train_timesteps : int, default=1000
+        Number of timesteps. This and the next five give the noise levels, as in the configuration of a scheduler;
+        the defaults are those of DDPMScheduler. Flow models need this one alone, EDM models none.
+    beta_start : float, default=1e-4
+        First beta.
+    beta_end : float, default=0.02
+        Last beta.
+    beta_schedule : str, default="linear"
+        Schedule of the betas between them, by its name in diffusers.
+    trained_betas : sequence of float, default=None
+        Betas, in place of those that the three parameters above give.
+    rescale_betas_zero_snr : bool, default=False
+        Whether the betas are rescaled so that the last timestep is pure noise.
     timestep_type : {"discrete", "continuous"}, default="discrete"
         What a timestep is, as in the configuration of EulerDiscreteScheduler: the number of a beta, or with
         ``"continuous"`` and ``"v_prediction"`` log(sigma / alpha) / 4, as in Stable Video Diffusion.
@@ -206,6 +222,11 @@ class LinearModel(ModelMixin, ConfigMixin):
         **options
             Parameters of :class:`LinearModel` that are not those of the scheduler.
 
+        Returns
+        -------
+        LinearModel
+            Network for this scheduler.
+
         Raises
         ------
         ValueError
@@ -219,9 +240,14 @@ class LinearModel(ModelMixin, ConfigMixin):
         Parameters
         ----------
         prompts : list of str, int or dict, or array-like of shape (n, k)
-            Prompts, as in :meth:`LinearDiffusion.predict`.
+            Prompts, as in :meth:`~lineardiffusion.LinearDiffusion.predict`.
         generator : torch.Generator or list of them, default=None
             With a generator each image whose prompt has styles draws one of them by its frequency.
+
+        Returns
+        -------
+        Request
+            Conditions of the images.
         """
         conditioner, given = self._fitted.conditioner, check_prompts(prompts, weights=True)
         if given is None:
@@ -389,7 +415,7 @@ class LinearModel(ModelMixin, ConfigMixin):
     def save_pretrained(self, save_directory: str | Path, *, push_to_hub: bool = False, **options: Any) -> None:
         """Write ``model.safetensors`` of the linear model, and ``config.json`` of the network, to a folder.
 
-        :meth:`LinearDiffusion.from_pretrained` reads the folder too.
+        :meth:`~lineardiffusion.LinearDiffusion.from_pretrained` reads the folder too.
 
         Parameters
         ----------
@@ -422,14 +448,18 @@ class LinearModel(ModelMixin, ConfigMixin):
         Parameters
         ----------
         name_or_path : str or Path
-            Folder that :meth:`save_pretrained` or :meth:`LinearDiffusion.save_pretrained` wrote, name of a shipped
-            model (``"mnist"``), or ``"owner/name"`` on the Hugging Face Hub.
+            Folder that :meth:`save_pretrained` or :meth:`~lineardiffusion.LinearDiffusion.save_pretrained` wrote,
+            name of a shipped model (``"mnist"``), or ``"owner/name"`` on the Hugging Face Hub.
         subfolder : str, default=None
             Folder inside of that folder.
-        torch_dtype, dtype : torch.dtype, default=None
-            Precision, by either name; None for single precision.
-        revision, token : str, default=None
-            As in :meth:`LinearDiffusion.from_pretrained`.
+        torch_dtype : torch.dtype, default=None
+            Precision; None for single precision.
+        dtype : torch.dtype, default=None
+            Precision, by its other name.
+        revision : str, default=None
+            Branch, tag or commit on the Hub; None for the newest.
+        token : str, default=None
+            Access token for a private model on the Hub.
         **options
             Parameters of :class:`LinearModel`, in place of those that are stored. Other options, which diffusers
             passes on, have no effect.
@@ -437,6 +467,7 @@ class LinearModel(ModelMixin, ConfigMixin):
         Returns
         -------
         LinearModel
+            Network with the stored settings.
         """
         where = Path(name_or_path, subfolder) if subfolder else name_or_path
         weights = locate(where, revision, token)
@@ -457,6 +488,10 @@ class LinearPipeline(DiffusionPipeline):
     scheduler : scheduler of diffusers
         Scheduler. Those with ``clip_sample`` clip the network's answers to [-1, 1], which is not linear; pass
         ``clip_sample=False`` for the law of the model.
+
+    See Also
+    --------
+    LinearModel : Its network.
 
     Examples
     --------
@@ -521,8 +556,10 @@ class LinearPipeline(DiffusionPipeline):
             Whether to return an ``ImagePipelineOutput`` in place of a tuple.
         batch_size : int, default=1
             Number of images if there is no prompt.
-        sigmas, timesteps : list of float, default=None
-            Noise levels or timesteps for ``scheduler.set_timesteps``, where the scheduler takes them.
+        sigmas : list of float, default=None
+            Noise levels for ``scheduler.set_timesteps``, where the scheduler takes them.
+        timesteps : list of float, default=None
+            Timesteps for ``scheduler.set_timesteps``, where the scheduler takes them.
         **step_options
             Options of ``scheduler.step``, for example ``eta``.
 
@@ -598,6 +635,19 @@ class LinearPipeline(DiffusionPipeline):
         """Download a pipeline from the Hugging Face Hub; ``from_pretrained`` calls it.
 
         Its files hold no code, so all of them are taken.
+
+        Parameters
+        ----------
+        pretrained_model_name : str
+            ``"owner/name"`` of the repository.
+        **options
+            Options of ``huggingface_hub.snapshot_download``: ``revision``, ``token``, ``cache_dir``,
+            ``force_download``, ``proxies`` and ``local_files_only``. Others have no effect.
+
+        Returns
+        -------
+        str
+            Folder of the files.
         """
         from huggingface_hub import snapshot_download
 

@@ -1,12 +1,12 @@
 """Posteriors by approximate methods, each with its exact law.
 
 A diffusion model samples z given a measurement y = A z + tau n if its denoiser is that of the posterior,
-D(x | y) = E[z | x, y]. Of x = alpha z + sigma n' the model knows D(x) = E[z | x] and, by Tweedie's second formula,
+D(x | y) = E[z | x, y]. Of x = alpha z + sigma n' the model knows D(x) = E[z | x] and, by Tweedie's second formula::
 
     C_x = Cov(z | x) = (sigma^2 / alpha) dD/dx
 
 The methods of the literature replace p(y | x) by N(y; A D(x), A V A^T + tau^2 I), each with its own V, which they
-hold constant in the gradient. The score of that likelihood, by the chain rule through D, gives
+hold constant in the gradient. The score of that likelihood, by the chain rule through D, gives ::
 
     D(x | y) = D(x) + C_x A^T (A V A^T + tau^2 I)^-1 (y - A D(x))                                    (1)
 
@@ -17,11 +17,11 @@ hold constant in the gradient. The score of that likelihood, by the chain rule t
                     N(0, s^2 I), with s = 1 in the paper                                  (Song et al. 2023)
     dps_score       V = 0: the likelihood of the point estimate D(x)                      (Chung et al. 2023)
 
-The algorithm of diffusion posterior sampling is not of this form. It corrects every step x' of a sampler,
+The algorithm of diffusion posterior sampling is not of this form. It corrects every step x' of a sampler::
 
     dps             x'' = x' - zeta grad_x |y - A D(x)|^2                           (Chung et al. 2023, algorithm 1)
 
-with a fixed step zeta. (A zeta divided by |y - A D(x)|, as in that paper's experiments, is not affine in x.)
+with a fixed step zeta. (A zeta divided by the norm of y - A D(x), as in that paper's experiments, is not affine.)
 
 Under a Gaussian law of z, D is affine and C_x does not depend on x, so all of them are affine in x. Hence a sampler
 composes them into one map (affine.py), and its law given y is a Gaussian that is known exactly. With p(z | x)
@@ -33,10 +33,10 @@ A = U diag(s) W^T is replaced by diag(s) W^T, and y by U^T y, which has at most 
 
 References
 ----------
-Boys, Girolami, Pidstrigach, Reich, Mosca and Akyildiz (2024), Tweedie moment projected diffusions for inverse
-problems. TMLR.
-Chung, Kim, McCann, Klasky and Ye (2023), Diffusion posterior sampling for general noisy inverse problems. ICLR.
-Song, Vahdat, Mardani and Kautz (2023), Pseudoinverse-guided diffusion models for inverse problems. ICLR.
+- Boys, Girolami, Pidstrigach, Reich, Mosca and Akyildiz (2024), Tweedie moment projected diffusions for inverse
+  problems. TMLR.
+- Chung, Kim, McCann, Klasky and Ye (2023), Diffusion posterior sampling for general noisy inverse problems. ICLR.
+- Song, Vahdat, Mardani and Kautz (2023), Pseudoinverse-guided diffusion models for inverse problems. ICLR.
 """
 
 from __future__ import annotations
@@ -188,10 +188,18 @@ def posterior_denoiser(
 
     Parameters
     ----------
-    law, y, operator, noise_std, data_std
-        As in :func:`posterior_law`.
+    law : Gaussian
+        Law of the data z, (d,): of latents or of pixels.
+    y : array-like of shape (m,)
+        Measured values.
+    operator : array-like or scipy sparse array of shape (m, d), or the indices of m coordinates
+        Matrix A.
+    noise_std : float
+        Standard deviation of the measurement's noise, in the unit of `y`; 0 for none.
     method : {"exact", "tmpd", "tmpd_diagonal", "pigdm", "dps_score"}, default="exact"
         Method, as in :func:`posterior_law`. ``"dps"`` has no denoiser: it corrects steps.
+    data_std : float, default=None
+        Standard deviation of the data that ``"pigdm"`` assumes, as in :func:`posterior_law`.
 
     Returns
     -------
@@ -199,8 +207,22 @@ def posterior_denoiser(
         ``denoiser(x, alpha, sigma)`` is the expected vector, shape (1, n, d), given `y` and
         ``x = alpha z + sigma n``, shape (1, n, d).
 
+    Raises
+    ------
+    ValueError
+        If `method` is unknown or has no denoiser, or a value is out of range.
+    TypeError
+        If `law` is not a Gaussian.
+
+    See Also
+    --------
+    posterior_law : The law that a sampler draws from with this denoiser.
+
     Examples
     --------
+    >>> import numpy as np
+    >>> from lineardiffusion import Gaussian
+    >>> from lineardiffusion.posteriors import posterior_denoiser
     >>> law = Gaussian(np.zeros(2), np.array([[2.0, 1.0], [1.0, 2.0]]))
     >>> denoise = posterior_denoiser(law, [1.0], [0], 0.5)
     >>> denoise(np.array([[[0.3, -0.2]]]), 0.8, 0.6).round(3)  # E[z | x, y] with x = 0.8 z + 0.6 n, z_0 + n' = 1
@@ -233,7 +255,8 @@ def posterior_law(
 ) -> Gaussian:
     """Return the law that a sampler draws from, given a linear measurement y = A z + noise.
 
-    :meth:`Gaussian.condition` gives the true posterior, and :meth:`Gaussian.wasserstein` the distance to it.
+    :meth:`~lineardiffusion.Gaussian.condition` gives the true posterior, and
+    :meth:`~lineardiffusion.Gaussian.wasserstein` the distance to it.
 
     Parameters
     ----------
@@ -252,7 +275,7 @@ def posterior_law(
         - ``"tmpd"``: by Tweedie's covariance of z given x (Boys et al. 2024). For a Gaussian it is exact.
         - ``"tmpd_diagonal"``: by the row sums of that covariance, the form used on images.
         - ``"pigdm"``: by an isotropic covariance of z given x (Song et al. 2023).
-        - ``"dps"``: by a step against the gradient of |y - A D(x)|^2 after every step (Chung et al. 2023).
+        - ``"dps"``: by a step against the gradient of ``|y - A D(x)|^2`` after every step (Chung et al. 2023).
         - ``"dps_score"``: by the likelihood of D(x), as if z were known to be D(x).
     sampler : str, Sampler or callable, default="ddpm"
         Sampler; ddim or ddpm with method ``"dps"``.
@@ -279,8 +302,16 @@ def posterior_law(
     TypeError
         If `law` is not a Gaussian: given a mixture, the methods are not affine.
 
+    See Also
+    --------
+    posterior_denoiser : The denoiser alone.
+    lineardiffusion.Gaussian.condition : The true posterior.
+
     Examples
     --------
+    >>> import numpy as np
+    >>> from lineardiffusion import Gaussian
+    >>> from lineardiffusion.posteriors import posterior_law
     >>> law = Gaussian(np.zeros(2), np.array([[2.0, 1.0], [1.0, 2.0]]))
     >>> exact = law.condition([1.0], [0], [[0.25]])
     >>> for method in ("tmpd", "pigdm", "dps"):

@@ -1,13 +1,17 @@
 """Measure the quality of generated images. Each function answers one question.
 
-==================================  ====================================================================
-`frechet_distance`                  do both sets of features have the same mean and covariance?
-`precision_recall_density_coverage` are the generated images realistic, and do they cover the real ones?
-`train_on_synthetic`                what does a classifier learn from the generated images?
-`prompt_fidelity`                   does a classifier predict the prompts of the generated images?
-`calibration_error`                 is a classifier right as often as its probabilities say?
-`copying`                           are the generated images nearer to the training images than test images?
-==================================  ====================================================================
+===================================  ====================================================================
+`frechet_distance`                   do both sets of features have the same mean and covariance?
+`precision_recall_density_coverage`  are the generated images realistic, and do they cover the real ones?
+`train_on_synthetic`                 what does a classifier learn from the generated images?
+`fit_classifier`                     which classifier is that, unless another one is given?
+`prompt_fidelity`                    does a classifier predict the prompts of the generated images?
+`calibration_error`                  is a classifier right as often as its probabilities say?
+`copying`                            are the generated images nearer to the training images than test images?
+`copying_ratio`                      how much nearer, by the median?
+`nearest`                            which training image is the nearest to an image?
+`nearest_style`                      which style of its prompt is the nearest to an image?
+===================================  ====================================================================
 """
 
 from lineardiffusion.metrics.calibration import calibration_error

@@ -1,6 +1,6 @@
 """Measure whether the probabilities of a classifier are its frequencies of being right.
 
-Images are put into bins by the confidence, which is the largest probability. With n_b of n images in bin b,
+Images are put into bins by the confidence, which is the largest probability. With n_b of n images in bin b ::
 
     ECE = sum_b n_b / n | accuracy_b - mean confidence_b |
 
@@ -9,8 +9,8 @@ classifier that is right as often as it says has an ECE of some 0.02 on 500 imag
 
 References
 ----------
-Naeini, Cooper and Hauskrecht (2015), Obtaining well calibrated probabilities using Bayesian binning. AAAI.
-Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks. ICML.
+- Naeini, Cooper and Hauskrecht (2015), Obtaining well calibrated probabilities using Bayesian binning. AAAI.
+- Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks. ICML.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ def calibration_error(prompts: Any, probabilities: ArrayLike, known: Any, n_bins
 
     Examples
     --------
+    >>> from lineardiffusion.metrics import calibration_error
     >>> probabilities = [[0.9, 0.1], [0.1, 0.9], [0.6, 0.4], [0.4, 0.6]]
     >>> round(calibration_error(["a", "b", "a", "a"], probabilities, ["a", "b"]), 3)  # 0.9 and 0.6; 2 of 2, 1 of 2
     0.1

@@ -1,7 +1,7 @@
 """Detect copies of training images by the distance to the nearest training image.
 
 Let d(x) be the Euclidean distance of x to the nearest training image, and q the 5 % quantile of d over the test
-images of a prompt. The three measures of :func:`copying` are
+images of a prompt. The three measures of :func:`copying` are ::
 
     ratio          median of d over generated images / median of d over test images
     share          share of the generated images with d(x) <= q, the quantile of their prompt
@@ -56,7 +56,19 @@ _ENOUGH = 19  # test images of a prompt; the smallest distance of fewer is above
 
 
 class Copying(NamedTuple):
-    """Store the values of :func:`copying`."""
+    """Values of :func:`copying`.
+
+    Attributes
+    ----------
+    ratio : float
+        Median distance to the nearest training image, relative to that of the test images.
+    share : float
+        Share of the images that are nearer to a training image than 5 % of the test images are.
+    concentration : float or None
+        Share of the images of a group whose nearest training image is one and the same; None if no group has two.
+    concentration_of_test : float or None
+        Concentration of the test images.
+    """
 
     ratio: float
     share: float
@@ -110,6 +122,8 @@ def copying(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from lineardiffusion.metrics import copying
     >>> training, test, new = np.random.default_rng(0).normal(size=(3, 1000, 20))
     >>> prompts = ["a"] * 1000
     >>> ratio, share, concentration, _ = copying(prompts, new, prompts, test, training)
@@ -186,6 +200,8 @@ def copying_ratio(generated: ArrayLike, training: ArrayLike, test: ArrayLike) ->
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from lineardiffusion.metrics import copying_ratio
     >>> training, test = np.random.default_rng(0).normal(size=(2, 500, 4, 4))
     >>> copying_ratio(training[::2], training, test)
     0.0
@@ -219,6 +235,7 @@ def nearest(images: ArrayLike, training: ArrayLike) -> tuple[NDArray[np.float64]
 
     Examples
     --------
+    >>> from lineardiffusion.metrics import nearest
     >>> nearest([[0.0, 3.0], [9.0, 5.0]], [[0.0, 0.0], [9.0, 9.0]])
     (array([3., 4.]), array([0, 1]))
     """
@@ -264,6 +281,7 @@ def nearest_style(model: LinearDiffusion, prompts: Any, images: ArrayLike) -> li
     --------
     >>> from lineardiffusion import LinearDiffusion
     >>> from lineardiffusion.datasets import load_digits
+    >>> from lineardiffusion.metrics import nearest_style
     >>> ld = LinearDiffusion(30, n_styles=5).fit(*load_digits())
     >>> nearest_style(ld, ["7"] * 5, ld.styles_["7"][1])
     ['7~0', '7~1', '7~2', '7~3', '7~4']

@@ -1,13 +1,13 @@
 """Compare real and generated images as two sets of points in a feature space.
 
 The Frechet distance compares the means m and the covariances C of both sets (Heusel et al. 2017, in features
-of the Inception network):
+of the Inception network)::
 
     F = |m_r - m_g|^2 + tr(C_r + C_g - 2 (C_r^(1/2) C_g C_r^(1/2))^(1/2))
 
 F is the squared Wasserstein distance of two Gaussians. A single number cannot tell bad images from good images
 without variety. Precision, recall, density and coverage can: let B(x) be the ball around x that reaches to the
-k-th nearest neighbour of x in its own set. With real x_i (n) and generated y_j (m),
+k-th nearest neighbour of x in its own set. With real x_i (n) and generated y_j (m) ::
 
     precision   share of the y_j that lie in some B(x_i)        are the generated images realistic?
     recall      share of the x_i that lie in some B(y_j)        can the model generate the real images?
@@ -18,9 +18,9 @@ Density may exceed 1. Compare only values that were computed with the same featu
 
 References
 ----------
-Heusel et al. (2017), GANs trained by a two time-scale update rule converge to a local Nash equilibrium. NeurIPS.
-Kynkaanniemi et al. (2019), Improved precision and recall metric for assessing generative models. NeurIPS.
-Naeem et al. (2020), Reliable fidelity and diversity metrics for generative models. ICML.
+- Heusel et al. (2017), GANs trained by a two time-scale update rule converge to a local Nash equilibrium. NeurIPS.
+- Kynkaanniemi et al. (2019), Improved precision and recall metric for assessing generative models. NeurIPS.
+- Naeem et al. (2020), Reliable fidelity and diversity metrics for generative models. ICML.
 """
 
 from __future__ import annotations
@@ -44,7 +44,19 @@ _SHRINK = 1 - 1e-9  # factor of the radii: a point on the sphere must stay outsi
 
 
 class PRDC(NamedTuple):
-    """Store the four values of :func:`precision_recall_density_coverage`."""
+    """Values of :func:`precision_recall_density_coverage`.
+
+    Attributes
+    ----------
+    precision : float
+        Share of the generated points that lie in the ball of a real point.
+    recall : float
+        Share of the real points that lie in the ball of a generated point.
+    density : float
+        Number of real balls around a generated point, in units of the number of neighbours; it may exceed 1.
+    coverage : float
+        Share of the real points whose ball holds a generated point.
+    """
 
     precision: float
     recall: float
@@ -72,6 +84,8 @@ def frechet_distance(real_features: ArrayLike, generated_features: ArrayLike) ->
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from lineardiffusion.metrics import frechet_distance
     >>> real = [[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0]]
     >>> round(frechet_distance(real, np.add(real, [3.0, 0.0])), 9)  # moved by 3
     9.0
@@ -110,6 +124,8 @@ def precision_recall_density_coverage(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from lineardiffusion.metrics import precision_recall_density_coverage
     >>> real, generated = np.random.default_rng(0).normal(size=(2, 1000, 3))
     >>> precision_recall_density_coverage(real, real)
     PRDC(precision=1.0, recall=1.0, density=1.0, coverage=1.0)

@@ -7,7 +7,7 @@ The first is high for a model that generates one good image per prompt. The seco
 both right and varied, as the real test images are (Ravuri and Vinyals 2019).
 
 The default classifier of the second is multinomial logistic regression on the pixels. The regression is small
-and convex, so that the accuracy depends on the images and not on chance in training. It minimises
+and convex, so that the accuracy depends on the images and not on chance in training. It minimises ::
 
     |W|^2 / 2 + C sum_i log loss(y_i | W (x_i - mean) / s + b),    s^2 the total variance of the images
 
@@ -60,6 +60,7 @@ def fit_classifier(prompts: Any, images: ArrayLike) -> LogisticRegression:
     Examples
     --------
     >>> from lineardiffusion.datasets import load_digits
+    >>> from lineardiffusion.metrics import fit_classifier, prompt_fidelity
     >>> prompts, images = load_digits()
     >>> classifier = fit_classifier(prompts[:900], images[:900])
     >>> prompt_fidelity(classifier, prompts[900:], images[900:]) > 0.9
@@ -109,6 +110,7 @@ def train_on_synthetic(
     --------
     >>> from sklearn.neighbors import KNeighborsClassifier
     >>> from lineardiffusion.datasets import load_digits
+    >>> from lineardiffusion.metrics import train_on_synthetic
     >>> prompts, images = load_digits()
     >>> one_nearest = KNeighborsClassifier(1)
     >>> train_on_synthetic(prompts[:900], images[:900], prompts[900:], images[900:], one_nearest) > 0.95
@@ -151,6 +153,7 @@ def prompt_fidelity(classifier: Any, prompts: Any, images: ArrayLike) -> float:
     --------
     >>> from lineardiffusion import LinearDiffusion
     >>> from lineardiffusion.datasets import load_digits
+    >>> from lineardiffusion.metrics import prompt_fidelity
     >>> ld = LinearDiffusion(30).fit(*load_digits())
     >>> prompts = list("0123456789") * 20
     >>> prompt_fidelity(ld, prompts, ld.predict(prompts, seed=137)) > 0.95

@@ -53,7 +53,7 @@ def oracle(
     """Judge a sampler of any library: the exact distance of its law to the law that it ought to draw.
 
     Under a Gaussian nothing is drawn: the sampler's law follows from its responses to a few inputs
-    (:mod:`lineardiffusion.oracle.responses`). It must be affine in its state, as samplers are that scale and add
+    (``lineardiffusion.oracle.responses``). It must be affine in its state, as samplers are that scale and add
     the state, the denoiser's answers and noise; clipping and thresholding are not.
 
     Parameters
@@ -94,6 +94,11 @@ def oracle(
         If the sampler is not affine; the message names the option that is to blame.
     ValueError
         If it fails for every number of steps.
+
+    See Also
+    --------
+    Report : The result.
+    optimal_times : The noise levels of least distance.
 
     Examples
     --------

@@ -1,10 +1,11 @@
 """Sources of the noise that a sampler asks for: fresh noise, and increments of one Brownian motion.
 
-Draws of a Brownian motion W at a time t between two known ones a < t < b are those of a bridge,
+Draws of a Brownian motion W at a time t between two known ones a < t < b are those of a bridge::
 
     W(t) ~ N((1 - p) W(a) + p W(b), (t - a) (b - t) / (b - a)),        p = (t - a) / (b - a)
 
-and beyond the known times W(t) - W(a) ~ N(0, |t - a|). So the values agree, whatever the order of the questions.
+Beyond the known times the variance of W(t) - W(a) is the distance of t and a. So the values agree, whatever the
+order of the questions.
 """
 
 from __future__ import annotations
@@ -21,15 +22,37 @@ SAME_TIME = 1e-9  # share of the latest time by which ends of intervals of a Bro
 
 
 class Noise(ABC):
-    """Source of the noise that a sampler asks for: fresh, or increments of one Brownian motion."""
+    """Source of the noise that a sampler asks for: fresh, or increments of one Brownian motion.
+
+    The oracle passes one to :meth:`Adapter.run`, whose states have the shape (m, k).
+    """
 
     @abstractmethod
     def fresh(self) -> Array:
-        """Return standard noise (m, k), independent of all before."""
+        """Return standard noise that is independent of all before.
+
+        Returns
+        -------
+        ndarray of shape (m, k)
+            Noise of standard deviation 1.
+        """
 
     @abstractmethod
     def increment(self, a: float, b: float) -> Array:
-        """Return W(b) - W(a) (m, k) of one Brownian motion W."""
+        """Return W(b) - W(a) of one Brownian motion W.
+
+        Parameters
+        ----------
+        a : float
+            First time.
+        b : float
+            Last time.
+
+        Returns
+        -------
+        ndarray of shape (m, k)
+            Increment, of the variance b - a.
+        """
 
 
 class Draws(Noise):

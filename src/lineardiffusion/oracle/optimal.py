@@ -137,6 +137,7 @@ def optimal_times(
     --------
     >>> import numpy as np
     >>> from lineardiffusion import Gaussian
+    >>> from lineardiffusion.oracle import optimal_times
     >>> optimal_times(Gaussian.diagonal(np.zeros(3), np.array([10.0, 1.0, 0.1])), 5).round(2)
     array([80.  ,  7.91,  3.61,  1.8 ,  0.68,  0.  ])
 

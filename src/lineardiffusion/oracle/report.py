@@ -31,9 +31,11 @@ class Row:
         Calls of the denoiser.
     distance : float
         Distance to the law, in the units of x; NaN where the sampler failed or gave no number.
-    mean_error, spread_error : float
-        Its two parts, the distance of the means and that of the standard deviations; their hypotenuse is the
-        distance. NaN where the distance was estimated by draws.
+    mean_error : float
+        Distance of the means, one of the two parts of the distance, which is their hypotenuse. NaN where the
+        distance was estimated by draws.
+    spread_error : float
+        Distance of the standard deviations, the other part.
     noise_left : float
         Standard deviation of the noise that is left at the end; NaN where the distance was estimated by draws.
     start_level : tuple of float
@@ -74,9 +76,11 @@ class Report:
         of x.
     rows : tuple of Row
         One for each number of steps, rising.
-    order, order_error : float
+    order : float
         Order of convergence p, by which laws of n and 2 n steps differ by a constant times n^-p, fitted to
-        doubled numbers of steps; and half the range of p between them. NaN where it is not defined.
+        doubled numbers of steps. NaN where it is not defined.
+    order_error : float
+        Half the range of p between these numbers of steps.
     floor : float
         Distance with `floor_steps` steps.
     floor_steps : int
@@ -89,6 +93,11 @@ class Report:
         "exact" or "noise".
     size : float
         Root of the law's mean square; distances below 1e-5 of it are rounding.
+
+    See Also
+    --------
+    oracle : The function that makes it.
+    lineardiffusion.plot.convergence : A figure of several reports.
 
     Examples
     --------
@@ -117,7 +126,23 @@ class Report:
     _maps: Callable[[int], tuple[Array, Array]] | None = None
 
     def law(self, num_steps: int) -> Gaussian:
-        """Return the law that the sampler draws from with this many steps, in the coordinates of x."""
+        """Return the law that the sampler draws from.
+
+        Parameters
+        ----------
+        num_steps : int
+            Number of steps, among those of the report or not.
+
+        Returns
+        -------
+        Gaussian
+            Law in the coordinates of x.
+
+        Raises
+        ------
+        ValueError
+            If the report is of a mixture, or was loaded from a pickle.
+        """
         if self._laws is None:
             raise ValueError(
                 "this report has no law: under a mixture it has no closed form, and a pickle keeps none"
@@ -128,8 +153,24 @@ class Report:
         """Return the sampler as one map, ``x = matrix @ z + offset``, of the standardised start z.
 
         With ``start="exact"`` z is the state at the first level, less its mean, over its standard deviation in
-        each principal direction; with ``start="noise"`` it is the noise over its standard deviation. Without the
-        noise that a stochastic sampler adds.
+        each principal direction; with ``start="noise"`` it is the noise over its standard deviation.
+
+        Parameters
+        ----------
+        num_steps : int
+            Number of steps, among those of the report or not.
+
+        Returns
+        -------
+        matrix : ndarray of shape (d, d)
+            Matrix of the map, without the noise that a stochastic sampler adds.
+        offset : ndarray of shape (d,)
+            Offset of the map.
+
+        Raises
+        ------
+        ValueError
+            If the report is of a mixture, or was loaded from a pickle.
         """
         if self._maps is None:
             raise ValueError("this report has no map: under a mixture there is none, and a pickle keeps none")
@@ -145,7 +186,18 @@ class Report:
         return tuple(pairs_of_worse(self.rows, self.size))
 
     def to_frame(self) -> Any:
-        """Return the rows as a pandas DataFrame (pandas must be installed), indexed by the number of steps."""
+        """Return the rows as a pandas DataFrame.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row for each number of steps, which is the index.
+
+        Raises
+        ------
+        ImportError
+            Without pandas.
+        """
         try:
             import pandas as pd
         except ImportError as error:
@@ -153,7 +205,13 @@ class Report:
         return pd.DataFrame([self._columns(row) for row in self.rows]).set_index("num_steps")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as numbers and strings, for JSON; None stands for NaN."""
+        """Return the report as numbers and strings, for JSON.
+
+        Returns
+        -------
+        dict
+            Attributes of the report and of its rows; None stands for NaN.
+        """
         found = {
             "sampler": self.sampler,
             "measure": self.measure,
@@ -171,7 +229,13 @@ class Report:
         return _without_nan(found)  # type: ignore[no-any-return]
 
     def plot(self) -> Any:
-        """Draw the distance and its parts against the calls of the denoiser; a matplotlib Figure."""
+        """Draw the distance and its parts against the calls of the denoiser.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Figure of :func:`lineardiffusion.plot.convergence`.
+        """
         from lineardiffusion.plot.convergence import convergence
 
         return convergence([self])

@@ -87,6 +87,7 @@ def grid(
     Examples
     --------
     >>> from lineardiffusion.datasets import load_digits
+    >>> from lineardiffusion.plot import grid
     >>> prompts, images = load_digits()
     >>> figure = grid(images[:20], prompts[:20], columns=10, title="Twenty digits")
     >>> len(figure.axes), figure.axes[3].get_title()

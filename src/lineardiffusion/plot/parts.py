@@ -82,7 +82,7 @@ def means(ld: LinearDiffusion, prompts: Sequence[str] | None = None) -> Figure:
     -------
     matplotlib.figure.Figure
         Figure of the means in the range of the data, and below them the standard deviations from 0 (white) to
-        the largest. Both belong to :meth:`LinearDiffusion.law`, which does not include contrast.
+        the largest. Both belong to :meth:`~lineardiffusion.LinearDiffusion.law`, which does not include contrast.
 
     Examples
     --------
@@ -126,7 +126,7 @@ def singular_values(
     prompt : str
         Prompt whose maps are drawn. If the model has styles, the prompt must name one style, as ``"7~0"``.
     samplers : sequence of str or sampler, default=("exact",)
-        Samplers to compare, by name or as objects that :class:`LinearDiffusion` accepts.
+        Samplers to compare, by name or as objects that :class:`~lineardiffusion.LinearDiffusion` accepts.
     num_steps : int, default=None
         Number of steps of each sampler (default: the model's).
     ax : matplotlib.axes.Axes, default=None

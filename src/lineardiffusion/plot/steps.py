@@ -50,16 +50,21 @@ def denoising(
     prompts : list of str or dict
         Prompts to draw; ``["7"]`` for one prompt.
     seed : int, list of int or None, default=None
-        Seed of the noise, or one seed per prompt; see :meth:`LinearDiffusion.predict`.
+        Seed of the noise, or one seed per prompt; see :meth:`~lineardiffusion.LinearDiffusion.predict`.
     num_steps : int, default=9
         Number of steps of the sampler; the noise is one more picture.
     **settings
-        Further parameters of :meth:`LinearDiffusion.staged_predict`, as ``sampler`` or ``guidance_scale``.
+        Further parameters of :meth:`~lineardiffusion.LinearDiffusion.staged_predict`, as ``sampler`` or
+        ``guidance_scale``.
 
     Returns
     -------
     matplotlib.figure.Figure
         Figure with one axes per prompt and step, in the range of the training images.
+
+    See Also
+    --------
+    animate : The same steps as an animation.
 
     Examples
     --------
@@ -92,16 +97,23 @@ def animate(
 
     Parameters
     ----------
-    ld, prompts, seed, **settings
-        As in :func:`denoising`.
+    ld : LinearDiffusion
+        Fitted model.
+    prompts : list of str or dict
+        Prompts to draw; ``["7"]`` for one prompt.
     path : str or path-like
         File to write: a GIF (256 colours) if its name ends in ``.gif``, an animated PNG for ``.png`` or ``.apng``.
+    seed : int, list of int or None, default=None
+        Seed of the noise, or one seed per prompt.
     num_steps : int, default=30
         Number of steps of the sampler; the noise is one more frame. The last frame lasts two seconds.
     columns : int, default=None
         Number of images per row; None takes the square root of the number of prompts, rounded up.
     zoom : int, default=2
         Side of an image pixel in pixels of the animation.
+    **settings
+        Further parameters of :meth:`~lineardiffusion.LinearDiffusion.staged_predict`, as ``sampler`` or
+        ``guidance_scale``.
 
     Returns
     -------
@@ -112,6 +124,10 @@ def animate(
     ------
     ValueError
         If `path` ends in none of the three, `columns` or `zoom` is below 1, or the model does not know a prompt.
+
+    See Also
+    --------
+    denoising : The same steps in a grid.
 
     Examples
     --------

@@ -66,6 +66,8 @@ class Statistics:
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from lineardiffusion import Statistics
     >>> from lineardiffusion.datasets import load_digits
     >>> prompts, images = load_digits()
     >>> whole = Statistics.of(prompts, images)
@@ -115,6 +117,22 @@ class Statistics:
         Returns
         -------
         Statistics
+            Sums over these images.
+
+        Raises
+        ------
+        ValueError
+            If lengths differ, or pixels are not finite.
+
+        See Also
+        --------
+        LinearDiffusion.from_statistics : The model of statistics.
+
+        Examples
+        --------
+        >>> from lineardiffusion import Statistics
+        >>> Statistics.of(["left", "left", "right"], [[0.0], [2.0], [9.0]]).moments.mean.tolist()
+        [[1.0], [9.0]]
         """
         words = check_prompts(prompts)
         found = words if words is not None else check_array(prompts, dtype=np.float64)
@@ -132,8 +150,22 @@ class Statistics:
     ) -> Statistics:
         """Compute the statistics of a batch, with those that a contrast needs.
 
-        With `embeddings` (g, k) of the known prompts the moments of the latents are joint, for prompts that
-        are too many to keep a block each.
+        Parameters
+        ----------
+        batch : Batch
+            Checked prompts, images and weights.
+        encoder : Encoder, default=None
+            Encoder whose latents the moments are of; None for moments of the pixels.
+        embeddings : ndarray of shape (g, k), default=None
+            Embeddings of the known prompts. With them the moments of the latents are joint, for prompts that are
+            too many to keep a block each.
+        contrast : {None, "affine", "histogram", "pixelwise"}, default=None
+            Contrast whose statistics are computed too.
+
+        Returns
+        -------
+        Statistics
+            Sums over the batch.
         """
         rows, residual, pixels = batch.rows, None, None
         if contrast == "pixelwise" and encoder is not None and batch.known and embeddings is None:
@@ -160,13 +192,30 @@ class Statistics:
         return bool(self.prompts)
 
     def pixel_moments(self) -> Moments:
-        """Return the moments of all pixels as one group; a ValueError if the moments are of latents."""
+        """Return the moments of all pixels as one group.
+
+        Returns
+        -------
+        Moments
+            Moments of the pixels, in one group.
+
+        Raises
+        ------
+        ValueError
+            If the moments are of latents.
+        """
         if self.encoder is not None:
             raise ValueError("these statistics hold moments of latents, not of pixels")
         return self.moments.pooled()
 
     def without_styles(self) -> Statistics:
-        """Return the same statistics without styles."""
+        """Return the same statistics without styles.
+
+        Returns
+        -------
+        Statistics
+            Statistics whose ``styles`` are None.
+        """
         return replace(self, styles=None)
 
     def __add__(self, other: Statistics) -> Statistics:
@@ -185,6 +234,16 @@ class Statistics:
     @classmethod
     def total(cls, terms: Iterable[Statistics]) -> Statistics:
         """Add the statistics of several data sets in place, in one set of arrays.
+
+        Parameters
+        ----------
+        terms : iterable of Statistics
+            One or more terms.
+
+        Returns
+        -------
+        Statistics
+            Statistics of all data sets together.
 
         Raises
         ------
@@ -239,7 +298,18 @@ class Statistics:
         return replace(self, moments=moments[kept], prompts=known, styles=styles, **parts)
 
     def moments_of(self, known: tuple[str, ...]) -> Moments:
-        """Return the moments of some prompts, empty for prompts that are not in the data."""
+        """Return the moments of some prompts, empty for prompts that are not in the data.
+
+        Parameters
+        ----------
+        known : tuple of str
+            Prompts.
+
+        Returns
+        -------
+        Moments
+            Moments with one group for each of these prompts.
+        """
         every = vocabulary([*known, *self.prompts])
         return self._spread(every)[symbols(known, every)]
 

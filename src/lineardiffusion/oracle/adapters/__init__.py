@@ -28,7 +28,23 @@ def get_adapter(sampler: Any, **options: Any) -> Adapter:
     sampler : str, Sampler, Adapter, or an object, class or function of another library
         A factory, a function without parameters that returns one of them, is called.
     **options
-        What the adapter takes beside the sampler.
+        Options that the adapter takes beside the sampler.
+
+    Returns
+    -------
+    Adapter
+        The sampler, as the oracle runs it.
+
+    Raises
+    ------
+    TypeError
+        If this is no sampler, or an option is unknown.
+
+    Examples
+    --------
+    >>> from lineardiffusion.oracle.adapters import get_adapter
+    >>> get_adapter("heun", schedule="karras").start(10)
+    Start(alpha=1.0, sigma=80.0, noise_std=80.0)
     """
     if isinstance(sampler, Adapter):
         return _no_options(sampler, options)
