@@ -22,7 +22,9 @@ QUIET = [
 @contextmanager
 def chromium() -> Iterator[Any]:
     """Start Chromium; skip the test where it, or playwright, is missing."""
-    api = pytest.importorskip("playwright.sync_api", reason="tests of the page need playwright: pip install playwright")
+    api = pytest.importorskip(
+        "playwright.sync_api", reason="tests of the page need playwright: pip install playwright"
+    )
     executable = next(filter(None, map(shutil.which, NAMES)), None)
     if executable is None:
         pytest.skip("tests of the page need Chromium: apt-get install chromium")

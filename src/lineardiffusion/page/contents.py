@@ -2,13 +2,18 @@
 
 The page's arithmetic is float64, as the library's. What is stored is rounded, each array by what depends on it:
 
-    components       (d, D)      rows as integers of 16 bits, with a scale each
-    covariances      (K, d, d)   triangular roots, C = D U^T U D (io/compact.py): U as integers of 16 bits, D in single
+    components       (d, D)      integers of 16 bits, with a scale for each pixel
+    covariances      (K, d, d)   roots C = D U^T U D (io/compact.py): U as integers of 16 bits with a scale for each
+                                 entry, and D in single precision
     means            (K, d)      single precision
+    contrasts        (K, D)      of single pixels: integers of 16 bits for the logarithm of the gain, and for asinh of
+                                 the value that the mean gets
     examples         (n, D)      bytes, where the pixels are
 
-Integers of 16 bits have the size of half precision and a quarter of its error. A model whose arrays are small in
-single precision has no integers at all. Rounded roots keep small variances positive, and so keep likelihoods.
+On MNIST (64 components, 100 styles, random masks) this changes a probability by 4e-4, a posterior mean by 0.2 grey
+levels and a picture by 0.1 at most. Half precision takes as many bytes and changes them by 3e-3, 0.9 and 0.2; integers
+with a scale for each component and each law by 1e-3, 0.4 and 0.1. A model whose arrays are small has all of them in
+single precision.
 
 One stack of covariances is stored. With styles it is C of each style, from which the page derives the drawn law and
 the scored one as statistics/styles.py does: r leading directions of C with its whole variance, and
@@ -44,7 +49,7 @@ from lineardiffusion.statistics.styles import FEW, PRIOR_IMAGES, ROUNDING, numbe
 EXAMPLES = 40  # images that the model draws, which a page shows and starts from
 SMALL = 400_000  # bytes of all arrays in single precision, up to which nothing is rounded further
 MOST = 12_000_000  # bytes of all arrays, above which no page is tried
-CODES = 32767  # the largest integer of 16 bits
+CODES = 2**15 - 1  # the largest integer of 16 bits
 
 
 class Contents(NamedTuple):
@@ -63,15 +68,14 @@ class _Arrays:
         self.size = 0
 
     def put(self, name: str, array: Any, kind: str = "f4") -> None:
-        """Append an array: f4, f8 or u1 as they are, i2 as rows of integers with a scale each."""
+        """Append an array: f4, f8 or u1 as they are, i2 (n, m) as integers with a scale for each column."""
         array = np.asarray(array)
         self.index[name] = [kind, self.size, *array.shape]
         if kind == "i2":
-            scale = (np.abs(array).max(axis=-1, initial=0.0) / CODES).astype("<f4")
-            codes = np.divide(array, scale[..., None], out=np.zeros(array.shape), where=scale[..., None] > 0)
-            integers = np.rint(codes).astype("<i2")
-            # the bytes of a kind together, because those of the higher ones repeat
-            planes = np.ascontiguousarray(integers.reshape(-1, 1).view("u1").T)
+            scale = (np.abs(array).max(axis=0, initial=0.0) / CODES).astype("<f4")
+            codes = np.divide(array, scale, out=np.zeros(array.shape), where=scale > 0)
+            # the higher bytes together, because they repeat
+            planes = np.rint(codes).astype("<i2").reshape(-1, 1).view("u1").T
             raw = scale.tobytes() + planes.tobytes()
         else:
             raw = np.ascontiguousarray(array, f"<{kind}").tobytes()
@@ -206,7 +210,9 @@ def _check(fitted: FittedDiffusion) -> tuple[ImageEncoder, Sampler, Schedule]:
     plain = SAMPLERS.get(sampler.name)
     if plain is None or type(sampler) is not plain or sampler != plain(sampler.num_steps):
         known = ", ".join(map(repr, SAMPLERS))
-        raise ValueError(f"a page knows the samplers {known}, without settings; got {sampler!r}; use refit(sampler=...)")
+        raise ValueError(
+            f"a page knows the samplers {known}, without settings; got {sampler!r}; use refit(sampler=...)"
+        )
     if type(schedule) not in SCHEDULES.values():
         known = ", ".join(map(repr, SCHEDULES))
         raise ValueError(f"a page knows the schedules {known}; got {schedule!r}; use refit(schedule=...)")
@@ -326,12 +332,18 @@ def _put_contrast(arrays: _Arrays, fitted: FittedDiffusion, kind: str) -> dict[s
         centre = encoder.mean + law.mean @ encoder.synthesis
         posterior = fitted.posterior_contrast(residual_noise=False)
         assert isinstance(posterior, PixelwiseContrast)
-        # about the mean of each pixel, where the gain may be large and rounded
-        arrays.put("contrast.gain", contrast.gain, kind)
-        arrays.put("contrast.level", contrast.offset + contrast.gain * centre, kind)
+        # both are of all sizes, and an error of the gain is least about the mean of the pixel
+        rest, unit = contrast.rest, (contrast.rest.high - contrast.rest.low) or 1.0
+        constant = contrast.gain == 0
+        size = np.log(np.where(constant, 1.0, contrast.gain), dtype=np.float64)
+        middle = 0.5 * (size.min(axis=0) + size.max(axis=0))
+        arrays.put("contrast.constant", constant, "u1")
+        arrays.put("contrast.middle", middle)
+        arrays.put("contrast.size", np.where(constant, 0.0, size - middle), kind)
+        arrays.put("contrast.level", np.arcsinh((contrast.offset + contrast.gain * centre) / unit), kind)
         ratio = np.divide(posterior.gain, contrast.gain, out=np.zeros_like(contrast.gain), where=contrast.gain > 0)
         arrays.put("contrast.ratio", ratio, kind)
-        return {"kind": "pixelwise", **asdict(contrast.rest)}
+        return {"kind": "pixelwise", **asdict(rest)}
     return None
 
 

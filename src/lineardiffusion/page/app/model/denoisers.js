@@ -9,7 +9,7 @@
 // A denoiser has `denoise(state, alpha, sigma)` and `flow(state, start, end)`. In the eigenbasis (`coordinates`) a
 // Gaussian's is diagonal. A mixture's is not affine, so it takes latents only.
 
-import {fromSpectrum, multiply, multiplyTransposed} from "../numerics/linalg.js";
+import {dotAt, fromSpectrum, multiply, multiplyTransposed, transpose} from "../numerics/linalg.js";
 import {once} from "./load.js";
 import {drawnLaw, POOLED} from "./gaussians.js";
 import {integrate} from "./flow.js";
@@ -35,16 +35,33 @@ export function gaussianDenoiser(model, symbol) {
 /** Return the denoiser of a Gaussian {mean (d,), variance (d,), basis (d, d)}. */
 export function denoiserOf(law) {
   const {mean, variance, basis} = law, d = mean.length;
-  const affine = (state, gain, alpha, alphaEnd) => {
+  const scale = (state, gain, alpha, alphaEnd) => {
     if (4 * state.ones.length < d) return aboutMean(state, law, gain, alpha, alphaEnd);
-    const A = fromSpectrum(basis, gain, d), c = multiply(mean, A, 1, d, d);
-    for (let i = 0; i < d; i++) c[i] = alphaEnd * mean[i] - alpha * c[i];
-    return applyAffine(state, A, c);
+    const A = fromSpectrum(basis, gain, d);
+    return applyAffine(state, A, constantOf(mean, A, alpha, alphaEnd));
   };
   return {
-    law, ...diagonalRule(variance, affine),
+    law, ...diagonalRule(variance, scale),
     coordinates: () => coordinatesOf(law),
+    affine: (alpha, sigma) => { // x A + c
+      const A = fromSpectrum(basis, cleanGain(variance, alpha, sigma), d);
+      return {A, c: constantOf(mean, A, alpha, 1)};
+    },
   };
+}
+
+/** Return alphaEnd m - alpha m A. */
+function constantOf(mean, A, alpha, alphaEnd) {
+  const d = mean.length, c = multiply(mean, A, 1, d, d);
+  for (let i = 0; i < d; i++) c[i] = alphaEnd * mean[i] - alpha * c[i];
+  return c;
+}
+
+/** Return alpha l / (alpha^2 l + sigma^2). */
+function cleanGain(variance, alpha, sigma) {
+  const gain = new Float64Array(variance.length);
+  for (let i = 0; i < gain.length; i++) gain[i] = (alpha * variance[i]) / (alpha * alpha * variance[i] + sigma * sigma);
+  return gain;
 }
 
 /** Return alphaEnd m + Q diag(gain) Q^T (x - alpha m) of few rows, without the matrix. */
@@ -73,7 +90,7 @@ function coordinatesOf({mean, variance, basis}) {
 /** Return `denoise` and `flow` from the function (state, gain, alpha, alphaEnd) that scales about the mean. */
 function diagonalRule(variance, scale) {
   return {
-    denoise: (state, alpha, sigma) => scale(state, variance.map((l) => (alpha * l) / (alpha * alpha * l + sigma * sigma)), alpha, 1),
+    denoise: (state, alpha, sigma) => scale(state, cleanGain(variance, alpha, sigma), alpha, 1),
     flow: (state, [alpha, sigma], [alphaEnd, sigmaEnd]) => {
       const ratio = (l) => Math.sqrt((alphaEnd * alphaEnd * l + sigmaEnd * sigmaEnd) / (alpha * alpha * l + sigma * sigma));
       return scale(state, variance.map(ratio), alpha, alphaEnd);
@@ -101,59 +118,75 @@ function regressionDenoiser(model, symbol) {
   const inner = multiply(e, left, 1, r, d * n); // (e' (x) I)^T Q, (d, n)
   const centre = multiply(multiplyTransposed(e, read("cross"), 1, r, n), left, 1, n, n);
   const clean = multiply(e, read("mean"), 1, r, d);
-  const denoise = (state, alpha, sigma) => {
-    const scaled = new Float64Array(n * d), c = new Float64Array(n);
-    for (let q = 0; q < n; q++) {
-      const gain = (alpha * variance[q]) / (alpha * alpha * variance[q] + sigma * sigma);
-      c[q] = -alpha * centre[q];
-      for (let a = 0; a < d; a++) scaled[q * d + a] = gain * right[q * d + a];
-    }
-    const constant = multiply(c, scaled, 1, n, d);
-    for (let a = 0; a < d; a++) constant[a] += clean[a];
-    return applyAffine(state, multiply(inner, scaled, d, n, d), constant);
+  const affine = (alpha, sigma) => {
+    const gain = cleanGain(variance, alpha, sigma), scaled = right.slice();
+    for (let q = 0, k = 0; q < n; q++) for (let a = 0; a < d; a++, k++) scaled[k] *= gain[q];
+    const c = multiply(centre, scaled, 1, n, d);
+    for (let a = 0; a < d; a++) c[a] = clean[a] - alpha * c[a];
+    return {A: multiply(inner, scaled, d, n, d), c};
   };
-  return {denoise, flow: (state, start, end) => integrate(denoise, state, start, end)};
+  const denoise = (state, alpha, sigma) => {
+    const {A, c} = affine(alpha, sigma);
+    return applyAffine(state, A, c);
+  };
+  return {denoise, affine, flow: (state, start, end) => integrate(denoise, state, start, end)};
 }
 
-/** Return the weighted sum of denoisers. */
+/** Return the weighted sum of affine denoisers. */
 export function combination(parts, weights) {
   const denoise = (state, alpha, sigma) => {
-    const answers = parts.map((part) => part.denoise(state, alpha, sigma).rows);
-    const rows = new Float64Array(state.rows.length);
-    answers.forEach((answer, k) => { for (let i = 0; i < rows.length; i++) rows[i] += weights[k] * answer[i]; });
-    return {...state, rows};
+    if (4 * state.ones.length < state.dim) { // few rows: without the matrices
+      const rows = new Float64Array(state.rows.length);
+      parts.forEach((part, k) => {
+        const answer = part.denoise(state, alpha, sigma).rows;
+        for (let i = 0; i < rows.length; i++) rows[i] += weights[k] * answer[i];
+      });
+      return {...state, rows};
+    }
+    const A = new Float64Array(state.dim * state.dim), c = new Float64Array(state.dim);
+    parts.forEach((part, k) => {
+      const own = part.affine(alpha, sigma);
+      for (let i = 0; i < A.length; i++) A[i] += weights[k] * own.A[i];
+      for (let i = 0; i < c.length; i++) c[i] += weights[k] * own.c[i];
+    });
+    return applyAffine(state, A, c);
   };
   return {denoise, flow: (state, start, end) => integrate(denoise, state, start, end)};
 }
 
-/** Return the denoiser of a mixture of Gaussians; `shares(x, alpha, sigma)` are the probabilities of the Gaussians. */
+/**
+ * Return the denoiser of a mixture of Gaussians {mean, variance, basis}, with `answer(x, alpha, sigma)` for one point
+ * and `shares(x, alpha, sigma)`, the probabilities of the Gaussians.
+ */
 export function mixtureDenoiser(laws, weights) {
+  const d = laws[0].mean.length, log = new Float64Array(laws.length), u = new Float64Array(laws.length * d);
+  const parts = laws.map(({mean, variance, basis}, k) => ({
+    mean, variance, basis, rows: transpose(basis, d, d), own: multiply(mean, basis, 1, d, d), logWeight: Math.log(weights[k]),
+  }));
   const shares = (x, alpha, sigma) => {
-    const log = laws.map(({mean, variance, basis}, k) => {
-      const d = mean.length, centred = mean.map((m, i) => x[i] - alpha * m), u = multiply(centred, basis, 1, d, d);
+    parts.forEach(({variance, rows, own, logWeight}, k) => {
       let sum = 0;
-      for (let i = 0; i < d; i++) {
+      for (let i = 0, p = k * d; i < d; i++, p++) {
         const total = alpha * alpha * variance[i] + sigma * sigma;
-        sum += (u[i] * u[i]) / total + Math.log(total);
+        u[p] = dotAt(rows, i * d, x, 0, d) - alpha * own[i];
+        sum += (u[p] * u[p]) / total + Math.log(total);
       }
-      return Math.log(weights[k]) - 0.5 * sum;
+      log[k] = logWeight - 0.5 * sum;
     });
     return softmax(log);
   };
   const answer = (x, alpha, sigma) => {
-    const d = x.length, share = shares(x, alpha, sigma), out = new Float64Array(d);
-    laws.forEach(({mean, variance, basis}, k) => {
+    const share = shares(x, alpha, sigma), out = new Float64Array(d), step = new Float64Array(d);
+    parts.forEach(({mean, variance, basis}, k) => {
       if (share[k] < 1e-14) return;
-      const u = multiply(mean.map((m, i) => x[i] - alpha * m), basis, 1, d, d);
-      for (let i = 0; i < d; i++) u[i] *= (alpha * variance[i]) / (alpha * alpha * variance[i] + sigma * sigma);
-      const back = multiplyTransposed(u, basis, 1, d, d);
-      for (let i = 0; i < d; i++) out[i] += share[k] * (mean[i] + back[i]);
+      for (let i = 0; i < d; i++) step[i] = (u[k * d + i] * alpha * variance[i]) / (alpha * alpha * variance[i] + sigma * sigma);
+      for (let i = 0; i < d; i++) out[i] += share[k] * (mean[i] + dotAt(basis, i * d, step, 0, d));
     });
     return out;
   };
   const denoise = (state, alpha, sigma) => {
-    const {dim} = state, rows = new Float64Array(state.rows.length);
-    for (let i = 0; i < state.ones.length; i++) rows.set(answer(state.rows.subarray(i * dim, (i + 1) * dim), alpha, sigma), i * dim);
+    const rows = new Float64Array(state.rows.length);
+    for (let i = 0; i < state.ones.length; i++) rows.set(answer(state.rows.subarray(i * d, (i + 1) * d), alpha, sigma), i * d);
     return {...state, rows};
   };
   return {shares, answer, denoise, flow: (state, start, end) => integrate(denoise, state, start, end)};
@@ -161,7 +194,10 @@ export function mixtureDenoiser(laws, weights) {
 
 /** Return exp(log) divided by its sum, as a Float64Array. */
 export function softmax(log) {
-  const most = log.reduce((a, b) => Math.max(a, b), -Infinity), out = Float64Array.from(log, (x) => Math.exp(x - most));
-  const sum = out.reduce((a, b) => a + b, 0);
-  return out.map((x) => x / sum);
+  const out = new Float64Array(log.length);
+  let most = -Infinity, sum = 0;
+  for (let i = 0; i < log.length; i++) most = Math.max(most, log[i]);
+  for (let i = 0; i < log.length; i++) sum += out[i] = Math.exp(log[i] - most);
+  for (let i = 0; i < log.length; i++) out[i] /= sum;
+  return out;
 }

@@ -42,7 +42,7 @@ export function finishPosterior(model, image, symbol) {
 
 function contrasted(model, image, symbol, posterior, guidanceScale) {
   const {contrast, D} = model, out = new Float64Array(D);
-  if (contrast === null) return Float64Array.from(image);
+  if (contrast === null) return new Float64Array(image);
   if (contrast.kind === "histogram") {
     const {thresholds, values} = once(model, "histogram", () => ({
       thresholds: model.arrays("contrast.thresholds").values, values: model.arrays("contrast.values").values,
@@ -55,11 +55,7 @@ function contrasted(model, image, symbol, posterior, guidanceScale) {
     for (let j = 0; j < D; j++) out[j] = clip(gain * image[j] + offset, low, high);
     return out;
   }
-  const own = once(model, "pixelwise", () => ({
-    gain: model.arrays("contrast.gain").values,
-    level: model.arrays("contrast.level").values,
-    ratio: model.arrays("contrast.ratio").values,
-  }));
+  const own = once(model, "pixelwise", () => pixelwise(model));
   const centre = once(model, `centre ${symbol}`, () => {
     const {values} = once(model, "laws.mean", () => model.arrays("laws.mean"));
     return decode(model, values.subarray(symbol * model.d, (symbol + 1) * model.d));
@@ -73,6 +69,12 @@ function contrasted(model, image, symbol, posterior, guidanceScale) {
     out[j] = clip(y, low, high);
   }
   return out;
+}
+
+/** Return the gain, the value that the mean of the pixel gets, and the ratio of gains of posteriors, all (K, D). */
+function pixelwise({arrays, D, low, high}) {
+  const [constant, middle, size, level, ratio] = ["constant", "middle", "size", "level", "ratio"].map((name) => arrays(`contrast.${name}`).values);
+  return {gain: size.map((x, k) => (constant[k] ? 0 : Math.exp(x + middle[k % D]))), level: level.map((x) => (high - low || 1) * Math.sinh(x)), ratio};
 }
 
 function clip(x, low, high) {

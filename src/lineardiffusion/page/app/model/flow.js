@@ -9,7 +9,7 @@
 // which vanishes at both ends. The method is Dormand and Prince's of order 5 with adaptive steps (Hairer, Norsett and
 // Wanner 1993, table II.5.2); on a map all rows are solved for at once.
 
-const TOLERANCE = 1e-7; // of a step, in units of the latents and relative
+const TOLERANCE = 1e-6; // of a step, in units of the latents and relative
 const NOISE_ONLY = 1e6, NO_NOISE = 1e-7; // sigma / alpha beyond which one step does for the rest
 const LARGEST = 4; // step in u
 const NODES = [0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1, 1];

@@ -96,9 +96,10 @@ export class Posterior {
     for (let j = 0; j < s; j++) xi[j] = (image[shown[j]] - mean[shown[j]]) / scale[shown[j]];
     for (let i = 0; i < d; i++) seen[i] = dotAt(shownColumns, i * s, xi, 0, s);
     const r = multiply(seen, W, 1, d, d);
-    this.image = Float64Array.from(image);
+    this.image = new Float64Array(image);
     this.r = r;
-    const x = Float64Array.from(kept, (i) => (this.direct ? r[i] / cosines[i] : r[i] / Math.sqrt(v * cosines[i])));
+    const x = new Float64Array(p);
+    for (let j = 0; j < p; j++) x[j] = r[kept[j]] / (this.direct ? cosines[kept[j]] : Math.sqrt(v * cosines[kept[j]]));
     this.x = this.direct ? multiplyByRows(W, x, d) : x;
     const step = new Float64Array(p), log = new Float64Array(this.laws.length);
     this.laws.forEach(({centre, L, logDet, logPrior}, i) => {
@@ -128,7 +129,7 @@ export class Posterior {
     const {model, laws, shares, p} = this, {d, residual: v} = model, latent = new Float64Array(d);
     laws.forEach((law, i) => {
       if (shares[i] < NEGLIGIBLE) return;
-      const step = Float64Array.from(this.x, (a, j) => a - law.centre[j]), y = this.lifted(solved(law.L, step, p));
+      const step = this.x.map((a, j) => a - law.centre[j]), y = this.lifted(solved(law.L, step, p));
       const more = multiplyByRows(law.covariance, y, d);
       for (let j = 0; j < d; j++) latent[j] += shares[i] * (law.mean[j] + more[j] - v * y[j]);
     });
@@ -143,10 +144,10 @@ export class Posterior {
     const {model, shares, laws, p, noise, W, cosines, r} = this, {d} = model;
     let i = 0;
     for (let rest = uniform() - shares[0]; rest >= 0 && i < laws.length - 1; rest -= shares[i]) i++;
-    const law = laws[i], z = this.prior(law, normal), fresh = Float64Array.from(noise, (variance) => Math.sqrt(Math.max(variance, 0)) * normal());
+    const law = laws[i], z = this.prior(law, normal), fresh = noise.map((variance) => Math.sqrt(Math.max(variance, 0)) * normal());
     const simulated = this.direct ? multiplyByRows(W, fresh, d) : fresh;
     const measured = this.direct ? z : multiply(z, this.H, 1, d, p);
-    const step = Float64Array.from(this.x, (a, j) => a - measured[j] - simulated[j]);
+    const step = this.x.map((a, j) => a - measured[j] - simulated[j]);
     const more = multiplyByRows(law.covariance, this.lifted(solved(law.L, step, p)), d);
     for (let j = 0; j < d; j++) z[j] += more[j];
     const u = multiply(z, W, 1, d, d);
@@ -161,8 +162,9 @@ export class Posterior {
   /** Draw a latent (d,) from the law of a symbol. */
   prior(law, normal) {
     const {model} = this, {d} = model, L = once(model, `root ${law.symbol}`, () => cholesky(law.covariance, d));
-    const n = Float64Array.from({length: d}, normal);
-    return Float64Array.from(law.mean, (m, j) => m + dotAt(L, j * d, n, 0, j + 1));
+    const n = new Float64Array(d);
+    for (let j = 0; j < d; j++) n[j] = normal();
+    return law.mean.map((m, j) => m + dotAt(L, j * d, n, 0, j + 1));
   }
 
   /** Return H y (d,). */
@@ -173,7 +175,7 @@ export class Posterior {
   /** Return the image (D,) with the hidden pixels of V^T latent, and the seen ones as they are. */
   completed(latent) {
     const {model, hidden, hiddenColumns} = this, {d, mean, scale} = model, h = hidden.length;
-    const out = Float64Array.from(this.image), xi = new Float64Array(h);
+    const out = this.image.slice(), xi = new Float64Array(h);
     for (let i = 0; i < d; i++) for (let j = 0, k = i * h, a = latent[i]; j < h; j++, k++) xi[j] += a * hiddenColumns[k];
     for (let j = 0; j < h; j++) out[hidden[j]] = mean[hidden[j]] + scale[hidden[j]] * xi[j];
     return out;

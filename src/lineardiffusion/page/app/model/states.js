@@ -5,7 +5,7 @@
 // An affine denoiser x A + c acts on all rows alike, but its constant c belongs to the rows of latents and to b only:
 // those whose entry of `ones` is 1. So one sampler runs on both.
 //
-/** @typedef {{rows: Float64Array, ones: Float64Array, dim: number, noises: number}} State */
+/** @typedef {{rows: Float64Array, ones: Float64Array, dim: number, noises: number, diagonal: boolean}} State */
 
 import {cholesky, multiply, transpose} from "../numerics/linalg.js";
 
@@ -13,7 +13,7 @@ import {cholesky, multiply, transpose} from "../numerics/linalg.js";
 export function latentState(latents) {
   const n = latents.length, dim = n ? latents[0].length : 0, rows = new Float64Array(n * dim);
   latents.forEach((z, i) => rows.set(z, i * dim));
-  return {rows, ones: new Float64Array(n).fill(1), dim, noises: 0};
+  return {rows, ones: new Float64Array(n).fill(1), dim, noises: 0, diagonal: false};
 }
 
 /** Return the latents of a state of them. */
@@ -33,7 +33,7 @@ export function identityMap(dim, size, diagonal) {
 export function combine(a, x, b, y) {
   const rows = new Float64Array(x.rows.length), p = x.rows, q = y.rows;
   for (let i = 0; i < rows.length; i++) rows[i] = a * p[i] + b * q[i];
-  return {...x, rows};
+  return {rows, ones: x.ones, dim: x.dim, noises: x.noises, diagonal: x.diagonal};
 }
 
 /** Return the parts of a map: M (m, d), R (m, d) or null, and b (d,), with m = 1 where it is diagonal. */

@@ -3,7 +3,8 @@
 //     Cholesky         A = L L^T, L lower triangular
 //     Eigenvalues      A = Q diag(l) Q^T of a symmetric A: Householder reflections to a tridiagonal matrix, then
 //                      implicit QL steps with Wilkinson's shift (Golub and Van Loan, Matrix Computations, ch. 8)
-//     Singular values  of any matrix, by one-sided Jacobi rotations (same book, section 8.6)
+//     Singular values  of A: one-sided Jacobi rotations of the rows (same book, section 8.6), from the eigenvectors of
+//                      A A^T on, whose eigenvalues alone have half of the digits
 
 /** Return the inner product of a row of `a` that starts at i and one of `b` that starts at j, n entries each. */
 export function dotAt(a, i, b, j, n) {
@@ -163,9 +164,11 @@ function implicitQL(V, diagonal, beside, d) {
   }
 }
 
-/** Return the singular values of the matrix whose rows (n of them) are given, each with m entries. */
+/** Return the singular values of a matrix (n, m), n of them: of few rows, for m < n the last ones are 0. */
 export function singularValues(rows, n, m) {
-  const A = Float64Array.from(rows);
+  // rows that are almost orthogonal take few rotations
+  const {vectors} = symmetricEigen(multiplyTransposed(rows, rows, n, m, n), n), A = multiply(transpose(vectors, n, n), rows, n, n, m);
+  const size = dotAt(rows, 0, rows, 0, n * m);
   for (let sweep = 0; sweep < 30; sweep++) {
     let turned = false;
     for (let i = 0; i < n - 1; i++) {
@@ -173,7 +176,7 @@ export function singularValues(rows, n, m) {
         const x = i * m, y = j * m;
         let a = 0, b = 0, c = 0;
         for (let k = 0; k < m; k++) { a += A[x + k] * A[x + k]; b += A[y + k] * A[y + k]; c += A[x + k] * A[y + k]; }
-        if (Math.abs(c) <= 1e-14 * Math.sqrt(a * b)) continue;
+        if (Math.abs(c) <= 1e-13 * Math.sqrt(a * b) || Math.abs(c) <= 1e-30 * size) continue;
         turned = true;
         const zeta = (b - a) / (2 * c), t = (zeta < 0 ? -1 : 1) / (Math.abs(zeta) + Math.hypot(1, zeta));
         const cos = 1 / Math.hypot(1, t), sin = cos * t;

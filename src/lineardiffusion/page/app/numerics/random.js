@@ -18,5 +18,10 @@ export function generator(seed) {
     kept = radius * Math.sin(angle);
     return radius * Math.cos(angle);
   };
-  return {uniform, normal, normals: (n) => Float64Array.from({length: n}, normal)};
+  const normals = (n) => {
+    const out = new Float64Array(n);
+    for (let i = 0; i < n; i++) out[i] = normal();
+    return out;
+  };
+  return {uniform, normal, normals};
 }
