@@ -282,13 +282,13 @@ def test_inversion(engine, case):
             name, "invert(model, symbol, encode(model, image), {sampler, numSteps: 6, guidanceScale: w})",
             symbol=symbol, image=image.ravel(), sampler=sampler, w=w,
         )  # fmt: skip
+        again = ld.predict([one["name"]], latents=[found], return_trajectory=True, **how)[1][-1]
+        assert np.abs(ld.decode(again) - image).max() <= GREY * unit(ld)
         try:
             expected = ld.invert([one["name"]], image, **how)[0]
-        except ValueError:  # no inverse; then the noise in the other directions is 0
-            again = ld.predict([one["name"]], latents=[found], return_trajectory=True, **how)[1][-1]
-            assert np.abs(ld.decode(again) - image).max() <= GREY * unit(ld)
-        else:
-            assert np.abs(expected - found).max() < 1e-3
+        except ValueError:  # no inverse; the noise is 0 in directions that the map loses
+            continue
+        assert np.abs(expected - found).max() < 0.01
 
 
 # ---------------------------------------------------------------------- rounding, and what must not pass

@@ -6,14 +6,14 @@ The page's arithmetic is float64, as the library's. What is stored is rounded, e
     covariances      (K, d, d)   roots C = D U^T U D (io/compact.py): U as integers of 16 bits with a scale for each
                                  entry, and D in single precision
     means            (K, d)      single precision
-    contrasts        (K, D)      of single pixels: integers of 16 bits for the logarithm of the gain, and for asinh of
-                                 the value that the mean gets
+    contrasts        (K, D)      of single pixels: integers of 16 bits for the logarithm of the gain, and for asinh
+                                 of the value that the mean gets
     examples         (n, D)      bytes, where the pixels are
 
 On MNIST (64 components, 100 styles, random masks) this changes a probability by 4e-4, a posterior mean by 0.2 grey
-levels and a picture by 0.1 at most. Half precision takes as many bytes and changes them by 3e-3, 0.9 and 0.2; integers
-with a scale for each component and each law by 1e-3, 0.4 and 0.1. A model whose arrays are small has all of them in
-single precision.
+levels and a picture by 0.1 at most. Half precision takes as many bytes and changes them by 3e-3, 0.9 and 0.2;
+integers with a scale for each component and each law by 1e-3, 0.4 and 0.1. A model whose arrays are small has all
+of them in single precision.
 
 One stack of covariances is stored. With styles it is C of each style, from which the page derives the drawn law and
 the scored one as statistics/styles.py does: r leading directions of C with its whole variance, and
