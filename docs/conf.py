@@ -8,10 +8,13 @@ import sys
 import warnings
 from pathlib import Path
 
+from PIL import Image
+
 from lineardiffusion import LinearDiffusion, __version__
 from lineardiffusion.page import write_page
 
 HERE = Path(__file__).parent
+PI = "314159265358979323846264338327950288419716"
 sys.path.insert(0, str(HERE / "_ext"))
 
 project = "Linear Diffusion"
@@ -33,6 +36,7 @@ nitpicky = False
 
 autosummary_generate = True
 autodoc_typehints = "none"
+toc_object_entries_show_parents = "hide"
 autodoc_mock_imports = ["dask", "distributed", "torch", "diffusers"]
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
@@ -40,6 +44,7 @@ numpydoc_xref_param_type = False
 # ---------------------------------------------------------------------- pages
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_fence_as_directive = ["math"]
 myst_heading_anchors = 3
 suppress_warnings = ["config.cache"]
 
@@ -93,9 +98,13 @@ html_theme_options = {
 
 
 def write_the_page(app, error):
-    """Write the page that holds a model beside the site's own pages."""
+    """Write the page that holds a model, and the digits of the front page, beside the site's own pages."""
     if error is None and app.builder.format == "html":
         write_page(LinearDiffusion.from_pretrained("mnist-small"), Path(app.outdir) / "page.html")
+        images = LinearDiffusion.from_pretrained("mnist").predict(list(PI), seed=range(len(PI)))
+        rows = 255 - images.reshape(3, 14, 28, 28).transpose(0, 2, 1, 3).reshape(3 * 28, 14 * 28)
+        picture = Image.fromarray(rows.round().astype("uint8")).resize((14 * 84, 3 * 84), Image.Resampling.BICUBIC)
+        picture.save(Path(app.outdir) / "_static" / "digits.png")
 
 
 def setup(app):

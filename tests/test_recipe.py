@@ -44,6 +44,18 @@ def steps(workflow):
             yield from ((step.get("uses"), one) for one in dict.fromkeys(text))
 
 
+# ------------------------------------------------------------------ wheel
+
+
+def test_the_wheel_has_every_file_that_is_no_module():
+    package = Path(lineardiffusion.__file__).parent
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]["lineardiffusion"]
+    shipped = {path for pattern in patterns for path in package.glob(pattern)}
+    assert {
+        path for path in package.rglob("*.*") if path.is_file() and path.suffix not in (".py", ".pyc")
+    } <= shipped
+
+
 # ------------------------------------------------------------------ conda
 
 

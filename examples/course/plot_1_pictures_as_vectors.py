@@ -42,14 +42,15 @@ print("data matrix:", centred.shape)
 # The **variance** of a list of numbers is the mean of their squared differences from their mean. Its square root is
 # the **standard deviation**. Both say how far the numbers spread.
 #
-# A picture has a number in every direction: for a unit vector :math:`v`, the number is
-# :math:`v \cdot (x_0 - \bar x)`. Its variance over all pictures is
+# A picture has a coordinate in every direction. For a unit vector :math:`v` it is :math:`v \cdot (x_0 - \bar x)`.
+# Its variance over all pictures :math:`x_1, \dots, x_n` is
 #
-# .. math:: \frac1n \sum_i \big(v \cdot (x_i - \bar x)\big)^2 = v^\top S\, v, \qquad
-#    S = \frac1n \sum_i (x_i - \bar x)(x_i - \bar x)^\top .
+# .. math::
+#    \frac1n \sum_i \big(v \cdot (x_i - \bar x)\big)^2 &= v^\top S\, v, \\
+#    S &= \frac1n \sum_i (x_i - \bar x)(x_i - \bar x)^\top .
 #
-# The matrix :math:`S` is the **covariance**. It holds the variance of each pixel on its diagonal. Beside the
-# diagonal it says which pixels are bright together.
+# The matrix :math:`S` is the **covariance**. Its diagonal holds the variance of each pixel. The other entries say
+# which pixels are bright together.
 #
 # In which direction do the digits vary most? For a symmetric matrix, :math:`v^\top S v` is largest for the
 # eigenvector of the largest eigenvalue, and the eigenvalue is that variance. The second eigenvector has the largest
@@ -64,12 +65,13 @@ for d in (1, 10, 50, 144):
     print(f"{d:3d} components hold {share[d - 1]:5.1%} of the variance")
 
 # %%
-# Few directions hold most of the variance. In the other directions, all digits are nearly alike: the corners, for
-# example, are white in almost every picture.
+# Few directions hold most of the variance. In the other directions the digits hardly differ. For example, the
+# corners are white in almost every picture.
 #
 # The library computes the same components when it is fitted, and :func:`lineardiffusion.plot.components` draws
-# them. Red pixels are positive, blue pixels are negative. The first components are large soft shapes. Later ones
-# have finer strokes. The sign of a component is arbitrary, so we compare the two computations up to the sign.
+# them. Red pixels are positive, blue pixels are negative. The first components are large soft shapes, and later
+# ones have finer strokes. If two components agree, the cosine of their angle is 1 or -1, because the sign of a
+# component is arbitrary. We print its absolute value.
 
 ld = LinearDiffusion(n_components=144).fit(prompts, images)
 cosine = abs((V[:144] * ld.components_).sum(axis=1))
@@ -83,7 +85,9 @@ figure_components = plot.components(ld, 20)
 #
 # Let :math:`V` be the matrix with the first :math:`d` components as its rows. The encoder and the decoder are
 #
-# .. math:: z = \frac1s\, V (x_0 - \bar x), \qquad \hat x_0 = \bar x + s\, V^\top z .
+# .. math::
+#    z &= \frac1s\, V (x_0 - \bar x), \\
+#    \hat x_0 &= \bar x + s\, V^\top z .
 #
 # The vector :math:`z` of :math:`d` numbers is the **latent**. The scaling factor :math:`s` is one number for all
 # latents. It is chosen such that all entries together have the standard deviation 1. So noise of standard

@@ -94,8 +94,7 @@ print(f"at t = {T}: more signal than noise in {(signal > sigma**2).sum()} of 144
 figure_one_time = plot.grid(noisy, columns=10, vmin=0, vmax=255)
 
 # %%
-# The curve of the signal falls with the number of the direction, and the noise has one level. The crossing
-# divides the directions.
+# In the directions left of the crossing the signal is larger, in those right of it the noise.
 
 figure_signal = Figure(figsize=(6, 3), layout="constrained")
 axes = figure_signal.subplots()
@@ -123,14 +122,16 @@ figure_schedules = plot.schedule("cosine", "vp", "flow", "karras")
 # two things about the data, their mean and their covariance. Let :math:`m` and :math:`C` be the mean and the
 # covariance of the clean latents of one digit. Then those of the noisy latents follow by two rules.
 #
-# 1. A number that is multiplied by :math:`\alpha` has :math:`\alpha^2` times the variance. A covariance does the
-#    same.
+# 1. If random numbers are multiplied by :math:`\alpha`, their variance is multiplied by :math:`\alpha^2`. The
+#    same holds for a covariance.
 # 2. If two random vectors do not depend on each other, the covariance of their sum is the sum of their
 #    covariances.
 #
 # The noise does not depend on the picture, so
 #
-# .. math:: \text{mean of } z_t = \alpha\, m, \qquad \text{covariance of } z_t = \alpha^2 C + \sigma^2 I .
+# .. math::
+#    \text{mean of } z_t &= \alpha\, m, \\
+#    \text{covariance of } z_t &= \alpha^2 C + \sigma^2 I .
 #
 # We check the second formula by simulation. We draw 1, 4, 16 or 64 noise vectors for each seven and compute the
 # covariance of all noisy sevens.
@@ -162,27 +163,26 @@ for draws in (1, 4, 16, 64):
 #
 #    No. Divide the noisy latent by :math:`\alpha`: the result is :math:`z + (\sigma / \alpha)\, n`, and it
 #    depends on the ratio alone. Each of the two latents can be computed from the other by a multiplication, so
-#    they carry the same information. A schedule decides at which noise levels a sampler stops, and how often. It
-#    does not change the exercise at one level.
+#    they carry the same information. A schedule decides which noise levels a sampler visits. It does not change
+#    the task at one level.
 #
 # What the large models do in its place
 # -------------------------------------
 #
-# The noise is the same: Gaussian, added to the latent with weights :math:`\alpha` and :math:`\sigma`. The
-# training data cannot be summed up in a mean and a covariance, because a network is not linear. So each training
-# step draws a few pictures, one random time and one noise for each, and the network sees every combination only
-# once.
+# The noise is the same: Gaussian, added to the latent with weights :math:`\alpha` and :math:`\sigma`. But a
+# network is not linear, so the mean and the covariance of the data are not enough to train it. Each training step
+# draws a few pictures, and for each of them one random time and one noise vector.
 #
-# - DDPM (Ho et al., 2020) uses 1,000 times, at which the variance of the added noise grows linearly; ``"vp"`` is
-#   its continuous limit (Song et al., 2021). Nichol and Dhariwal (2021) proposed the cosine schedule.
+# - DDPM (Ho et al., 2020) adds noise in 1,000 small steps, whose variance grows linearly; ``"vp"`` is the limit
+#   of infinitely many steps (Song et al., 2021). Nichol and Dhariwal (2021) proposed the cosine schedule.
 # - EDM (Karras et al., 2022) keeps :math:`\alpha = 1` and draws :math:`\log \sigma` from a bell curve in
 #   training.
 # - Stable Diffusion 3 (Esser et al., 2024) uses a straight line, :math:`\alpha = 1 - t` and :math:`\sigma = t`,
 #   the library's ``"flow"`` (Liu et al., 2023), and draws the times in the middle more often than those at the
 #   ends.
-# - Some schedules leave a little signal at the last time, although sampling starts from noise alone. Lin et al.
-#   (2024) showed that this makes very dark and very bright pictures impossible. The figure shows it: the ratio of
-#   ``"vp"`` ends at a finite value.
+# - Some schedules leave a little signal at the last time, although sampling starts from noise alone. In the
+#   figure the log-SNR of ``"vp"`` and ``"karras"`` ends at a finite value. Lin et al. (2024) showed that this
+#   kept Stable Diffusion from making very dark or very bright pictures.
 #
 # *Move the noise level with a slider*: `the tab Denoise of the page <../../page.html#denoise>`__. Next chapter:
 # :doc:`plot_3_denoiser_is_a_regression`.

@@ -22,8 +22,8 @@ z = ld.encode(images[np.array(prompts) == "7"])
 print(f"{z.shape[0]:,} sevens of {z.shape[1]} numbers each")
 
 # %%
-# (``shrinkage=0`` asks for plain least squares. By default the library pulls the covariance of each digit a little
-# towards the mean covariance of all digits.)
+# The option ``shrinkage=0`` asks for plain least squares. By default the library moves the covariance of each
+# digit a little towards the mean covariance within all digits.
 #
 # The best guess is a mean
 # ------------------------
@@ -31,15 +31,15 @@ print(f"{z.shape[0]:,} sevens of {z.shape[1]} numbers each")
 # Suppose that you guess every number :math:`x` of a list by one constant :math:`c`. The mean of :math:`(x - c)^2`
 # is smallest if :math:`c` is the mean of the list. (Set the derivative to zero.)
 #
-# Now you see the noisy latent :math:`z_t` before you guess. Many clean latents could have become this
-# :math:`z_t`, each by another noise. The best guess is the mean of those, each weighted by how likely it is. This
+# Now you see the noisy latent :math:`z_t` before you guess. Many clean latents could have become this :math:`z_t`,
+# each with a different noise vector. The best guess is the mean of those, each weighted by how likely it is. This
 # is the **conditional mean** of :math:`z` given :math:`z_t`,
 #
 # .. math:: D(z_t) = \mathrm{E}[z \mid z_t],
 #
 # and the function :math:`D` is the **denoiser**. The letter :math:`\mathrm{E}` stands for a mean.
 #
-# In this library a denoiser is affine: :math:`D(z_t) = A z_t + b`. If the latents are Gaussian, the conditional
+# In this chapter the denoiser is affine: :math:`D(z_t) = A z_t + b`. If the latents are Gaussian, the conditional
 # mean is affine. If they are not, :math:`A z_t + b` is the best of all affine guesses.
 #
 # By hand
@@ -65,15 +65,20 @@ print("A:", A.shape, " b:", b.shape)
 # By a formula
 # ------------
 #
-# Least squares solves the normal equations: :math:`A` times the covariance of :math:`z_t` is the covariance
-# between :math:`z` and :math:`z_t`. The last chapter computed the first one for all noise:
-# :math:`\alpha^2 C + \sigma^2 I`. The second one is :math:`\alpha C`, because the noise has nothing in common
-# with :math:`z`. So
+# Subtract the means from :math:`z` and :math:`z_t`. The least squares fit then solves the normal equations
 #
-# .. math:: A\,(\alpha^2 C + \sigma^2 I) = \alpha C, \qquad
-#    D(z_t) = m + \alpha C\,(\alpha^2 C + \sigma^2 I)^{-1} (z_t - \alpha m) .
+# .. math:: A \sum z_t z_t^\top = \sum z\, z_t^\top .
 #
-# Signal processing knows this map as the **Wiener filter** (Wiener, 1949). The library evaluates it in
+# Divide both sums by the number of terms. The left one becomes the covariance of :math:`z_t`, which the last
+# chapter computed for all noise: :math:`\alpha^2 C + \sigma^2 I`. In the right one we insert
+# :math:`z_t = \alpha z + \sigma n`. The products of :math:`z` with :math:`z` become :math:`\alpha C`. The
+# products with the noise have the mean zero, because the noise does not depend on :math:`z`. So
+#
+# .. math::
+#    A &= \alpha C\,(\alpha^2 C + \sigma^2 I)^{-1}, \\
+#    D(z_t) &= m + A\, (z_t - \alpha m) .
+#
+# In signal processing this map is called the **Wiener filter** (Wiener, 1949). The library evaluates it in
 # :meth:`~lineardiffusion.LinearDiffusion.denoiser`.
 
 m, C = z.mean(axis=0), np.cov(z.T, bias=True)
@@ -174,8 +179,8 @@ print(f"squared error of the noisy pictures: {SIGMA**2:8.1f}")
 # A question
 # ----------
 #
-# Most large models do not predict the clean latent. They predict the noise :math:`n` in :math:`z_t`. Does this need
-# another regression?
+# Many large models do not predict the clean latent. They predict the noise :math:`n` in :math:`z_t`. Is this a
+# different regression?
 #
 # .. dropdown:: Answer
 #
@@ -191,14 +196,14 @@ print(f"squared error of the noisy pictures: {SIGMA**2:8.1f}")
 # They minimise the same squared error, :math:`\mathrm{E}\,\lVert D(z_t) - z \rVert^2`. The function :math:`D` is
 # a network with millions or billions of weights: a U-Net (Ronneberger et al., 2015; Ho et al., 2020) or a
 # transformer (Peebles and Xie, 2023). It gets the time and the prompt as further inputs. No formula gives the
-# weights. They are found by **stochastic gradient descent**: draw some pictures, times and noises, compute the
-# error, move the weights a little against its gradient, and repeat, millions of times. This is our fit by hand, a
-# few noise vectors at a time.
+# weights. They are found by **stochastic gradient descent**: draw some pictures, times and noise vectors, compute
+# the error, move the weights a little against its gradient, and repeat, millions of times. This is our fit by
+# hand, a few noise vectors at a time.
 #
 # In return a network can represent a conditional mean that is not affine. The next chapter shows in the plane why
 # this matters.
 #
-# To average over all noise in closed form is an idea of Chen et al. (2012), for autoencoders of one linear layer.
+# Chen et al. (2012) averaged over all noise in closed form, for a linear denoiser of text features.
 #
 # *Denoise your own digit*: `the tab Denoise of the page <../../page.html#denoise>`__. Next chapter:
 # :doc:`plot_4_from_denoiser_to_score`.

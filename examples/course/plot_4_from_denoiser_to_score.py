@@ -29,12 +29,12 @@ styles = LinearDiffusion(n_styles=40).fit(["roll"] * N, x0)
 #
 # - ``one_gaussian`` knows the mean and the covariance of all points, as in the last chapter.
 # - ``styles`` first divides the points into 40 groups of neighbours (k-means) and fits one Gaussian to each. In
-#   the library such a group is called a **style**. Its law is a **mixture**: choose a group by its size, then
-#   draw from its Gaussian.
+#   the library such a group is called a **style**. To draw a point, choose a group by its size, then draw from
+#   its Gaussian. Such a model is called a **mixture**.
 #
 # Chapter 8 explains styles. Here they serve as a second model, which follows the curve.
 
-figure_data = Figure(figsize=(9, 3.2), layout="constrained")
+figure_data = Figure(figsize=(9, 3.5), layout="constrained")
 axes = figure_data.subplots(1, 3, sharex=True, sharey=True)
 drawn = {
     "data": x0,
@@ -54,27 +54,30 @@ for one, (title, points) in zip(axes, drawn.items(), strict=True):
 # :math:`\alpha = 1`.) The **density** :math:`p_\sigma(x)` is the share of noisy points near :math:`x`, per unit
 # of area. Every data point :math:`x_i` contributes a round bump of width :math:`\sigma`,
 #
-# .. math:: p_\sigma(x) = \frac{1}{n} \sum_i \varphi_i(x), \qquad
-#    \varphi_i(x) = \frac{1}{2 \pi \sigma^2} \exp\!\Big(\! -\frac{\lVert x - x_i \rVert^2}{2 \sigma^2} \Big) .
+# .. math::
+#    p_\sigma(x) &= \frac{1}{n} \sum_i \varphi_i(x), \\
+#    \varphi_i(x) &= \frac{1}{2 \pi \sigma^2} \exp\!\Big(\! -\frac{\lVert x - x_i \rVert^2}{2 \sigma^2} \Big) .
 #
 # The gradient of a bump is :math:`\nabla \varphi_i = \varphi_i\, (x_i - x) / \sigma^2`: it points to the centre
 # of the bump. The gradient of the logarithm of the whole density is therefore
 #
-# .. math:: \nabla \log p_\sigma(x) = \frac{\nabla p_\sigma(x)}{p_\sigma(x)} =
-#    \frac{\sum_i w_i\, x_i - x}{\sigma^2}, \qquad w_i = \frac{\varphi_i(x)}{\sum_j \varphi_j(x)} .
+# .. math::
+#    \nabla \log p_\sigma(x) = \frac{\nabla p_\sigma(x)}{p_\sigma(x)} &=
+#    \frac{\sum_i w_i\, x_i - x}{\sigma^2}, \\
+#    w_i &= \frac{\varphi_i(x)}{\sum_j \varphi_j(x)} .
 #
-# The weights :math:`w_i` sum to 1, and :math:`w_i` is the probability that the noisy point :math:`x` came from
-# :math:`x_i`. So :math:`\sum_i w_i x_i` is the mean of the clean points that could have become :math:`x`. This is
-# the denoiser :math:`D(x)` of the last chapter. The gradient of the log-density is the **score**, and we have
-# found
+# Of the noisy points near :math:`x`, the share :math:`w_i` came from :math:`x_i`, and these shares sum to 1. So
+# :math:`\sum_i w_i x_i` is the mean of the clean points that could have become :math:`x`. This is the conditional
+# mean of the last chapter, the denoiser :math:`D(x)`. The gradient of the log-density is the **score**, and we
+# have found
 #
 # .. math:: \nabla \log p_\sigma(x) = \frac{D(x) - x}{\sigma^2} ,
 #
 # which is called Tweedie's formula (Efron, 2011). With a schedule it reads
 # :math:`(\alpha D(x) - x) / \sigma^2`. So a denoiser gives the score, and no density has to be computed.
 #
-# We check the formula. The library gives the law of noisy points, so we can compute the gradient of its
-# log-density by finite differences.
+# We check the formula for both models. The library gives the distribution of noisy points ("law"), so we can
+# compute the gradient of its log-density by finite differences.
 
 sigma, h = 2.0, 1e-5
 x = np.random.default_rng(0).uniform(-15, 15, size=(500, 2))
@@ -95,8 +98,8 @@ for name, model in models.items():
 # :func:`lineardiffusion.plot.score_field` draws the score as arrows, over the density of noisy points.
 #
 # Left: the denoiser of one Gaussian is affine, so its score is affine too. All arrows lead to one point, the
-# mean. But there are hardly any data at the mean. Right: the denoiser of the mixture is not affine. Its arrows
-# lead to the roll.
+# mean. But no data lie near the mean. Right: the denoiser of the mixture is not affine. Its arrows lead to the
+# roll.
 #
 # .. admonition:: Change one number
 #
@@ -133,10 +136,11 @@ for n_styles in (1, 5, 10, 20, 40):
 # Start from noise that is much wider than the data. Then reduce :math:`\sigma` in small steps. At each step compute
 # the denoiser's answer :math:`D(x)`, keep it, and shrink the rest, :math:`x - D(x)`, in proportion to the noise:
 #
-# .. math:: x \leftarrow D(x) + \frac{\sigma_\text{next}}{\sigma}\, \big(x - D(x)\big)
-#    = x + (\sigma - \sigma_\text{next})\, \sigma\, \frac{D(x) - x}{\sigma^2} .
+# .. math::
+#    x \leftarrow{} & D(x) + \frac{\sigma_\text{next}}{\sigma}\, \big(x - D(x)\big) \\
+#    ={} & x + (\sigma - \sigma_\text{next})\, \sigma\, \frac{D(x) - x}{\sigma^2} .
 #
-# The right side shows what the step is: it moves :math:`x` along the score. The step adds no noise, so the
+# The second line shows what the step is: it moves :math:`x` along the score. The step adds no noise, so the
 # starting point determines the whole path.
 
 levels = np.append(np.geomspace(60.0, 0.1, 60), 0.0)
@@ -169,7 +173,7 @@ _ = axes.set(xlim=(-25, 25), ylim=(-25, 25), aspect="equal", xticks=[], yticks=[
 # The library's samplers are the subject of the next chapter. :func:`lineardiffusion.plot.paths` draws what they
 # do, from noise (hollow) to data (filled). They differ from our loop in one respect. For a prompt with styles,
 # ``predict`` first draws the style, and then follows the score of this one Gaussian. So the paths are smooth,
-# they may cross, and each has a closed form. The points at the end have the law of the same mixture.
+# they may cross, and each has a closed form. The points at the end come from the same mixture.
 
 figure_paths = plot.paths(styles, ["roll"] * 25, seed=137, num_steps=40, points=x0)
 
@@ -183,16 +187,16 @@ figure_paths = plot.paths(styles, ["roll"] * 25, seed=137, num_steps=40, points=
 # .. dropdown:: Answer
 #
 #    The arrows vanish where :math:`D(x) = x`. To lead to the whole roll, a field needs such points all along the
-#    curve. For an affine denoiser, :math:`A x + b = x` is a system of linear equations. It has one solution, or
-#    those of a whole line, or those of the whole plane, but never a spiral. With noise, the matrix
+#    curve. For an affine denoiser, :math:`A x + b = x` is a system of linear equations. Its solutions are one
+#    point, a line, the whole plane or none, but never a spiral. With noise, the matrix
 #    :math:`A = C (C + \sigma^2 I)^{-1}` has eigenvalues below 1, so there is exactly one solution: the mean.
 #
 # What the large models do in its place
 # -------------------------------------
 #
 # A network replaces the 40 styles. It is trained on the squared error of chapter 3, so it approximates the
-# conditional mean, and by Tweedie's formula the score. To fit a score was proposed by Hyvärinen (2005). That
-# denoising does it was shown by Vincent (2011). Song and Ermon (2019) drew pictures with it at many noise levels,
+# conditional mean, and by Tweedie's formula the score. Hyvärinen (2005) proposed to fit a score. Vincent (2011)
+# showed that training a denoiser does this. Song and Ermon (2019) drew pictures with it at many noise levels,
 # and Song et al. (2021) joined this to the diffusion models of Ho et al. (2020).
 #
 # The weighted mean over all training points has the smallest training error of all functions. A model that
@@ -200,7 +204,8 @@ figure_paths = plot.paths(styles, ["roll"] * 25, seed=137, num_steps=40, points=
 # is smoother because its styles are few. Why networks are smoother is still studied: Kadkhodaie et al. (2024)
 # measured how many pictures a network needs until it no longer copies.
 #
-# *Move the noise level, the points and the data*: `the tab Plane of the page <../../page.html#plane>`__.
+# *Move the noise level, the points and the data*: `the tab Plane of the page <../../page.html#plane>`__. Next
+# chapter: :doc:`plot_5_every_step_is_affine`.
 #
 # References
 # ----------
