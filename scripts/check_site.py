@@ -1,7 +1,7 @@
 """Check the built site: ``python scripts/check_site.py [FOLDER]`` (default: docs/_build/html).
 
-No page and no style sheet loads anything from another host. What they load and link to is there, a named place in it
-too. Every picture has an ``alt`` text. The faults are printed, and the exit status is 1 if there are any.
+No page and no style sheet loads anything from another host. What they load and link to is there, a named place in
+it too. Every picture has an ``alt`` text. The faults are printed, and the exit status is 1 if there are any.
 """
 
 from __future__ import annotations

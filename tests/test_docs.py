@@ -57,11 +57,13 @@ def contents(name):
 
 
 def exists(path):
-    """Whether docs/`path` is a file, or is made of an example by the build."""
+    """Whether docs/`path` is a file, or is made by the build: of an example, or for a public name."""
     for shown, scripts in EXAMPLES.items():
         if path.startswith(f"{shown}/"):
             script = scripts / path.removeprefix(f"{shown}/")
             return script.stem == "index" or script.with_suffix(".py").is_file()
+    if path.startswith("reference/api/"):
+        return Path(path).stem.rpartition(".")[2] in (DOCS / "reference/api.rst").read_text().split()
     return (DOCS / path).is_file() or path == "page.html"
 
 
