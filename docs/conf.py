@@ -48,6 +48,8 @@ myst_fence_as_directive = ["math"]
 myst_heading_anchors = 3
 suppress_warnings = ["config.cache"]
 
+copybutton_exclude = ".linenos, .gp, .go"  # prompts and results are not copied
+
 # ---------------------------------------------------------------------- examples
 
 sphinx_gallery_conf = {
@@ -65,6 +67,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": "reference/api/used_by",
     "remove_config_comments": True,
     "plot_gallery": "True",
+    "write_computation_times": False,  # its page loads scripts from other hosts
 }
 warnings.filterwarnings("ignore", message=".*styles.*")
 
