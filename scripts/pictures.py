@@ -2,7 +2,8 @@
 
 A picture is one figure of an example of the gallery, or several below each other. Each example runs once, and the
 pictures are written to docs/images. Without a name all are drawn, which takes minutes. An example whose optional
-dependency is missing is left out. The pictures in `MEASURED` are drawn by benchmarks, with the tables that they show.
+dependency is missing is left out. The pictures in `MEASURED` are drawn by benchmarks, with the tables that they
+show.
 """
 
 from __future__ import annotations
