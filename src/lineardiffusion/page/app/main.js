@@ -34,7 +34,8 @@ function viewsOf(model, plane) {
 /** Return what is said of a model in one line. */
 function factsOf({prompts, symbols, shape, d, hasStyles}) {
   const styles = hasStyles ? ` in ${symbols.filter((one) => one.weight > 0).length} styles` : "";
-  return `This model draws ${prompts.length} prompt${prompts.length > 1 ? "s" : ""}${styles}. Images of ${shape.join(" × ")} numbers have ${d} components.`;
+  const known = `${prompts.length} prompt${prompts.length > 1 ? "s" : ""}${styles}`;
+  return `A diffusion model whose parts are all linear: ${known}, ${shape.join(" × ")} ${shape.length > 1 ? "pixels" : "numbers"}, ${d} components.`;
 }
 
 /** Show the tabs of a model, from the one that the address names. */

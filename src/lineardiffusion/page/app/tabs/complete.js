@@ -8,7 +8,7 @@ import {generator} from "../numerics/random.js";
 import {Posterior} from "../model/posterior.js";
 import {announce, element, setText, shown} from "../ui/dom.js";
 import {bars, verdict} from "../ui/bars.js";
-import {button, choice, counter, radios} from "../ui/controls.js";
+import {button, choice, counter} from "../ui/controls.js";
 import {captioned, describe, paint, picture} from "../ui/pictures.js";
 import {sketch} from "../ui/sketch.js";
 import {drawingTools} from "./drawing.js";
@@ -26,17 +26,17 @@ const PARTS = {
   "nothing": () => false,
   "everything": () => true,
 };
-const OF_STRIPS = ["right half", "left half", "centre", "nothing", "everything"];
+const PAINTED = "painted by hand", OF_STRIPS = ["right half", "left half", "centre", "nothing", "everything"];
 
 export function completeTab(model, changed) {
   const own = model.isImage ? Object.keys(PARTS) : OF_STRIPS, first = model.isImage ? "lower half" : "right half";
   let posterior = null, started = -1, drawnOver = false;
   const pad = sketch(model, "the picture that is seen in part", (what) => {
-    if (what === "mask") { posterior = null; hidden.value = "painted"; }
+    if (what === "mask") { posterior = null; hidden.setOptions([...own, PAINTED], PAINTED); }
     changed();
   });
-  const hidden = choice({name: "hidden", label: "Hidden part", options: [...own, ["painted", "painted by hand"]], value: first, changed: () => { maskPart(); changed(); }});
-  const example = counter({name: "example", label: "Next example", count: model.examples.length, value: Math.min(2, model.examples.length - 1), changed});
+  const hidden = choice({name: "hidden", label: "Hidden part", options: own, value: first, changed: () => { maskPart(); changed(); }});
+  const example = counter({name: "example", label: "Next example", count: model.examples.length, changed});
   const draws = counter({name: "draws", label: "Other draws", changed});
   const tools = drawingTools(model, pad, [["draw", "Draw"], ["erase", "Erase"], ["hide", "Hide"], ["show", "Show"]]);
   const clear = button("Clear", () => { drawnOver = true; pad.clear(); changed(); });
@@ -47,6 +47,7 @@ export function completeTab(model, changed) {
     const rule = PARTS[hidden.value], {width, height, channels} = model;
     posterior = null;
     if (!rule) return;
+    hidden.setOptions(own, hidden.value);
     for (let j = 0; j < model.D; j++) {
       const i = Math.floor(j / channels);
       pad.mask[j] = rule(i % width, Math.floor(i / width), width, height) ? 1 : 0;
@@ -55,18 +56,20 @@ export function completeTab(model, changed) {
   const takeHidden = hidden.take;
   hidden.take = (text) => { takeHidden(text); maskPart(); };
   maskPart();
+  posterior = new Posterior(model, pad.mask.map((one) => 1 - one));
+  example.value = example.initial = mostAmbiguous(model, posterior);
 
   return {
     heading: "Complete a picture",
     text: `You draw a part, and the model completes it: the chequered pixels are hidden, and the ${COMPLETIONS} pictures are draws of what they may be. The bars say how probable each prompt is, given the visible pixels alone.`,
-    formula: "p(hidden | seen) = Σₖ p(k | seen) p(hidden | seen, k),   p(k | seen) ∝ p(k) N(seen; mₖ, Cₖ)",
+    formula: "p(hidden | seen) = Σₖ p(k | seen) p(hidden | seen, k)      p(k | seen) ∝ p(k) N(seen; mₖ, Cₖ)",
     fields: [hidden, example, draws],
     body: [
       element("div", {class: "pad"}, pad.element, ...tools, element("div", {class: "buttons"}, clear, example.element)),
       element("div", {class: "wide"},
-        element("div", {class: "line"}, hidden.element, draws.element, sentence),
+        element("div", {class: "line"}, hidden.element, draws.element),
         element("div", {class: "pictures five"}, ...pictures.map(({canvas, caption}) => captioned(canvas, caption)))),
-      results.element,
+      element("div", {class: "results"}, sentence, results.element),
     ],
     update() {
       if (started !== example.value) { started = example.value; pad.image.set(model.examples[started]); drawnOver = false; }
@@ -84,4 +87,10 @@ export function completeTab(model, changed) {
       }
     },
   };
+}
+
+/** Return the place of the example whose visible part leaves the most doubt about its prompt, by entropy. */
+function mostAmbiguous(model, posterior) {
+  const entropies = model.examples.map((image) => posterior.observe(image).probabilities.reduce((sum, p) => (p > 0 ? sum - p * Math.log(p) : sum), 0));
+  return entropies.indexOf(Math.max(...entropies));
 }

@@ -37,8 +37,8 @@ export function componentsTab(model, changed) {
 
   return {
     heading: "Slide the principal components",
-    text: `The picture is the mean of the training images plus a weighted sum of components, which are orange where they add and blue where they take away. The sliders set the ${n} largest of ${d} weights in standard deviations; the others stay as they are.`,
-    formula: "x = mean + s Σᵢ zᵢ vᵢ,   vᵢ the eigenvectors of the covariance of the pixels",
+    text: `The picture is the mean of the training images plus a weighted sum of components, which ${model.channels === 3 ? "are shown about grey" : "add where they are orange and take away where they are blue"}. The sliders set the ${n} largest of ${d} weights in standard deviations; the others stay as they are.`,
+    formula: "x = mean + s Σᵢ zᵢ vᵢ      vᵢ: eigenvectors of the covariance of the pixels",
     fields: [example, ...sliders],
     body: [
       element("div", {class: "pad"}, canvas, element("div", {class: "buttons"}, mean, example.element)),

@@ -18,12 +18,11 @@ export function denoiseTab(model, changed) {
   const noise = counter({name: "noise", label: "Other noise", changed});
   const results = bars(model), sentence = element("p", {class: "verdict"});
   const [clean, noisy, answer, score] = ["clean image", "noisy image", "answer of the denoiser", "score"].map((label) => picture(model, label));
-  let last = 0;
 
   return {
     heading: "Remove the noise",
-    text: "The denoiser answers with the expected clean image, given the noisy one: much noise leaves only the mean, little noise leaves every detail. The score points from the noisy image towards more probable ones, orange where a pixel should rise and blue where it should fall.",
-    formula: "x = clean + σ n,   D(x) = E[clean | x],   score = ∇ log p(x) = (D(x) − x) / σ²",
+    text: `The denoiser answers with the expected clean image, given the noisy one: much noise leaves only the mean, little noise leaves every detail. The score points from the noisy image towards more probable ones${model.channels === 3 ? ", about grey" : ": pixels should rise where it is orange and fall where it is blue"}.`,
+    formula: "x = x₀ + σ n      D(x) = E[x₀ | x]      score = ∇ log p(x) = (D(x) − x) / σ²",
     fields: [sigma, prompt, example, noise],
     body: [
       element("div", {class: "wide"},
@@ -41,8 +40,8 @@ export function denoiseTab(model, changed) {
       paint(answer, model, found.image);
       paintSigned(score, model, found.score);
       results.show(found.probabilities);
-      last = Math.sqrt(found.image.reduce((sum, value, j) => sum + (value - image[j]) ** 2, 0) / D);
-      const text = [found.probabilities ? `${verdict(model, found.probabilities)}. ` : "", `Error of the answer: ${last.toPrecision(3)} a pixel, of the noise: ${sigma.value.toPrecision(3)}`].join("");
+      const last = Math.sqrt(found.image.reduce((sum, value, j) => sum + (value - image[j]) ** 2, 0) / D);
+      const text = [found.probabilities ? `${verdict(model, found.probabilities)}. ` : "", `Root mean squared error of the answer: ${last.toPrecision(3)}, of the noisy image: ${sigma.value.toPrecision(3)}`].join("");
       setText(sentence, text);
       announce(text);
       describe(clean, `Example ${example.value + 1}`);

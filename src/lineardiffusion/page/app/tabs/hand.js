@@ -27,7 +27,7 @@ export function handTab(model, changed) {
   const {prompts, D} = model, n = Math.min(MOST_PROMPTS, prompts.length);
   let posterior = null, started = -1, drawnOver = false;
   const pad = sketch(model, "the example of a hand", () => { drawnOver = true; changed(); });
-  const example = counter({name: "example", label: "Next example", count: model.examples.length, changed});
+  const example = counter({name: "example", label: "Next example", count: model.examples.length, value: Math.min(4, model.examples.length - 1), changed});
   const amount = slider({name: "amount", label: "How much of the hand", min: 0, max: 1.5, step: 0.05, value: 1, changed, format: (x) => `${Math.round(100 * x)} %`});
   const read = choice({name: "as", label: "Read it as", options: [[null, "the likeliest prompt"], ...prompts.map((one) => [one, shown(one)])], value: null, changed});
   const clear = button("Clear", () => { drawnOver = true; pad.clear(); changed(); });
@@ -36,15 +36,15 @@ export function handTab(model, changed) {
 
   return {
     heading: "Write every prompt in one hand",
-    text: "Your picture is read, and turned back into the noise that gives it under the prompt that it shows. The same noise under every prompt keeps the width and the slant of the strokes and changes what is written.",
-    formula: "n = C^−½ (z − m),   z′ = m′ + C′^½ n,   m and C the mean and the covariance of a prompt",
+    text: "Your picture is read, and turned back into the noise that gives it under the prompt that it shows. The same noise under every prompt changes what is written and keeps how, such as the width and the slant of the strokes.",
+    formula: "n = √C⁻¹ (z − m)      z′ = m′ + √C′ n      m and C: mean and covariance of the latents of a prompt",
     fields: [example, amount, read],
     body: [
       element("div", {class: "pad"}, pad.element, ...drawingTools(model, pad, [["draw", "Draw"], ["erase", "Erase"]]), element("div", {class: "buttons"}, clear, example.element)),
       element("div", {class: "wide"}, element("div", {class: "line"}, amount.element, ...(prompts.length > 1 ? [read.element] : [])), sentence,
         element("div", {class: "pictures five"}, ...cells.map(({canvas, caption}) => captioned(canvas, caption))),
         ...(n < prompts.length ? [element("p", {class: "hint"}, `The ${n} likeliest of ${prompts.length} prompts.`)] : [])),
-      results.element,
+      element("div", {class: "results"}, results.element),
     ],
     update() {
       if (started !== example.value) { started = example.value; pad.image.set(model.examples[started]); drawnOver = false; }

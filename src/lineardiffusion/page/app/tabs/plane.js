@@ -11,7 +11,7 @@ import {announce, element, setText} from "../ui/dom.js";
 import {choice, counter, slider} from "../ui/controls.js";
 import {describe} from "../ui/pictures.js";
 
-const REACH = 3.2, PATHS = 40, GRID = 17, LEAST = 0.01; // units of the plane; least level of noise of the field
+const REACH = 2.8, PATHS = 40, GRID = 15, LEAST = 0.01; // units of the plane; least level of noise of the field
 const SCHEDULE = "cosine";
 
 export function planeTab(sets, changed) {
@@ -20,7 +20,7 @@ export function planeTab(sets, changed) {
   const number = choice({name: "gaussians", label: "Number of Gaussians", options: kinds(names[0]), value: "40", changed});
   const sampler = choice({name: "sampler", label: "Sampler", options: SAMPLERS.filter((name) => name !== "one_step"), value: "ddim", changed});
   const steps = slider({name: "steps", label: "Steps", min: 1, max: 40, value: 12, changed});
-  const time = slider({name: "t", label: "Noise level t", min: 0, max: 1, step: 0.01, value: 0.4, changed, format: (t) => { const [a, s] = schedule(SCHEDULE).at(t); return `${t.toFixed(2)} (α ${a.toFixed(2)}, σ ${s.toFixed(2)})`; }});
+  const time = slider({name: "t", label: "Noise level t", min: 0, max: 1, step: 0.01, value: 0.2, changed, format: (t) => t.toFixed(2)});
   const noise = counter({name: "noise", label: "Other noise", changed});
   const canvas = element("canvas", {role: "img", class: "plane", "aria-label": "the plane"}), sentence = element("p", {class: "verdict"});
   const refresh = () => number.setOptions(kinds(set.value), kinds(set.value).some(([k]) => k === number.value) ? number.value : kinds(set.value).at(-1)[0]);
@@ -40,16 +40,20 @@ export function planeTab(sets, changed) {
 
   return {
     heading: "Watch noise become points",
-    text: "The grey points are data, the arrows are the score of the data with noise of the chosen level, and the lines are the paths of a sampler from pure noise (t = 1) down to that level. One Gaussian has a straight field and keeps only mean and covariance; more Gaussians follow the shape.",
-    formula: "x = α z + σ n,   score = ∇ log p(x) = (α D(x) − x) / σ²,   α = cos(πt/2), σ = sin(πt/2)",
+    text: "A sampler takes points from pure noise (t = 1) along the score to the data (t = 0): move the noise level and watch them. One Gaussian has a linear score and keeps only the mean and the covariance of the data; more Gaussians follow its shape.",
+    formula: "x = α z + σ n      score = ∇ log p(x) = (α D(x) − x) / σ²      α = cos(πt/2), σ = sin(πt/2)",
     fields: [set, number, sampler, steps, time, noise],
     body: [
-      element("div", {class: "side"}, time.element, set.element, number.element, sampler.element, steps.element, noise.element, sentence),
-      element("div", {class: "wide"}, canvas, element("ul", {class: "legend"},
-        element("li", {}, element("i", {class: "key dot"}), "data"), element("li", {}, element("i", {class: "key arrow"}), "score"), element("li", {}, element("i", {class: "key path"}), "paths and where they are now"))),
+      element("div", {class: "side"}, time.element, set.element, number.element, sampler.element, steps.element, noise.element),
+      canvas,
+      element("div", {class: "side"}, sentence, element("ul", {class: "legend"},
+        element("li", {}, element("i", {class: "key dot"}), "data"),
+        element("li", {}, element("i", {class: "key arrow"}), "score of the data with noise of this level"),
+        element("li", {}, element("i", {class: "key path"}), "paths down to this level"),
+        element("li", {}, element("i", {class: "key now"}), "points at this level"))),
     ],
     update() {
-      const {points, mixtures} = sets[set.value], mixture = mixtures[number.value], t = time.value;
+      const {points, mixtures} = sets[set.value], mixture = mixtures[number.value], t = time.value, [alpha, sigma] = schedule(SCHEDULE).at(t);
       computePaths(mixture);
       const {times} = courseOf(sampler.value, SCHEDULE, steps.value), size = width() || 600;
       canvas.width = canvas.height = size;
@@ -65,7 +69,7 @@ export function planeTab(sets, changed) {
       const now = drawPaths(context, paths, times, t, unit, place, colour("--accent"));
       context.fillStyle = colour("--accent");
       for (const point of now) dot(place(point), 0.055 * unit);
-      const text = `${PATHS} paths of ${sampler.value} with ${steps.value} step${steps.value > 1 ? "s" : ""}, at t = ${t.toFixed(2)}`;
+      const text = `${PATHS} paths of ${sampler.value} with ${steps.value} step${steps.value > 1 ? "s" : ""}, at t = ${t.toFixed(2)}, where α = ${alpha.toFixed(2)} and σ = ${sigma.toFixed(2)}`;
       setText(sentence, text);
       describe(canvas, `${set.value}, ${number.value} Gaussian${number.value === "1" ? "" : "s"}: ${text}`);
       announce(text);
@@ -78,6 +82,7 @@ function drawField(context, mixture, t, unit, place, colour) {
   const [alpha, sigma] = schedule(SCHEDULE).at(Math.max(t, LEAST)), gap = (2 * REACH) / GRID;
   context.strokeStyle = context.fillStyle = colour;
   context.lineWidth = 0.014 * unit;
+  context.globalAlpha = 0.7;
   for (let i = 0; i < GRID; i++) {
     for (let j = 0; j < GRID; j++) {
       const x = [(i + 0.5) * gap - REACH, (j + 0.5) * gap - REACH], s = score(mixture, x, alpha, sigma), norm = Math.hypot(...s);
@@ -86,6 +91,7 @@ function drawField(context, mixture, t, unit, place, colour) {
       drawArrow(context, place([x[0] - step[0] / 2, x[1] - step[1] / 2]), place([x[0] + step[0] / 2, x[1] + step[1] / 2]), 0.075 * unit);
     }
   }
+  context.globalAlpha = 1;
 }
 
 function drawArrow(context, [x0, y0], [x1, y1], head) {
@@ -103,8 +109,8 @@ function drawArrow(context, [x0, y0], [x1, y1], head) {
 /** Draw the paths from the first time down to t, straight between steps, and return where they are at t. */
 function drawPaths(context, states, times, t, unit, place, colour) {
   context.strokeStyle = colour;
-  context.lineWidth = 0.02 * unit;
-  context.globalAlpha = 0.55;
+  context.lineWidth = 0.03 * unit;
+  context.globalAlpha = 0.6;
   const now = states[0].map((_, i) => {
     let at = states[0][i];
     context.beginPath();

@@ -28,7 +28,7 @@ export function samplersTab(model, changed) {
   const shownStep = slider({name: "picture", label: "Picture of the strip", min: 1, max: PICTURES, value: 1, changed});
   const pictures = Array.from({length: PICTURES}, (_, i) => picture(model, `picture ${i + 1}`));
   const strip = element("div", {class: "pictures strip-of-steps"}), sentence = element("p", {class: "verdict"});
-  const plot = chart({x: "number of steps", y: "W2 to the exact law (units of the latents)"}), work = background();
+  const plot = chart({x: "number of steps", y: "W₂, in units of the latents"}), work = background();
   let curves = new Map(), key = "";
 
   /** Compute the curves of the present symbol and guidance, and show them as they come. */
@@ -59,8 +59,8 @@ export function samplersTab(model, changed) {
 
   return {
     heading: "Choose a sampler",
-    text: `The ${PICTURES} pictures start from the same noise whatever the sampler, and the strip shows one of them step by step. Every sampler is an affine map of its noise, so the law that it draws from is a known Gaussian, and W2 is its distance to the exact law.`,
-    formula: "W2² = |b − b′|² + tr(S + S′ − 2 (S^½ S′ S^½)^½)   between N(b, S) and N(b′, S′)",
+    text: `The ${PICTURES} pictures start from the same noise whatever the sampler, and the strip shows one of them step by step. Every sampler is an affine map of its noise, so the law that it draws from is a known Gaussian, and W₂ is its distance to the exact law.`,
+    formula: "W₂² = |b − b′|² + tr(S + S′ − 2 √(√S S′ √S))      between N(b, S) and N(b′, S′)",
     fields: [...named.fields, sampler, steps, guidance, noise, shownStep],
     body: [
       element("div", {class: "side"}, ...named.fields.map((one) => one.element), sampler.element, steps.element, guidance.element, shownStep.element, noise.element),
@@ -79,7 +79,8 @@ export function samplersTab(model, changed) {
       });
       this.showStrip(course.map((states) => states[shownStep.value - 1]), symbol);
       const distance = wasserstein(model, settings), fixed = sampler.value === "exact" || sampler.value === "one_step";
-      const text = `W2 of ${sampler.value} ${fixed ? "" : `with ${steps.value} step${steps.value > 1 ? "s" : ""} `}to the exact law: ${readable(distance)}`;
+      steps.input.disabled = fixed; // they have no number of steps
+      const text = `W₂ of ${sampler.value} ${fixed ? "" : `with ${steps.value} step${steps.value > 1 ? "s" : ""} `}to the exact law: ${readable(distance)}`;
       setText(sentence, text);
       announce(text);
       current = {name: sampler.value, x: fixed ? 1 : steps.value, y: distance, everywhere: sampler.value === "exact"};

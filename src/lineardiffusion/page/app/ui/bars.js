@@ -1,14 +1,15 @@
-// Probabilities of the prompts as bars with numbers, of ten prompts at most: the first ones in their order, or, where
-// there are more, the likeliest.
+// Probabilities of the prompts as bars with numbers: of all prompts in their order, or of the ten likeliest where there
+// are more than ten.
 
 import {element, setText, shown} from "./dom.js";
 
-const MOST_BARS = 10;
+const MOST_BARS = 10, LONG = 4; // bars; letters of a prompt that stands above its bar
 
 /** Return a list of bars: its `element`, and `show(probabilities)`. */
 export function bars(model) {
-  const {prompts} = model, all = prompts.length <= MOST_BARS, rows = [], list = element("ul", {class: "bars"});
-  const head = element("h3", {}, all ? "Probability of each prompt" : `The ${MOST_BARS} likeliest of ${prompts.length} prompts`);
+  const {prompts} = model, all = prompts.length <= MOST_BARS, rows = [];
+  const list = element("ul", {class: prompts.some((one) => one.length > LONG) ? "bars long" : "bars"});
+  const head = element("h3", {}, all ? "Probabilities" : `Likeliest of ${prompts.length} prompts`);
   for (let i = 0; i < Math.min(MOST_BARS, prompts.length); i++) {
     const name = element("span", {class: "name"}), bar = element("i"), value = element("b");
     rows.push({name, bar, value});

@@ -17,7 +17,7 @@ export function sketch(model, label, changed) {
   const area = element("div", {class: "sketch", tabindex: 0, role: "application", "aria-label": `Drawing area: ${label}`, "aria-describedby": help}, canvas, cursor);
   const own = {
     image: new Float64Array(D).fill(low), mask: new Uint8Array(D), tool: "draw", ink: Array(channels).fill(high),
-    element: element("div", {}, area, element("p", {class: "hint", id: help}, "Draw with the mouse or a finger. With the keyboard: arrow keys move, Space paints, Shift and an arrow paint a line.")),
+    element: element("div", {}, area, element("p", {class: "hint", id: help}, "Or draw with keys: arrows move, Space paints, Shift and an arrow paint a line.")),
     show(text) {
       paint(canvas, model, own.image, own.mask);
       describe(canvas, text);
