@@ -9,7 +9,7 @@ import {courseOf, isStochastic, run} from "./samplers.js";
 import {guidedDenoiser, symbolDenoiser} from "./denoisers.js";
 import {identityMap, latentsOf, latentState, noiseAdder, partsOf, withNoise} from "./states.js";
 
-const KEPT_MAPS = 200; // maps
+const MAPS_KEPT = 200;
 
 /** Return the settings of a sampler, the model's own where they are left out. */
 export function settingsOf(model, {sampler, numSteps, guidanceScale} = {}) {
@@ -55,7 +55,7 @@ export function composed(model, {symbol, ...given}) {
   const steps = sampler === "exact" || sampler === "one_step" ? 1 : numSteps;
   const key = `${[symbol, sampler, steps, guidanceScale]}`;
   if (!maps.has(key)) {
-    if (maps.size >= KEPT_MAPS) maps.delete(maps.keys().next().value); // the oldest
+    if (maps.size >= MAPS_KEPT) maps.delete(maps.keys().next().value); // the oldest
     const {schedule, times} = courseOf(sampler, model.schedule, numSteps);
     const own = symbolDenoiser(model, symbol), diagonal = guidanceScale === 1 && own.law !== undefined;
     const denoiser = diagonal ? own.coordinates() : guidedDenoiser(model, symbol, guidanceScale);

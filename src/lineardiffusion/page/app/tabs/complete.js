@@ -26,16 +26,16 @@ const PARTS = {
   "nothing": () => false,
   "everything": () => true,
 };
-const OF_STRIPS = ["right half", "left half", "centre", "nothing", "everything"];
+const PAINTED = "painted by hand", OF_STRIPS = ["right half", "left half", "centre", "nothing", "everything"];
 
 export function completeTab(model, changed) {
   const own = model.isImage ? Object.keys(PARTS) : OF_STRIPS, first = model.isImage ? "lower half" : "right half";
   let posterior = null, started = -1, drawnOver = false;
   const pad = sketch(model, "the picture that is seen in part", (what) => {
-    if (what === "mask") { posterior = null; hidden.value = "painted"; }
+    if (what === "mask") { posterior = null; hidden.setOptions([...own, PAINTED], PAINTED); }
     changed();
   });
-  const hidden = choice({name: "hidden", label: "Hidden part", options: [...own, ["painted", "painted by hand"]], value: first, changed: () => { maskPart(); changed(); }});
+  const hidden = choice({name: "hidden", label: "Hidden part", options: own, value: first, changed: () => { maskPart(); changed(); }});
   const example = counter({name: "example", label: "Next example", count: model.examples.length, changed});
   const draws = counter({name: "draws", label: "Other draws", changed});
   const tools = drawingTools(model, pad, [["draw", "Draw"], ["erase", "Erase"], ["hide", "Hide"], ["show", "Show"]]);
@@ -47,6 +47,7 @@ export function completeTab(model, changed) {
     const rule = PARTS[hidden.value], {width, height, channels} = model;
     posterior = null;
     if (!rule) return;
+    hidden.setOptions(own, hidden.value);
     for (let j = 0; j < model.D; j++) {
       const i = Math.floor(j / channels);
       pad.mask[j] = rule(i % width, Math.floor(i / width), width, height) ? 1 : 0;

@@ -79,6 +79,7 @@ export function samplersTab(model, changed) {
       });
       this.showStrip(course.map((states) => states[shownStep.value - 1]), symbol);
       const distance = wasserstein(model, settings), fixed = sampler.value === "exact" || sampler.value === "one_step";
+      steps.input.disabled = fixed; // they have no number of steps
       const text = `W₂ of ${sampler.value} ${fixed ? "" : `with ${steps.value} step${steps.value > 1 ? "s" : ""} `}to the exact law: ${readable(distance)}`;
       setText(sentence, text);
       announce(text);
