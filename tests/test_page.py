@@ -246,7 +246,7 @@ def test_the_keyboard_reaches_everything_in_order_and_draws(browser, path):
         settle(page)
         assert pictures(panel) != spot
         page.wait_for_timeout(500)
-        assert re.fullmatch(r"Likeliest prompt: \d, \d+\.\d %", page.locator("#live").inner_text())
+        assert re.fullmatch(r"Likeliest prompt: \d, \d+\.\d\u00a0%", page.locator("#live").inner_text())
 
 
 @browser_test
@@ -319,7 +319,7 @@ def test_blank_pictures_have_probabilities(browser, path):
         prior = sum(one["weight"] for one in symbols if one["prompt"] == 0)
         panel.get_by_label("Hidden part").select_option("everything")
         settle(page)
-        assert panel.locator(".bars b").first.inner_text() == f"{100 * prior:.1f} %"
+        assert panel.locator(".bars b").first.inner_text() == f"{100 * prior:.1f}\u00a0%"
 
 
 @browser_test
