@@ -4,14 +4,14 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import lineardiffusion
+from lineardiffusion.page.bundle import bundled, read_modules
 
-APP = Path(lineardiffusion.__file__).parent / "page" / "app"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 QUIET = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -61,16 +61,11 @@ def opened(browser: Any, path: Path, **context: Any) -> Iterator[Any]:
 
 def modules(*folders: str) -> str:
     """Return the modules of some folders of the page as one script, whose exported names are global."""
-    found: dict[Path, str] = {}
-
-    def add(path: Path) -> None:
-        if path not in found:
-            text = path.read_text()
-            for other in re.findall(r'^import .* from "(.+)";$', text, re.M):
-                add((path.parent / other).resolve())
-            found[path] = re.sub(r"^import .*\n", "", text, flags=re.M).replace("\nexport ", "\n")
-
-    for folder in folders:
-        for path in sorted((APP / folder).glob("*.js")):
-            add(path.resolve())
-    return '"use strict";\n' + "\n".join(found.values())
+    texts = read_modules(resources.files("lineardiffusion.page") / "app")
+    own = {path: text for path, text in texts.items() if path.split("/")[0] in folders}
+    exported = {
+        path: re.findall(r"^export (?:async )?(?:function\*?|class|const) (\w+)", own[path], re.M) for path in own
+    }
+    lines = [f'import {{{", ".join(names)}}} from "./{path}";' for path, names in exported.items()]
+    names = ", ".join(name for found in exported.values() for name in found)
+    return bundled({**texts, "all.js": "\n".join([*lines, f"Object.assign(globalThis, {{{names}}});"])}, "all.js")

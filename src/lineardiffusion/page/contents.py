@@ -2,18 +2,18 @@
 
 The page's arithmetic is float64, as the library's. What is stored is rounded, each array by what depends on it:
 
-    components       (d, D)      integers of 16 bits, with a scale for each pixel
+    components       (d, D)      integers of 24 bits, with a scale for each pixel
     covariances      (K, d, d)   roots C = D U^T U D (io/compact.py): U as integers of 16 bits with a scale for each
-                                 entry, and D in single precision
-    means            (K, d)      single precision
-    contrasts        (K, D)      of single pixels: integers of 16 bits for the logarithm of the gain, and for asinh of
-                                 the value that the mean gets
+                                 entry, and D of 24 bits
+    means            (K, d)      integers of 24 bits
+    contrasts        (K, D)      of single pixels: integers of 16 bits for the logarithm of the gain, and for asinh
+                                 of the value that the mean gets
     examples         (n, D)      bytes, where the pixels are
 
-On MNIST (64 components, 100 styles, random masks) this changes a probability by 4e-4, a posterior mean by 0.2 grey
-levels and a picture by 0.1 at most. Half precision takes as many bytes and changes them by 3e-3, 0.9 and 0.2; integers
-with a scale for each component and each law by 1e-3, 0.4 and 0.1. A model whose arrays are small has all of them in
-single precision.
+On MNIST (64 components, 100 styles, 22 masks of 300 images) this changes a probability by 4e-4, a posterior mean by
+0.1 grey levels and a picture by 0.1 at most, in 0.62 MB. Components of 16 bits save 0.05 MB and change them by
+1e-3, 0.2 and 0.1; half precision takes 0.67 MB and changes them by 3e-3, 0.9 and 0.2. A model whose arrays are
+small has all of them in single precision.
 
 One stack of covariances is stored. With styles it is C of each style, from which the page derives the drawn law and
 the scored one as statistics/styles.py does: r leading directions of C with its whole variance, and
@@ -49,7 +49,7 @@ from lineardiffusion.statistics.styles import FEW, PRIOR_IMAGES, ROUNDING, numbe
 EXAMPLES = 40  # images that the model draws, which a page shows and starts from
 SMALL = 400_000  # bytes of all arrays in single precision, up to which nothing is rounded further
 MOST = 12_000_000  # bytes of all arrays, above which no page is tried
-CODES = 2**15 - 1  # the largest integer of 16 bits
+CODES = {"i2": 2**15 - 1, "i3": 2**23 - 1}  # the largest integers of 16 and 24 bits
 
 
 class Contents(NamedTuple):
@@ -68,14 +68,14 @@ class _Arrays:
         self.size = 0
 
     def put(self, name: str, array: Any, kind: str = "f4") -> None:
-        """Append an array: f4, f8 or u1 as they are, i2 (n, m) as integers with a scale for each column."""
+        """Append an array: f4, f8 or u1 as they are, i2 and i3 (n, m) as integers with a scale for each column."""
         array = np.asarray(array)
         self.index[name] = [kind, self.size, *array.shape]
-        if kind == "i2":
-            scale = (np.abs(array).max(axis=0, initial=0.0) / CODES).astype("<f4")
+        if kind in CODES:
+            scale = (np.abs(array).max(axis=0, initial=0.0) / CODES[kind]).astype("<f4")
             codes = np.divide(array, scale, out=np.zeros(array.shape), where=scale > 0)
-            # the higher bytes together, because they repeat
-            planes = np.rint(codes).astype("<i2").reshape(-1, 1).view("u1").T
+            # the highest bytes together, because they repeat
+            planes = np.rint(codes).astype("<i4").reshape(-1, 1).view("u1").T[: int(kind[1])]
             raw = scale.tobytes() + planes.tobytes()
         else:
             raw = np.ascontiguousarray(array, f"<{kind}").tobytes()
@@ -145,7 +145,7 @@ def contents(model: LinearDiffusion) -> Contents:
     arrays.put("mean", encoder.mean, "f4")
     if not (encoder.pixel_scale == 1.0).all():
         arrays.put("pixelScale", encoder.pixel_scale, "f4")
-    arrays.put("components", encoder.components, kind)
+    arrays.put("components", encoder.components, "f4" if precise else "i3")
     _put_covariances(arrays, "pooled", fitted.unconditional.mean, _covariances(fitted.unconditional), "f4")
     if isinstance(fitted.conditional, RegressionDenoiser):
         _put_regression(arrays, fitted.conditional, symbols)
@@ -270,8 +270,9 @@ def _put_covariances(arrays: _Arrays, name: str, mean: Array, covariance: Array,
             variance, basis = np.linalg.eigh(inverse[:, None] * S * inverse)  # for any rank
             R = np.linalg.qr((basis * np.sqrt(np.maximum(variance, 0.0))).T).R
             root[:] = pack((np.where(np.diagonal(R) < 0, -1.0, 1.0)[:, None] * R)[None])[0]
-    arrays.put(f"{name}.mean", mean)
-    arrays.put(f"{name}.spread", spread)
+    finer = "i3" if kind == "i2" else kind
+    arrays.put(f"{name}.mean", mean, finer)
+    arrays.put(f"{name}.spread", spread, finer)
     arrays.put(f"{name}.roots", roots, kind)
 
 

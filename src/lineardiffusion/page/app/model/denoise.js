@@ -17,7 +17,8 @@ import {latentState} from "./states.js";
 export function denoise(model, image, sigma, prompt = null) {
   const {d, D, symbols, prompts, scale, components, scalingFactor} = model, x = encode(model, image);
   const level = Math.min(Math.max(sigma / scalingFactor, 1e-100), 1e100);
-  const own = Array.from(symbols.keys()).filter((k) => symbols[k].weight > 0 && (prompt === null || symbols[k].prompt === prompt));
+  const asked = (one) => one.weight > 0 && (prompt === null || one.prompt === prompt);
+  const own = Array.from(symbols.keys()).filter((k) => asked(symbols[k]));
   const shared = model.arrays("regression.mean") !== null;
   let clean, probabilities;
   if (shared || own.length === 1) {

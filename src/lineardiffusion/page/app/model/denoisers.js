@@ -17,7 +17,8 @@ import {integrate} from "./flow.js";
 /** Return the denoiser of a symbol, or of POOLED. */
 export function symbolDenoiser(model, symbol) {
   const regression = symbol !== POOLED && model.arrays("regression.mean") !== null;
-  return once(model, `denoiser ${symbol}`, () => (regression ? regressionDenoiser(model, symbol) : gaussianDenoiser(model, symbol)));
+  const make = regression ? regressionDenoiser : gaussianDenoiser;
+  return once(model, `denoiser ${symbol}`, () => make(model, symbol));
 }
 
 /** Return the denoiser of a symbol with guidance. */
@@ -66,8 +67,8 @@ function cleanGain(variance, alpha, sigma) {
 
 /** Return alphaEnd m + Q diag(gain) Q^T (x - alpha m) of few rows, without the matrix. */
 function aboutMean(state, {mean, basis}, gain, alpha, alphaEnd) {
-  const {rows, ones, dim} = state, n = ones.length, centred = new Float64Array(rows.length);
-  for (let i = 0, k = 0; i < n; i++) for (let j = 0; j < dim; j++, k++) centred[k] = rows[k] - ones[i] * alpha * mean[j];
+  const {rows, ones, dim} = state, n = ones.length, centred = rows.slice();
+  for (let i = 0, k = 0; i < n; i++) for (let j = 0; j < dim; j++, k++) centred[k] -= ones[i] * alpha * mean[j];
   const u = multiply(centred, basis, n, dim, dim);
   for (let i = 0, k = 0; i < n; i++) for (let j = 0; j < dim; j++, k++) u[k] *= gain[j];
   const out = multiplyTransposed(u, basis, n, dim, dim);
@@ -81,7 +82,9 @@ function coordinatesOf({mean, variance, basis}) {
   return diagonalRule(variance, (state, gain, alpha, alphaEnd) => {
     const {rows, ones} = state, out = new Float64Array(rows.length);
     for (let i = 0; i < ones.length; i++) {
-      for (let j = 0, k = i * d; j < d; j++, k++) out[k] = rows[k] * gain[j] + ones[i] * (alphaEnd - alpha * gain[j]) * own[j];
+      for (let j = 0, k = i * d; j < d; j++, k++) {
+        out[k] = rows[k] * gain[j] + ones[i] * (alphaEnd - alpha * gain[j]) * own[j];
+      }
     }
     return {...state, rows: out};
   });
@@ -92,8 +95,9 @@ function diagonalRule(variance, scale) {
   return {
     denoise: (state, alpha, sigma) => scale(state, cleanGain(variance, alpha, sigma), alpha, 1),
     flow: (state, [alpha, sigma], [alphaEnd, sigmaEnd]) => {
-      const ratio = (l) => Math.sqrt((alphaEnd * alphaEnd * l + sigmaEnd * sigmaEnd) / (alpha * alpha * l + sigma * sigma));
-      return scale(state, variance.map(ratio), alpha, alphaEnd);
+      const total = (l, a, s) => a * a * l + s * s;
+      const gain = variance.map((l) => Math.sqrt(total(l, alphaEnd, sigmaEnd) / total(l, alpha, sigma)));
+      return scale(state, gain, alpha, alphaEnd);
     },
   };
 }
@@ -110,11 +114,8 @@ function regressionDenoiser(model, symbol) {
   const read = (name) => once(model, `regression.${name}`, () => model.arrays(`regression.${name}`)).values;
   const {d} = model, variance = read("variance"), n = variance.length, r = n / d;
   const left = read("left"), e = read("embeddings").subarray(symbol * r, (symbol + 1) * r);
-  const right = once(model, "regression right", () => {
-    const h = read("constant"), out = new Float64Array(n * d); // Q^T (h (x) I)
-    for (let i = 0; i < r; i++) for (let a = 0; a < d; a++) for (let q = 0; q < n; q++) out[q * d + a] += h[i] * left[(i * d + a) * n + q];
-    return out;
-  });
+  // Q^T (h (x) I)
+  const right = once(model, "regression right", () => transpose(multiply(read("constant"), left, 1, r, d * n), d, n));
   const inner = multiply(e, left, 1, r, d * n); // (e' (x) I)^T Q, (d, n)
   const centre = multiply(multiplyTransposed(e, read("cross"), 1, r, n), left, 1, n, n);
   const clean = multiply(e, read("mean"), 1, r, d);
@@ -161,7 +162,10 @@ export function combination(parts, weights) {
 export function mixtureDenoiser(laws, weights) {
   const d = laws[0].mean.length, log = new Float64Array(laws.length), u = new Float64Array(laws.length * d);
   const parts = laws.map(({mean, variance, basis}, k) => ({
-    mean, variance, basis, rows: transpose(basis, d, d), own: multiply(mean, basis, 1, d, d), logWeight: Math.log(weights[k]),
+    mean, variance, basis,
+    rows: transpose(basis, d, d),
+    own: multiply(mean, basis, 1, d, d),
+    logWeight: Math.log(weights[k]),
   }));
   const shares = (x, alpha, sigma) => {
     parts.forEach(({variance, rows, own, logWeight}, k) => {
@@ -179,14 +183,15 @@ export function mixtureDenoiser(laws, weights) {
     const share = shares(x, alpha, sigma), out = new Float64Array(d), step = new Float64Array(d);
     parts.forEach(({mean, variance, basis}, k) => {
       if (share[k] < 1e-14) return;
-      for (let i = 0; i < d; i++) step[i] = (u[k * d + i] * alpha * variance[i]) / (alpha * alpha * variance[i] + sigma * sigma);
+      const gain = cleanGain(variance, alpha, sigma);
+      for (let i = 0; i < d; i++) step[i] = u[k * d + i] * gain[i];
       for (let i = 0; i < d; i++) out[i] += share[k] * (mean[i] + dotAt(basis, i * d, step, 0, d));
     });
     return out;
   };
   const denoise = (state, alpha, sigma) => {
     const rows = new Float64Array(state.rows.length);
-    for (let i = 0; i < state.ones.length; i++) rows.set(answer(state.rows.subarray(i * d, (i + 1) * d), alpha, sigma), i * d);
+    for (let i = 0; i < rows.length; i += d) rows.set(answer(state.rows.subarray(i, i + d), alpha, sigma), i);
     return {...state, rows};
   };
   return {shares, answer, denoise, flow: (state, start, end) => integrate(denoise, state, start, end)};

@@ -73,8 +73,12 @@ function contrasted(model, image, symbol, posterior, guidanceScale) {
 
 /** Return the gain, the value that the mean of the pixel gets, and the ratio of gains of posteriors, all (K, D). */
 function pixelwise({arrays, D, low, high}) {
-  const [constant, middle, size, level, ratio] = ["constant", "middle", "size", "level", "ratio"].map((name) => arrays(`contrast.${name}`).values);
-  return {gain: size.map((x, k) => (constant[k] ? 0 : Math.exp(x + middle[k % D]))), level: level.map((x) => (high - low || 1) * Math.sinh(x)), ratio};
+  const read = (name) => arrays(`contrast.${name}`).values, constant = read("constant"), middle = read("middle");
+  return {
+    gain: read("size").map((x, k) => (constant[k] ? 0 : Math.exp(x + middle[k % D]))),
+    level: read("level").map((x) => (high - low || 1) * Math.sinh(x)),
+    ratio: read("ratio"),
+  };
 }
 
 function clip(x, low, high) {

@@ -62,7 +62,7 @@ function solve(denoise, state, start, from, to) {
       for (let j = 0; j < 7; j++) e += ERROR[j] * k[j][i];
       error = Math.max(error, Math.abs(h * e) / (TOLERANCE * (1 + Math.max(Math.abs(w[i]), Math.abs(next[i])))));
     }
-    if (!(error < Infinity)) throw new Error("The flow has no solution within the range of numbers; use a guidance scale nearer 1.");
+    if (!(error < Infinity)) throw new Error("The flow leaves the range of numbers; use a guidance scale nearer 1.");
     if (error <= 1) { u += h; w = next; k1 = k[6]; }
     h = sign * Math.min(LARGEST, Math.abs(h) * Math.min(5, Math.max(0.2, 0.9 * Math.max(error, 1e-10) ** -0.2)));
   }

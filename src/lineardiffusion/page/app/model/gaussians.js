@@ -3,8 +3,8 @@
 // A covariance is stored as C = D U^T U D, U upper triangular with columns of length 1. With styles, C is that of the
 // images of the style, and with C = Q diag(l) Q^T, l falling,
 //
-//     drawn     Q_r diag(a l_r) Q_r^T,      the r leading directions with the total variance n / (n - 1) tr C
-//     scored    S = (1 - k) C + k W,        k = 20 / (n + 20),   W the covariance within the styles of the prompt, shrunk
+//     drawn     Q_r diag(a l_r) Q_r^T,   the r leading directions with the total variance n / (n - 1) tr C
+//     scored    S = (1 - k) C + k W,     k = 20 / (n + 20), W the covariance within the styles of the prompt, shrunk
 //
 // and a style of very few images is drawn in r directions of S (statistics/styles.py). Without styles the drawn law
 // is N(m, C). Variances of scored laws are raised to the floor, that of rounding to 256 grey levels.
@@ -93,7 +93,8 @@ function meanOf(model, name, k) {
 
 /** Return the covariance (d, d) of a stored root. */
 function covarianceOf(model, name, k) {
-  const {d} = model, size = (d * (d + 1)) / 2, U = arrayOf(model, `${name}.roots`), spread = arrayOf(model, `${name}.spread`);
+  const {d} = model, size = (d * (d + 1)) / 2;
+  const U = arrayOf(model, `${name}.roots`), spread = arrayOf(model, `${name}.spread`);
   const columns = new Float64Array(d * d); // row j is column j of U D
   for (let i = 0, at = k * size; i < d; i++) for (let j = i; j < d; j++, at++) columns[j * d + i] = U[at];
   for (let j = 0; j < d; j++) {

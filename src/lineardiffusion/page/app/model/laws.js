@@ -24,13 +24,14 @@ export function law(model, given) {
 function rootOf(model, given) {
   const {d} = model, map = composed(model, given), {matrix, root, offset} = partsOf(map);
   if (!map.diagonal) return {mean: offset, root: map.rows.subarray(0, map.rows.length - d), rows: map.ones.length - 1};
-  const {basis} = symbolDenoiser(model, given.symbol).law, deviation = deviations(matrix, root), F = transpose(basis, d, d);
+  const {basis} = symbolDenoiser(model, given.symbol).law, deviation = deviations(matrix, root);
+  const F = transpose(basis, d, d), variance = deviation.map((s) => s * s);
   for (let i = 0; i < d; i++) for (let j = 0; j < d; j++) F[i * d + j] *= deviation[i];
-  return {mean: multiplyTransposed(offset, basis, 1, d, d), root: F, rows: d, variance: deviation.map((s) => s * s), basis};
+  return {mean: multiplyTransposed(offset, basis, 1, d, d), root: F, rows: d, variance, basis};
 }
 
 function deviations(gain, root) {
-  return gain.map((g, i) => Math.hypot(g, root ? root[i] : 0));
+  return gain.map((g, i) => (root ? Math.sqrt(g * g + root[i] * root[i]) : Math.abs(g)));
 }
 
 /** Return the distance of the law of a sampler to that of the exact one without guidance, in units of the latents. */

@@ -1,7 +1,8 @@
 // Points of the plane under a mixture of Gaussians, {weights: (k,), means: (k, 2), covariances: (k, 2, 2)}: the
 // denoiser, the score of the noisy law, and the paths of points under a sampler.
 //
-//     score     s(x) = (alpha D(x) - x) / sigma^2,   the gradient of log sum_k w_k N(x; alpha m_k, alpha^2 C_k + sigma^2 I)
+//     score    s(x) = (alpha D(x) - x) / sigma^2,   the gradient of the log-density of
+//              sum_k w_k N(alpha m_k, alpha^2 C_k + sigma^2 I)
 
 import {symmetricEigen} from "../numerics/linalg.js";
 import {mixtureDenoiser} from "./denoisers.js";

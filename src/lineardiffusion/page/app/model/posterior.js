@@ -18,7 +18,8 @@
 // place of the second term where c^2 = 1. The seen pixels stay as they are. One temperature T of the likelihood of
 // the prompts makes p(u) p(y | u)^(1/T) of them (the library's inference.py). inverse/posterior.py has the proofs.
 
-import {cholesky, dotAt, fromSpectrum, multiply, solveLower, solveUpper, symmetricEigen, transpose} from "../numerics/linalg.js";
+import {cholesky, dotAt, fromSpectrum, multiply, symmetricEigen, transpose} from "../numerics/linalg.js";
+import {solveLower, solveUpper} from "../numerics/linalg.js";
 import {once} from "./load.js";
 import {scoredLaws} from "./gaussians.js";
 import {finishPosterior} from "./encoder.js";
@@ -37,8 +38,8 @@ export class Posterior {
     this.shown = Int32Array.from(Array.from(this.seen.keys()).filter((j) => this.seen[j]));
     this.hidden = Int32Array.from(Array.from(this.seen.keys()).filter((j) => !this.seen[j]));
     const columns = (pixels) => {
-      const out = new Float64Array(d * pixels.length);
-      for (let i = 0, k = 0; i < d; i++) for (let j = 0; j < pixels.length; j++, k++) out[k] = components[i * D + pixels[j]];
+      const n = pixels.length, out = new Float64Array(d * n);
+      for (let i = 0; i < d; i++) for (let j = 0; j < n; j++) out[i * n + j] = components[i * D + pixels[j]];
       return out;
     };
     this.shownColumns = columns(this.shown);
@@ -60,8 +61,11 @@ export class Posterior {
 
   /** Return H (d, p) of the first form. */
   operator() {
-    const {cosines, W, kept, p, model} = this, {d} = model, H = new Float64Array(d * p);
-    for (let i = 0; i < d; i++) kept.forEach((j, k) => { H[i * p + k] = W[i * d + j] * Math.sqrt(cosines[j] / model.residual); });
+    const {cosines, W, kept, p, model} = this, {d, residual} = model, H = new Float64Array(d * p);
+    kept.forEach((j, k) => {
+      const f = Math.sqrt(cosines[j] / residual);
+      for (let i = 0; i < d; i++) H[i * p + k] = f * W[i * d + j];
+    });
     return H;
   }
 
@@ -91,8 +95,8 @@ export class Posterior {
 
   /** Take the seen pixels of an image (D,); return the probabilities of the prompts, and the shares of the laws. */
   observe(image) {
-    const {model, shown, shownColumns, cosines, kept, W, p} = this, {d, mean, scale, residual: v} = model, s = shown.length;
-    const xi = new Float64Array(s), seen = new Float64Array(d);
+    const {model, shown, shownColumns, cosines, kept, W, p} = this, {d, mean, scale, residual: v} = model;
+    const s = shown.length, xi = new Float64Array(s), seen = new Float64Array(d);
     for (let j = 0; j < s; j++) xi[j] = (image[shown[j]] - mean[shown[j]]) / scale[shown[j]];
     for (let i = 0; i < d; i++) seen[i] = dotAt(shownColumns, i * s, xi, 0, s);
     const r = multiply(seen, W, 1, d, d);
@@ -112,12 +116,13 @@ export class Posterior {
 
   /** Return the probabilities of the prompts from joint log-densities of the laws, and keep the shares of the laws. */
   weigh(log) {
-    const {model, laws} = this, {prompts, symbols, temperature} = model, of = laws.map((law) => symbols[law.symbol].prompt);
-    if (temperature !== 1 && prompts.length > 1) {
-      const joint = logSums(log, of, prompts.length), prior = logSums(laws.map((law) => law.logPrior), of, prompts.length);
+    const {model, laws} = this, {prompts, symbols, temperature} = model;
+    const of = laws.map((law) => symbols[law.symbol].prompt), n = prompts.length;
+    if (temperature !== 1 && n > 1) {
+      const joint = logSums(log, of, n), prior = logSums(laws.map((law) => law.logPrior), of, n);
       for (let i = 0; i < log.length; i++) log[i] += (1 / temperature - 1) * (joint[of[i]] - prior[of[i]]);
     }
-    const most = log.reduce((a, b) => Math.max(a, b), -Infinity), probabilities = new Float64Array(prompts.length);
+    const most = log.reduce((a, b) => Math.max(a, b), -Infinity), probabilities = new Float64Array(n);
     const shares = log.map((x) => Math.exp(x - most)), total = shares.reduce((a, b) => a + b, 0);
     for (let i = 0; i < shares.length; i++) { shares[i] /= total; probabilities[of[i]] += shares[i]; }
     this.shares = shares;
@@ -144,7 +149,8 @@ export class Posterior {
     const {model, shares, laws, p, noise, W, cosines, r} = this, {d} = model;
     let i = 0;
     for (let rest = uniform() - shares[0]; rest >= 0 && i < laws.length - 1; rest -= shares[i]) i++;
-    const law = laws[i], z = this.prior(law, normal), fresh = noise.map((variance) => Math.sqrt(Math.max(variance, 0)) * normal());
+    const law = laws[i], z = this.prior(law, normal);
+    const fresh = noise.map((variance) => Math.sqrt(Math.max(variance, 0)) * normal());
     const simulated = this.direct ? multiplyByRows(W, fresh, d) : fresh;
     const measured = this.direct ? z : multiply(z, this.H, 1, d, p);
     const step = this.x.map((a, j) => a - measured[j] - simulated[j]);
@@ -176,7 +182,10 @@ export class Posterior {
   completed(latent) {
     const {model, hidden, hiddenColumns} = this, {d, mean, scale} = model, h = hidden.length;
     const out = this.image.slice(), xi = new Float64Array(h);
-    for (let i = 0; i < d; i++) for (let j = 0, k = i * h, a = latent[i]; j < h; j++, k++) xi[j] += a * hiddenColumns[k];
+    for (let i = 0, k = 0; i < d; i++) {
+      const a = latent[i];
+      for (let j = 0; j < h; j++, k++) xi[j] += a * hiddenColumns[k];
+    }
     for (let j = 0; j < h; j++) out[hidden[j]] = mean[hidden[j]] + scale[hidden[j]] * xi[j];
     return out;
   }
@@ -186,7 +195,9 @@ export class Posterior {
 function planes(shown, s, h, d) {
   if (s === 0 || h === 0) return {cosines: new Float64Array(d).fill(s === 0 ? 0 : 1), W: identity(d)};
   const G = new Float64Array(d * d);
-  for (let i = 0; i < d; i++) for (let j = 0; j <= i; j++) G[i * d + j] = G[j * d + i] = dotAt(shown, i * s, shown, j * s, s);
+  for (let i = 0; i < d; i++) {
+    for (let j = 0; j <= i; j++) G[i * d + j] = G[j * d + i] = dotAt(shown, i * s, shown, j * s, s);
+  }
   const {values, vectors} = symmetricEigen(G, d);
   return {cosines: values.map((x) => Math.min(Math.max(x, 0), 1)), W: vectors};
 }

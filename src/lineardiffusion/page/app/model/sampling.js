@@ -9,6 +9,8 @@ import {courseOf, isStochastic, run} from "./samplers.js";
 import {guidedDenoiser, symbolDenoiser} from "./denoisers.js";
 import {identityMap, latentsOf, latentState, noiseAdder, partsOf, withNoise} from "./states.js";
 
+const MAPS_KEPT = 200;
+
 /** Return the settings of a sampler, the model's own where they are left out. */
 export function settingsOf(model, {sampler, numSteps, guidanceScale} = {}) {
   return {
@@ -48,16 +50,21 @@ function ends(times) {
 
 /** Return the map from starting noise to latents under a symbol; in its eigenbasis where there is no guidance. */
 export function composed(model, {symbol, ...given}) {
+  const maps = once(model, "maps", () => new Map());
   const {sampler, numSteps, guidanceScale} = settingsOf(model, given);
   const steps = sampler === "exact" || sampler === "one_step" ? 1 : numSteps;
-  return once(model, `map ${[symbol, sampler, steps, guidanceScale]}`, () => {
+  const key = `${[symbol, sampler, steps, guidanceScale]}`;
+  if (!maps.has(key)) {
+    if (maps.size >= MAPS_KEPT) maps.delete(maps.keys().next().value); // the oldest
     const {schedule, times} = courseOf(sampler, model.schedule, numSteps);
     const own = symbolDenoiser(model, symbol), diagonal = guidanceScale === 1 && own.law !== undefined;
     const denoiser = diagonal ? own.coordinates() : guidedDenoiser(model, symbol, guidanceScale);
     let map = identityMap(model.d, schedule.at(times[0])[1], diagonal);
-    for (const state of run(sampler, denoiser, map, schedule, sampler === "exact" ? ends(times) : times, withNoise)) map = state;
-    return map;
-  });
+    const visited = sampler === "exact" ? ends(times) : times;
+    for (const state of run(sampler, denoiser, map, schedule, visited, withNoise)) map = state;
+    maps.set(key, map);
+  }
+  return maps.get(key);
 }
 
 /** Return the values of a map without noise of its own at starting noises. */

@@ -1,13 +1,14 @@
 // Noise schedules t -> (alpha, sigma), from pure noise at tMax to no noise at t = 0.
 //
-//     cosine    alpha = cos(pi t / 2),                  sigma = sin(pi t / 2)
-//     vp        alpha = exp(-1/2 int_0^t b),            sigma^2 = 1 - alpha^2,    b(t) = betaMin + t (betaMax - betaMin)
-//     karras    alpha = 1,                              sigma = t
-//     flow      alpha = 1 - t,                          sigma = t
+//     cosine    alpha = cos(pi t / 2),           sigma = sin(pi t / 2)
+//     vp        alpha = exp(-1/2 int_0^t b),     sigma^2 = 1 - alpha^2,     b(t) = b_min + t (b_max - b_min)
+//     karras    alpha = 1,                       sigma = t
+//     flow      alpha = 1 - t,                   sigma = t
 
 /** Return evenly spaced numbers, n of them, from the first to the last. */
 export function linspace(first, last, n) {
-  return Float64Array.from({length: n}, (_, i) => (i === n - 1 && n > 1 ? last : first + (i * (last - first)) / (n - 1 || 1)));
+  const step = n > 1 ? (last - first) / (n - 1) : 0;
+  return Float64Array.from({length: n}, (_, i) => (i > 0 && i === n - 1 ? last : first + i * step));
 }
 
 const even = (n) => linspace(1, 0, n + 1);

@@ -51,7 +51,7 @@ export function withNoise(map, tau) {
   const {dim, diagonal} = map, {matrix, root, offset} = partsOf(map), m = diagonal ? 1 : dim;
   let grown = root ? Float64Array.from(root) : new Float64Array(m * dim);
   if (diagonal) {
-    for (let i = 0; i < dim; i++) grown[i] = Math.hypot(grown[i], tau);
+    for (let i = 0; i < dim; i++) grown[i] = Math.sqrt(grown[i] * grown[i] + tau * tau);
   } else {
     const covariance = multiply(transpose(grown, dim, dim), grown, dim, dim, dim);
     for (let i = 0; i < dim; i++) covariance[i * dim + i] += tau * tau;

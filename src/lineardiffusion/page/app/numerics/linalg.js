@@ -164,10 +164,11 @@ function implicitQL(V, diagonal, beside, d) {
   }
 }
 
-/** Return the singular values of a matrix (n, m), n of them: of few rows, for m < n the last ones are 0. */
+/** Return the singular values of a matrix (n, m), n of them in no particular order; n - m are 0 if m < n. */
 export function singularValues(rows, n, m) {
   // rows that are almost orthogonal take few rotations
-  const {vectors} = symmetricEigen(multiplyTransposed(rows, rows, n, m, n), n), A = multiply(transpose(vectors, n, n), rows, n, n, m);
+  const {vectors} = symmetricEigen(multiplyTransposed(rows, rows, n, m, n), n);
+  const A = multiply(transpose(vectors, n, n), rows, n, n, m);
   const size = dotAt(rows, 0, rows, 0, n * m);
   for (let sweep = 0; sweep < 30; sweep++) {
     let turned = false;
