@@ -1,7 +1,7 @@
 """The page: every control changes its picture, drawing is fast, and everybody can use it.
 
-What the page computes is tested in test_page_parity.py. With the path of axe.min.js (npm's axe-core) in the environment
-variable AXE_CORE, the findings of axe are tested beside those of `FINDINGS`.
+What the page computes is tested in test_page_parity.py. Accessibility is tested by accessibility.js, and also by axe
+where the environment variable AXE_CORE has the path of axe.min.js, from the package axe-core of npm.
 """
 
 import os
@@ -144,10 +144,8 @@ def test_a_link_opens_a_state_and_the_state_is_a_link(browser, path):
         page.goto(path.as_uri() + "#samplers?prompt=7&style=1&sampler=heun&steps=3&guidance=oops&noise=-1")
         ready(page)
         panel = page.locator("#panel-samplers")
-        assert [panel.get_by_label(name, exact=True).input_value() for name in ("Prompt", "Sampler")] == [
-            "7",
-            "heun",
-        ]
+        assert panel.get_by_label("Prompt", exact=True).input_value() == "7"
+        assert panel.get_by_label("Sampler", exact=True).input_value() == "heun"
         assert panel.get_by_label("Style", exact=True).input_value().startswith("1 (")
         assert "heun with 3 steps" in panel.inner_text()
         panel.get_by_label("Sampler", exact=True).select_option("rk4")
@@ -175,16 +173,24 @@ def fast(page, panel):
     return False
 
 
+SLOW = """() => {
+  const own = linearDiffusion.Posterior.prototype, observe = own.observe;
+  own.observe = function (image) {
+    const end = performance.now() + 20;
+    while (performance.now() < end);
+    return observe.call(this, image);
+  };
+}"""
+
+
 @browser_test
 def test_drawing_keeps_within_the_frame_budget(browser, path):
-    slow = "(() => { const own = linearDiffusion.Posterior.prototype, observe = own.observe; own.observe = function (image) { "
-    slow += "const end = performance.now() + 20; while (performance.now() < end); return observe.call(this, image); }; })()"
     with opened(browser, path, **DESK) as page:
         ready(page)
         assert page.evaluate("Number(document.body.dataset.ready)") < 1000
         panel = page.locator("#panel-complete")
         assert fast(page, panel)
-        page.evaluate(slow)
+        page.evaluate(SLOW)
         assert not fast(page, panel)
 
 
@@ -208,6 +214,12 @@ def test_tabs_follow_the_practices_of_aria(desk):
         assert desk.get_by_role("tabpanel", name=TABS[expected].capitalize()).count() == 1
 
 
+FOCUSED = """() => {
+  const one = document.activeElement, shown = one.matches('input[type=radio]') ? one.nextElementSibling : one;
+  return [`${one.ariaLabel ?? one.id} ${one.id} ${one.textContent}`, getComputedStyle(shown).outlineStyle];
+}"""
+
+
 @browser_test
 def test_the_keyboard_reaches_everything_in_order_and_draws(browser, path):
     with opened(browser, path, **DESK) as page:
@@ -216,12 +228,9 @@ def test_the_keyboard_reaches_everything_in_order_and_draws(browser, path):
         page.get_by_role("tab", name="Complete").focus()
         for _ in range(7):
             page.keyboard.press("Tab")
-            seen = page.evaluate(
-                "() => { const one = document.activeElement, style = getComputedStyle(one.matches('input[type=radio]') ? "
-                "one.nextElementSibling : one); return [one.ariaLabel ?? one.id ?? one.textContent, one.textContent, style.outlineStyle]; }"
-            )
-            assert seen[2] != "none"  # the focus is visible
-            order.append(" ".join(seen[:2]))
+            name, outline = page.evaluate(FOCUSED)
+            assert outline != "none"
+            order.append(name)
         expected = ["panel-complete", "Drawing area", "draw", "Clear", "Next example", "hidden", "Other draws"]
         assert [name in found for name, found in zip(expected, order, strict=True)] == [True] * 7, order
         panel.get_by_role("application").focus()
@@ -237,15 +246,13 @@ def test_the_keyboard_reaches_everything_in_order_and_draws(browser, path):
         settle(page)
         assert pictures(panel) != spot
         page.wait_for_timeout(500)
-        assert re.fullmatch(r"Likeliest prompt: \d, \d+\.\d %", page.locator("#live").inner_text())
+        assert re.fullmatch(r"Likeliest prompt: \d, \d+\.\d\u00a0%", page.locator("#live").inner_text())
 
 
 @browser_test
 def test_labels_of_pictures_follow_the_pictures(desk):
     panel = show(desk, "styles")
-    labels = (
-        "(panel) => Array.from(panel.querySelectorAll('canvas'), (one) => one.getAttribute('aria-label')).join()"
-    )
+    labels = "(panel) => Array.from(panel.querySelectorAll('canvas'), (one) => one.ariaLabel).join()"
     before = panel.evaluate(labels)
     panel.get_by_label("Prompt", exact=True).select_option("3")
     settle(desk)
@@ -253,68 +260,43 @@ def test_labels_of_pictures_follow_the_pictures(desk):
     assert panel.evaluate(labels) != before
 
 
-FINDINGS = """() => {
-  const found = [], visible = (one) => one.checkVisibility() && one.getClientRects().length > 0;
-  const nameOf = (one) => one.getAttribute('aria-label') ?? (one.getAttribute('aria-labelledby') ?? '').split(' ')
-    .map((id) => document.getElementById(id)?.textContent ?? '').join('') + Array.from(one.labels ?? [], (x) => x.textContent).join('')
-    + (one.matches('button') ? one.textContent : '');
-  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-  const rgb = (colour) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); return canvas.getImageData(0, 0, 1, 1).data; };
-  const luminance = (c) => [0.2126, 0.7152, 0.0722].reduce((sum, w, i) => sum + w * (c[i] <= 10 ? c[i] / 3294 : ((c[i] / 255 + 0.055) / 1.055) ** 2.4), 0);
-  const behind = (one) => { for (; one; one = one.parentElement) { const c = rgb(getComputedStyle(one).backgroundColor); if (c[3] === 255) return c; } return [255, 255, 255]; };
-  const say = (what, one) => found.push(what + ': ' + one.outerHTML.slice(0, 150));
-  const all = Array.from(document.querySelectorAll('body *')).filter(visible), ids = all.map((one) => one.id).filter(Boolean);
-  for (const one of all) {
-    if (one.matches('button, input, select, [tabindex], [role=img], canvas, svg') && !nameOf(one).trim()) say('no name', one);
-    if (one.matches('canvas, svg') && one.getAttribute('role') !== 'img') say('no role', one);
-    if (one.id && ids.filter((id) => id === one.id).length > 1) say('an id twice', one);
-    for (const name of ['aria-controls', 'aria-labelledby', 'aria-describedby', 'for']) {
-      if (one.hasAttribute(name) && !document.getElementById(one.getAttribute(name))) say('a reference to nothing', one);
-    }
-    const text = Array.from(one.childNodes).some((node) => node.nodeType === 3 && node.textContent.trim());
-    if (!text || one.matches('option, script, style')) continue;
-    const style = getComputedStyle(one), ink = luminance(rgb(one instanceof SVGElement ? style.fill : style.color)), paper = luminance(behind(one));
-    const contrast = (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
-    if (contrast < 4.5) say('contrast ' + contrast.toFixed(2), one);
-  }
-  return found;
-}"""
+FINDINGS = (Path(__file__).parent / "accessibility.js").read_text()
 BAD = """() => document.querySelector('main').insertAdjacentHTML('beforeend',
   '<p id=live>twice</p><p id=pale>pale</p><button></button><canvas></canvas><i aria-controls=none>x</i>')
   ?? (document.getElementById('pale').style.color = '#777')"""
+
+
+SMALL = """(least) => Array.from(document.querySelectorAll('[role=tab], select, button, .segment, input[type=range]'))
+  .filter((one) => one.checkVisibility()).filter((one) => {
+    const box = one.getBoundingClientRect();
+    return Math.min(box.width, box.height) < least;
+  }).map((one) => one.outerHTML)"""
 
 
 @browser_test
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 def test_nobody_is_shut_out(browser, path, scheme, size):
-    """Names, roles, references and contrast, and on a phone no sideways scroll and nothing too small for a finger."""
+    """Names, roles, references and contrast; on a phone no sideways scroll, and nothing too small for a finger."""
     axe = Path(os.environ["AXE_CORE"]).read_text() if "AXE_CORE" in os.environ else None
-    small = (
-        "(panel) => Array.from(document.querySelectorAll('[role=tab], select, button, .segment, input[type=range]'))"
-        ".filter((one) => one.checkVisibility()).map((one) => [one.getBoundingClientRect(), one.outerHTML])"
-        f".filter(([box]) => Math.min(box.width, box.height) < {TOUCH}).map(([, html]) => html)"
-    )
     with opened(browser, path, color_scheme=scheme, **size) as page:
         ready(page)
-        red, green, blue = map(
-            int, re.findall(r"\d+", page.evaluate("getComputedStyle(document.body).backgroundColor"))[:3]
-        )
-        assert (red + green + blue < 150) == (scheme == "dark")
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (max(map(int, re.findall(r"\d+", paper))) < 50) == (scheme == "dark")
         if axe is not None:
             page.evaluate(axe)
         for tab in TABS:
-            panel = show(page, tab)
+            show(page, tab)
             assert page.evaluate(FINDINGS) == []
             if size is PHONE:
                 assert page.evaluate("document.documentElement.scrollWidth") == 390
-                assert panel.evaluate(small) == []
+                assert page.evaluate(SMALL, TOUCH) == []
             if axe is not None:
                 page.wait_for_timeout(300)
                 found = page.evaluate("async () => (await axe.run()).violations.map((one) => [one.impact, one.id])")
                 assert [one for one in found if one[0] in ("serious", "critical")] == []
         page.evaluate(BAD)
-        found = {re.sub(r" \d.*|:.*", "", one) for one in page.evaluate(FINDINGS)}
+        found = {one.split(":")[0] for one in page.evaluate(FINDINGS)}
         assert found == {"an id twice", "contrast", "no name", "no role", "a reference to nothing"}
 
 
@@ -333,12 +315,11 @@ def test_blank_pictures_have_probabilities(browser, path):
             assert sum(numbers) == pytest.approx(100, abs=0.6)
             assert "NaN" not in panel.inner_text()
         panel = show(page, "complete")
-        prior = page.evaluate(
-            "linearDiffusion.model.symbols.filter((one) => one.prompt === 0).reduce((sum, one) => sum + one.weight, 0)"
-        )
+        symbols = page.evaluate("linearDiffusion.model.symbols")
+        prior = sum(one["weight"] for one in symbols if one["prompt"] == 0)
         panel.get_by_label("Hidden part").select_option("everything")
         settle(page)
-        assert panel.locator(".bars b").first.inner_text() == f"{100 * prior:.1f} %"
+        assert panel.locator(".bars b").first.inner_text() == f"{100 * prior:.1f}\u00a0%"
 
 
 @browser_test
@@ -395,12 +376,13 @@ def test_a_browser_that_cannot_start_the_page_says_so(browser, path):
 
 def test_a_bundle_is_its_modules_in_order():
     modules = {
-        "main.js": '// The page.\nimport {twice} from "./a/twice.js";\nimport {once} from "./once.js";\n\nshow(twice(once));',
-        "a/twice.js": 'import {once} from "../once.js";\n\n/** Return\n * twice. */\nexport function twice(f) {\n  // why\n  return once(f) + "// text";\n}\n',
+        "main.js": '// The page.\nimport {twice} from "./a/twice.js";\nimport {once} from "./once.js";\n\ntwice(once);',
+        "a/twice.js": 'import {once} from "../once.js";\n\n/** Return\n * twice. */\nexport function twice(f) {\n'
+        '  // why\n  return once(f) + "// text";\n}\n',
         "once.js": "export const once = (f) => f();\n",
         "unused.js": "const once = 0;\n",
     }
-    inner = 'const once = (f) => f();\nfunction twice(f) {\n  return once(f) + "// text";\n}\nshow(twice(once));\n'
+    inner = 'const once = (f) => f();\nfunction twice(f) {\n  return once(f) + "// text";\n}\ntwice(once);\n'
     assert bundled(modules, "main.js") == f'"use strict";\n(() => {{\n{inner}}})();'
 
 

@@ -1,7 +1,8 @@
 """A model as an interactive page: one HTML file that holds it, and needs no server and no network.
 
-``contents`` chooses what of a model a page needs, ``bundle`` makes one script of the modules in ``app/``, ``plane`` fits
-points of the plane, and ``document`` puts all of it into one file. What the page computes is what the library computes.
+``contents`` chooses what of a model a page needs, ``bundle`` makes one script of the modules in ``app/``,
+``plane`` fits points of the plane, and ``document`` puts all of it into one file. The page computes what the
+library computes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One script from the modules of the page, so that a page is one file and needs no build tools.
 
-A module may import names of other modules, ``import {a, b} from "./x.js";``, a statement a line, and export what it
-declares at its top level, ``export function a``. A bundle is then the modules in an order in which each follows those
-that it imports, without the import lines and the word ``export``, in one function:
+A module may import names of other modules, ``import {a, b} from "./x.js";``, a statement a line, and export
+what it declares at its top level, ``export function a``. A bundle is the modules in an order in which each
+follows those that it imports, without the import lines and the word ``export``, in one function:
 
     "use strict"; (() => { first module ... last module })();
 

@@ -83,7 +83,8 @@ def _hash(text: str) -> str:
 def _advice(held: Contents, size: int, encoded: int) -> str:
     """Say how large a page would be, and about how many components or styles fit.
 
-    The roots of covariances grow with the square of the number of components d, and all laws with that of the symbols K.
+    The roots of covariances grow with the square of the number of components d, and what all laws have with the
+    number of symbols K.
     """
     index, ratio = held.meta["arrays"], encoded / len(held.blob)
     d, K = index["components"][2], len(held.meta["symbols"]["prompt"])

@@ -1,7 +1,8 @@
 """Points of the plane and the mixtures of Gaussians that the library fits to them, for the tab Plane.
 
-Each set is standardised: both coordinates have mean 0 and together variance 2. For each number of Gaussians k the set is
-one prompt with k styles, and the mixture is that of the styles, each in both directions (``style_rank=1.0``).
+Each set is standardised: both coordinates have mean 0 and together variance 2. For each number of Gaussians k
+the set is one prompt with k styles, and the mixture is that of the styles, each in both directions
+(``style_rank=1.0``).
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ def point_sets() -> dict[str, Any]:
     Returns
     -------
     dict
-        For each name ``points``, a list of pairs, and ``mixtures``, by the number of Gaussians as a string: ``weights``
-        (k,), ``means`` (k, 2) and ``covariances`` (k, 2, 2), rounded.
+        For each name ``points``, a list of pairs, and ``mixtures``, by the number of Gaussians as a string:
+        ``weights`` (k,), ``means`` (k, 2) and ``covariances`` (k, 2, 2), rounded.
 
     Examples
     --------
@@ -70,9 +71,7 @@ def mixture(points: Array, k: int) -> dict[str, Any]:
     dict of list
         ``weights`` (k,), ``means`` (k, 2) and ``covariances`` (k, 2, 2), in the coordinates of the points.
     """
-    # a model of latents: the coordinates of the plane need no encoder
-    settings = {"n_styles": k, "style_rank": 1.0} if k > 1 else {}
-    model = LinearDiffusion(2, random_state=0, **settings).fit(["point"] * len(points), points)
+    model = LinearDiffusion(2, n_styles=k, style_rank=1.0, random_state=0).fit(["point"] * len(points), points)
     law, encoder = model.fitted_.conditional, model.fitted_.encoder
     assert isinstance(law, GaussianDenoiser)
     styles = model.fitted_.statistics.styles

@@ -7,13 +7,14 @@ import {decode, encode} from "../model/encoder.js";
 import {button, counter, slider} from "../ui/controls.js";
 import {describe, paint, paintSigned, picture} from "../ui/pictures.js";
 
-const SLIDERS = 16, REACH_OF_SLIDERS = 3; // components, and standard deviations
+const SLIDERS = 15, REACH_OF_SLIDERS = 3; // components, and standard deviations
 
 export function componentsTab(model, changed) {
   const {d, D, components, scale, componentDeviation: deviation} = model, n = Math.min(SLIDERS, d);
   const canvas = picture(model, "the sum", "large"), total = deviation.reduce((sum, s) => sum + s * s, 0);
-  let base = new Float64Array(d), started = null, atMean = false;
-  const example = counter({name: "example", label: "Next example", count: model.examples.length, value: Math.min(7, model.examples.length - 1), changed});
+  const meanAt = model.examples.length; // the mean comes after the examples
+  let base, started;
+  const example = counter({name: "example", label: "Next example", count: meanAt + 1, value: Math.min(7, meanAt - 1), changed});
   const sliders = Array.from({length: n}, (_, i) => slider({
     name: `c${i + 1}`, label: `Component ${i + 1}`, min: -REACH_OF_SLIDERS, max: REACH_OF_SLIDERS, step: 0.05, value: 0, changed,
     format: (x) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(2)}`,
@@ -24,15 +25,16 @@ export function componentsTab(model, changed) {
     describe(part, `Component ${i + 1}, ${share.toFixed(1)} % of the variance that the components keep`);
     return element("div", {class: "component"}, part, one.element);
   });
-  const start = (latent) => {
-    base = latent;
-    sliders.forEach((one, i) => { one.value = deviation[i] > 0 ? Math.round((20 * latent[i]) / deviation[i]) / 20 : 0; });
+  const begin = () => {
+    started = example.value;
+    base = started === meanAt ? new Float64Array(d) : encode(model, model.examples[started]);
+    sliders.forEach((one, i) => {
+      one.value = one.initial = deviation[i] > 0 ? Math.round((20 * base[i]) / deviation[i]) / 20 : 0;
+    });
   };
-  const toMean = () => { start(new Float64Array(d)); atMean = true; };
-  const mean = button("Mean", () => { toMean(); changed(); });
-  // an address may give components after an example, and none without it
-  example.take = ((take) => (text) => { take.call(example, text); begin(); })(example.take);
-  const begin = () => { started = example.value; atMean = false; start(encode(model, model.examples[started])); };
+  const mean = button("Mean", () => { example.value = meanAt; begin(); changed(); });
+  const take = example.take;
+  example.take = (text) => { take(text); begin(); };
   begin();
 
   return {
@@ -49,7 +51,7 @@ export function componentsTab(model, changed) {
       const latent = Float64Array.from(base);
       sliders.forEach((one, i) => { latent[i] = moved(one, base[i], deviation[i]); });
       paint(canvas, model, decode(model, latent));
-      const text = `${atMean ? "The mean" : `Example ${started + 1}`}, component 1 at ${sliders[0].input.getAttribute("aria-valuetext")} standard deviations`;
+      const text = `${started === meanAt ? "The mean" : `Example ${started + 1}`}, component 1 at ${sliders[0].input.getAttribute("aria-valuetext")} standard deviations`;
       describe(canvas, text);
       announce(text);
     },

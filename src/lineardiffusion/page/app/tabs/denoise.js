@@ -41,7 +41,7 @@ export function denoiseTab(model, changed) {
       paintSigned(score, model, found.score);
       results.show(found.probabilities);
       const last = Math.sqrt(found.image.reduce((sum, value, j) => sum + (value - image[j]) ** 2, 0) / D);
-      const text = [found.probabilities ? `${verdict(model, found.probabilities)}. ` : "", `Root mean squared error of the answer: ${last.toPrecision(3)}, of the noisy image: ${sigma.value.toPrecision(3)}`].join("");
+      const text = [found.probabilities && several ? `${verdict(model, found.probabilities)}. ` : "", `Root mean squared error of the answer: ${last.toPrecision(3)}, of the noisy image: ${sigma.value.toPrecision(3)}`].join("");
       setText(sentence, text);
       announce(text);
       describe(clean, `Example ${example.value + 1}`);

@@ -27,7 +27,7 @@ export function handTab(model, changed) {
   const {prompts, D} = model, n = Math.min(MOST_PROMPTS, prompts.length);
   let posterior = null, started = -1, drawnOver = false;
   const pad = sketch(model, "the example of a hand", () => { drawnOver = true; changed(); });
-  const example = counter({name: "example", label: "Next example", count: model.examples.length, value: Math.min(4, model.examples.length - 1), changed});
+  const example = counter({name: "example", label: "Next example", count: model.examples.length, value: Math.min(5, model.examples.length - 1), changed});
   const amount = slider({name: "amount", label: "How much of the hand", min: 0, max: 1.5, step: 0.05, value: 1, changed, format: (x) => `${Math.round(100 * x)} %`});
   const read = choice({name: "as", label: "Read it as", options: [[null, "the likeliest prompt"], ...prompts.map((one) => [one, shown(one)])], value: null, changed});
   const clear = button("Clear", () => { drawnOver = true; pad.clear(); changed(); });

@@ -25,7 +25,7 @@ export function planeTab(sets, changed) {
   const canvas = element("canvas", {role: "img", class: "plane", "aria-label": "the plane"}), sentence = element("p", {class: "verdict"});
   const refresh = () => number.setOptions(kinds(set.value), kinds(set.value).some(([k]) => k === number.value) ? number.value : kinds(set.value).at(-1)[0]);
   const take = set.take;
-  set.take = (text) => { take.call(set, text); refresh(); };
+  set.take = (text) => { take(text); refresh(); };
   let paths = null, key = "";
   const width = () => Math.round(canvas.clientWidth * (globalThis.devicePixelRatio || 1));
   new ResizeObserver(() => { if (canvas.clientWidth > 0 && canvas.width !== width()) changed(); }).observe(canvas);

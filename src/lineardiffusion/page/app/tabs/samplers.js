@@ -57,6 +57,19 @@ export function samplersTab(model, changed) {
     lines: CURVES.filter((name) => curves.has(name)).map((name) => ({name, points: curves.get(name)})), chosen: sampler.value, point: current,
   });
 
+  const showStrip = (latents, symbol) => {
+    const last = latents.length - 1, n = Math.min(STRIP, latents.length), exact = sampler.value === "exact";
+    while (strip.childElementCount > n) strip.lastChild.remove();
+    while (strip.childElementCount < n) strip.append(captioned(picture(model, "step"), ""));
+    for (let i = 0; i < n; i++) {
+      const at = Math.round((i * last) / Math.max(1, n - 1)), figure = strip.children[i], image = decode(model, latents[at]);
+      const caption = at === 0 ? "noise" : !exact ? `step ${at}` : at === last ? "end" : `${i} of ${n - 1}`;
+      paint(figure.firstChild, model, at === last ? finish(model, image, symbol, guidance.value) : image);
+      setText(figure.lastChild, caption);
+      describe(figure.firstChild, `Picture ${shownStep.value}, ${caption}`);
+    }
+  };
+
   return {
     heading: "Choose a sampler",
     text: `The ${PICTURES} pictures start from the same noise whatever the sampler, and the strip shows one of them step by step. Every sampler is an affine map of its noise, so the law that it draws from is a known Gaussian, and W₂ is its distance to the exact law.`,
@@ -77,27 +90,17 @@ export function samplersTab(model, changed) {
         paint(pictures[i], model, finish(model, decode(model, latent), symbol, guidance.value));
         describe(pictures[i], `Picture ${i + 1} of ${shown(model.symbols[symbol].name)} by ${sampler.value}`);
       });
-      this.showStrip(course.map((states) => states[shownStep.value - 1]), symbol);
+      showStrip(course.map((states) => states[shownStep.value - 1]), symbol);
       const distance = wasserstein(model, settings), fixed = sampler.value === "exact" || sampler.value === "one_step";
       steps.input.disabled = fixed; // they have no number of steps
-      const text = `W₂ of ${sampler.value} ${fixed ? "" : `with ${steps.value} step${steps.value > 1 ? "s" : ""} `}to the exact law: ${readable(distance)}`;
+      const [guided, plain] = guidance.value === 1 ? ["", ""] : [` and guidance ${guidance.value}`, " without guidance"];
+      const many = fixed ? "" : ` with ${steps.value} step${steps.value > 1 ? "s" : ""}`;
+      const text = `W₂ of ${sampler.value}${many}${guided} to the exact law${plain}: ${readable(distance)}`;
       setText(sentence, text);
       announce(text);
       current = {name: sampler.value, x: fixed ? 1 : steps.value, y: distance, everywhere: sampler.value === "exact"};
       refresh(symbol, guidance.value);
       show();
-    },
-    showStrip(latents, symbol) {
-      const n = Math.min(STRIP, latents.length), places = Array.from({length: n}, (_, i) => Math.round((i * (latents.length - 1)) / Math.max(1, n - 1)));
-      while (strip.childElementCount > n) strip.lastChild.remove();
-      while (strip.childElementCount < n) strip.append(captioned(picture(model, "step"), ""));
-      places.forEach((at, i) => {
-        const figure = strip.children[i], canvas = figure.firstChild, end = at === latents.length - 1, image = decode(model, latents[at]);
-        paint(canvas, model, end ? finish(model, image, symbol, guidance.value) : image);
-        const caption = sampler.value === "exact" ? (at === 0 ? "noise" : end ? "end" : `${i} of ${n - 1}`) : at === 0 ? "noise" : `step ${at}`;
-        setText(figure.lastChild, caption);
-        describe(canvas, `Picture ${shownStep.value}, ${caption}`);
-      });
     },
   };
 }

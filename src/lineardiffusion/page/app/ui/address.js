@@ -10,10 +10,13 @@ export function readAddress(hash) {
   return {id: id.toLowerCase(), given: [...new URLSearchParams(query)]};
 }
 
-/** Set the fields that an address gives, in the order of the fields, since options may depend on earlier ones. */
+/** Set fields to what an address gives or to their first values, in their order: options may depend on earlier ones. */
 export function takeFields(fields, given) {
   const texts = new Map(given);
-  for (const field of fields) if (texts.has(field.name)) field.take(texts.get(field.name));
+  for (const field of fields) {
+    field.take(String(field.initial));
+    if (texts.has(field.name)) field.take(texts.get(field.name));
+  }
 }
 
 /** Write the state of a tab into the address. Files and frames may refuse it; the page works all the same. */

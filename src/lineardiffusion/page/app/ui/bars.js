@@ -39,7 +39,7 @@ export function ranked(numbers) {
 
 /** Return a probability as text. */
 export function percent(p) {
-  return `${(100 * p).toFixed(1)} %`;
+  return `${(100 * p).toFixed(1)}\u00a0%`; // on one line
 }
 
 /** Return the sentence that names the likeliest prompt. */

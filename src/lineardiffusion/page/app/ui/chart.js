@@ -3,56 +3,77 @@
 
 import {drawn, element} from "./dom.js";
 
+// pixels, where text has 16 of them
+const MARGIN = {left: 56, right: 88, top: 12, bottom: 44}, LINE = 15, WIDEST = 900, LEAST_HEIGHT = 230, MOST_HEIGHT = 330;
 const DASHES = ["7 3", "2 3", "9 3 2 3", "12 4", "5 5", "1 4", "14 3 3 3", "4 2"];
-const LEFT = 56, RIGHT = 84, TOP = 12, BOTTOM = 44, LINE = 14; // pixels
-const WIDEST = 760, LEAST_SHOWN = 1e-4; // a distance of which nothing is seen in a picture
+const LEAST_SHOWN = 1e-4; // a distance of which nothing is seen in a picture
+const TICKS = [1, 2, 5, 10, 20, 50, 100];
 
-/** Return a chart with titles of its axes: its `element`, and `show({lines, chosen, point})`. */
-export function chart({x: titleX, y: titleY}) {
+/**
+ * Return a chart with titles of its axes: its `element`, and `show({lines, chosen, point})`. Lines have a name and
+ * `points`, pairs of numbers; the point `{name, x, y, everywhere}` is where the page is, for all x if `everywhere`.
+ */
+export function chart(titles) {
   const own = element("div", {class: "chart"});
   let last = null;
   const draw = () => {
-    if (last === null || own.clientWidth === 0) return;
-    own.replaceChildren(figureOf(last, Math.min(WIDEST, own.clientWidth), titleX, titleY));
+    if (last !== null && own.clientWidth > 0) own.replaceChildren(figureOf(last, own.clientWidth, titles));
   };
   new ResizeObserver(draw).observe(own);
   return {element: own, show(given) { last = given; draw(); }};
 }
 
-function figureOf({lines, chosen, point}, width, titleX, titleY) {
-  const height = Math.round(Math.max(230, Math.min(330, 0.55 * width))), right = RIGHT;
-  const values = lines.flatMap((one) => one.points.map(([, y]) => y)).concat(point.y).filter((y) => y > LEAST_SHOWN && Number.isFinite(y));
-  const low = Math.floor(Math.log10(Math.min(1, ...values))), high = Math.max(low + 1, Math.ceil(Math.log10(Math.min(1e4, Math.max(...values, 1)))));
-  const most = Math.max(2, ...lines.flatMap((one) => one.points.map(([n]) => n)));
-  const X = (n) => LEFT + ((width - LEFT - right) * Math.log(n)) / Math.log(most);
-  const Y = (y) => TOP + (height - TOP - BOTTOM) * Math.min(1, Math.max(0, (high - Math.log10(Math.max(y, 1e-12))) / (high - low)));
-  const floor = height - BOTTOM, svg = drawn("svg", {width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": spoken(lines, point)});
+function figureOf({lines, chosen, point}, room, titles) {
+  const em = parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
+  const width = Math.min(em * WIDEST, room), height = Math.max(em * LEAST_HEIGHT, Math.min(em * MOST_HEIGHT, 0.5 * width));
+  const left = em * MARGIN.left, right = width - em * MARGIN.right, top = em * MARGIN.top, bottom = height - em * MARGIN.bottom;
+  const seen = lines.map(({name, points}, i) => ({name, dash: DASHES[i % DASHES.length], points: points.filter(([, y]) => isShown(y))}))
+    .filter((one) => one.points.length > 0);
+  const all = [...seen.flatMap((one) => one.points.map(([, y]) => y)), point.y].filter(isShown);
+  const most = Math.max(2, ...seen.flatMap((one) => one.points.map(([x]) => x)));
+  const low = Math.floor(Math.log10(Math.min(1, ...all)));
+  const high = Math.max(low + 1, Math.ceil(Math.log10(Math.min(1e4, Math.max(1, ...all)))));
+  const X = (x) => left + ((right - left) * Math.log(x)) / Math.log(most);
+  const share = (y) => (high - Math.log10(Math.max(y, 1e-12))) / (high - low);
+  const Y = (y) => top + (bottom - top) * Math.min(1, Math.max(0, share(y)));
+  const svg = drawn("svg", {width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": spoken(lines, point)});
+  const write = (text, x, y, more = {}) => svg.append(drawn("text", {x, y, "text-anchor": "middle", ...more}, text));
+  const rule = (name, d, more = {}) => svg.append(drawn("path", {class: name, d, ...more}));
+
   for (let k = low; k <= high; k++) {
-    svg.append(drawn("path", {class: "grid", d: `M${LEFT} ${Y(10 ** k)}H${width - right}`}), drawn("text", {x: LEFT - 8, y: Y(10 ** k) + 4, "text-anchor": "end"}, k < -1 || k > 3 ? `10${exponent(k)}` : String(10 ** k)));
+    const text = k < -1 || k > 3 ? `10${exponent(k)}` : String(10 ** k);
+    rule("grid", `M${left} ${Y(10 ** k)}H${right}`);
+    write(text, left - 8, Y(10 ** k) + 4 * em, {"text-anchor": "end"});
   }
-  for (const n of [1, 2, 5, 10, 20, 50].filter((m) => m <= most)) {
-    svg.append(drawn("path", {class: "grid", d: `M${X(n)} ${TOP}V${floor}`}), drawn("text", {x: X(n), y: floor + 17, "text-anchor": "middle"}, String(n)));
+  for (const x of TICKS.filter((one) => one <= most)) {
+    rule("grid", `M${X(x)} ${top}V${bottom}`);
+    write(String(x), X(x), bottom + 17 * em);
   }
-  svg.append(drawn("text", {x: (LEFT + width - right) / 2, y: height - 6, "text-anchor": "middle"}, titleX));
-  svg.append(drawn("text", {x: 13, y: (TOP + floor) / 2, "text-anchor": "middle", transform: `rotate(-90 13 ${(TOP + floor) / 2})`}, titleY));
+  write(titles.x, (left + right) / 2, height - 6 * em);
+  write(titles.y, 13 * em, (top + bottom) / 2, {transform: `rotate(-90 ${13 * em} ${(top + bottom) / 2})`});
+
   const ends = [];
-  const ordered = [...lines].map((one, i) => ({...one, dash: DASHES[i % DASHES.length]})).sort((a, b) => (a.name === chosen) - (b.name === chosen));
-  for (const {name, points: all, dash} of ordered) {
-    const points = all.filter(([, y]) => y > LEAST_SHOWN && Number.isFinite(y));
-    if (!points.length) continue;
-    const path = points.map(([n, y], i) => `${i ? "L" : "M"}${X(n).toFixed(1)} ${Y(y).toFixed(1)}`).join(""), own = name === chosen;
-    svg.append(drawn("path", {class: own ? "curve chosen" : "curve", d: path, "stroke-dasharray": own ? null : dash}));
-    if (own) for (const [n, y] of points) svg.append(drawn("circle", {class: "marker", cx: X(n), cy: Y(y), r: 3}));
-    const [n, y] = points[points.length - 1];
-    ends.push({name, x: X(n), y: Y(y), own});
+  for (const {name, points, dash} of seen.sort((a, b) => (a.name === chosen) - (b.name === chosen))) {
+    const own = name === chosen, [x, y] = points[points.length - 1];
+    const path = points.map(([a, b], i) => `${i ? "L" : "M"}${X(a).toFixed(1)} ${Y(b).toFixed(1)}`).join("");
+    rule(own ? "curve chosen" : "curve", path, {"stroke-dasharray": own ? null : dash});
+    if (own) for (const [a, b] of points) svg.append(drawn("circle", {class: "marker", cx: X(a), cy: Y(b), r: 3 * em}));
+    ends.push({name, x: X(x), y: Y(y), own});
   }
-  for (const {name, x, y, at, own} of spaced(ends, TOP + 4, floor)) {
-    svg.append(drawn("path", {class: "leader", d: `M${x + 1} ${y}L${width - right + 9} ${at}`}));
-    svg.append(drawn("text", {class: own ? "chosen" : "", x: width - right + 12, y: at + 4}, name));
+  if (point.everywhere) {
+    rule("curve chosen", `M${left} ${Y(point.y)}H${right}`);
+    ends.push({name: point.name, x: right, y: Y(point.y), own: true});
   }
-  if (point.everywhere) svg.append(drawn("path", {class: "curve chosen", d: `M${LEFT} ${Y(point.y)}H${width - right}`}));
-  svg.append(drawn("circle", {class: "point", cx: X(point.x), cy: Y(point.y), r: 7}));
+  for (const {name, x, y, at, own} of spaced(ends, top + 4, bottom, LINE * em)) {
+    rule("leader", `M${x + 1} ${y}L${right + 9} ${at}`);
+    write(name, right + 12, at + 4 * em, {"text-anchor": "start", class: own ? "chosen" : null});
+  }
+  svg.append(drawn("circle", {class: "point", cx: X(point.x), cy: Y(point.y), r: 7 * em}));
   return svg;
+}
+
+function isShown(y) {
+  return y > LEAST_SHOWN && Number.isFinite(y);
 }
 
 /** Return an exponent in raised digits. */
@@ -60,16 +81,23 @@ function exponent(k) {
   return String(k).replace(/./g, (c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(c)]));
 }
 
-/** Return the ends of curves with places `at` that are a line of text apart. */
-function spaced(ends, top, bottom) {
+/** Return the ends of curves with places `at` that are a line of text apart, between top and bottom. */
+function spaced(ends, top, bottom, line) {
   const order = [...ends].sort((a, b) => a.y - b.y);
-  order.forEach((one, i) => { one.at = Math.max(one.y, i ? order[i - 1].at + LINE : top); });
-  for (let i = order.length - 1, limit = bottom; i >= 0; i--, limit -= LINE) order[i].at = Math.min(order[i].at, limit, i < order.length - 1 ? order[i + 1].at - LINE : limit);
+  order.forEach((one, i) => { one.at = Math.max(one.y, i ? order[i - 1].at + line : top); });
+  for (let i = order.length - 1, most = bottom; i >= 0; i--) {
+    order[i].at = Math.min(order[i].at, most);
+    most = order[i].at - line;
+  }
   return order;
 }
 
 /** Return the chart in words. */
 function spoken(lines, point) {
-  const rows = lines.map(({name, points}) => `${name} from ${points[0][1].toPrecision(2)} at ${points[0][0]} step to ${points[points.length - 1][1].toPrecision(2)} at ${points[points.length - 1][0]}`);
-  return `Chart of the distance W2 against the number of steps. Now: ${point.name}, ${point.y.toPrecision(2)}. ${rows.join("; ")}`;
+  const rows = lines.map(({name, points}) => {
+    const [x, y] = points[0], [xEnd, yEnd] = points[points.length - 1];
+    return `${name} from ${y.toPrecision(2)} at ${x} to ${yEnd.toPrecision(2)} at ${xEnd}`;
+  });
+  const now = `Now: ${point.name}, ${point.y.toPrecision(2)}`;
+  return `Chart of the distance W2 against the number of steps. ${now}. ${rows.join("; ")}`;
 }

@@ -3,13 +3,17 @@
 
 import {element, freshId, setText} from "./dom.js";
 
+const LOG_STEPS = 200; // of a slider whose numbers are spaced evenly in their logarithms
+
 /** Return a field of a range of numbers; `scale: "log"` spaces them evenly in their logarithms. */
 export function slider({name, label, min, max, step = 1, value, changed, scale = "linear", format = String}) {
-  const id = freshId(name), log = scale === "log", count = log ? 200 : Math.round((max - min) / step);
-  const at = (i) => (log ? round(min * (max / min) ** (i / count)) : round(min + i * step));
-  const place = (x) => Math.min(count, Math.max(0, Math.round(log ? (count * Math.log(x / min)) / Math.log(max / min) : (x - min) / step)));
-  const input = element("input", {type: "range", id, min: 0, max: count, step: 1});
-  const output = element("output", {for: id});
+  const id = freshId(name), log = scale === "log", count = log ? LOG_STEPS : Math.round((max - min) / step);
+  const at = (i) => rounded(log ? min * (max / min) ** (i / count) : min + i * step);
+  const place = (x) => {
+    const i = log ? (count * Math.log(x / min)) / Math.log(max / min) : (x - min) / step;
+    return Math.min(count, Math.max(0, Math.round(i)));
+  };
+  const input = element("input", {type: "range", id, min: 0, max: count, step: 1}), output = element("output", {for: id});
   let current = value;
   const show = () => {
     const text = format(current);
@@ -19,51 +23,55 @@ export function slider({name, label, min, max, step = 1, value, changed, scale =
   };
   input.addEventListener("input", () => { current = at(Number(input.value)); show(); changed(); });
   show();
-  return {
+  const own = {
     name, input, initial: value,
     element: element("div", {class: "field range"}, element("label", {for: id}, label), output, input),
     get value() { return current; },
     set value(x) { current = Math.min(max, Math.max(min, x)); show(); },
-    take(text) { if (text.trim() !== "" && Number.isFinite(Number(text))) this.value = log ? Number(text) : at(place(Number(text))); },
+    take(text) {
+      const x = Number(text);
+      if (text.trim() !== "" && Number.isFinite(x)) own.value = log ? x : at(place(x));
+    },
   };
+  return own;
 }
 
 /** Return x with six digits, which hides the rounding of sums. */
-function round(x) {
+function rounded(x) {
   return Number(x.toPrecision(6));
 }
 
 /** Return a field of one of some options, `[value, text]` or texts. */
 export function choice({name, label, options, value, changed}) {
-  const id = freshId(name), select = element("select", {id}), control = element("div", {class: "field"}, element("label", {for: id}, label), select);
+  const id = freshId(name), select = element("select", {id, change: changed});
   let values = [];
-  const field = {
-    name, element: control, initial: value,
+  const pick = (i) => { if (i >= 0) select.selectedIndex = i; };
+  const own = {
+    name, initial: value,
+    element: element("div", {class: "field"}, element("label", {for: id}, label), select),
     get value() { return values[select.selectedIndex]; },
-    set value(x) { const i = values.indexOf(x); if (i >= 0) select.selectedIndex = i; },
-    take(text) { const i = values.findIndex((x) => String(x) === text); if (i >= 0) select.selectedIndex = i; },
+    set value(x) { pick(values.indexOf(x)); },
+    take(text) { pick(values.findIndex((x) => String(x) === text)); },
     setOptions(list, chosen) {
-      values = list.map((one) => (Array.isArray(one) ? one[0] : one));
-      select.replaceChildren(...list.map((one) => element("option", {}, Array.isArray(one) ? one[1] : one)));
-      select.selectedIndex = Math.max(0, values.indexOf(chosen));
+      const pairs = list.map((one) => (Array.isArray(one) ? one : [one, one]));
+      values = pairs.map(([x]) => x);
+      select.replaceChildren(...pairs.map(([, text]) => element("option", {}, text)));
+      pick(Math.max(0, values.indexOf(chosen)));
     },
   };
-  field.setOptions(options, value);
-  select.addEventListener("change", changed);
-  return field;
+  own.setOptions(options, value);
+  return own;
 }
 
-/** Return a field of one of a few options, all of which are seen: a group of radio buttons. */
+/** Return a group of radio buttons, all of whose options `[value, text]` are seen. */
 export function radios({name, label, options, value, changed}) {
-  const group = freshId(name), inputs = options.map(([key]) => element("input", {type: "radio", name: group, id: freshId(key), checked: key === value, change: changed}));
-  const items = options.map(([, text], i) => element("label", {class: "segment", for: inputs[i].id}, inputs[i], element("span", {}, text)));
-  const index = () => inputs.findIndex((input) => input.checked);
+  const group = freshId(name);
+  const inputs = options.map(([key]) => element("input", {type: "radio", name: group, id: freshId(key), checked: key === value, change: changed}));
+  const items = options.map(([, text], i) => (
+    element("label", {class: "segment", for: inputs[i].id}, inputs[i], element("span", {}, text))));
   return {
-    name, initial: value,
     element: element("fieldset", {class: "segments"}, element("legend", {}, label), element("div", {}, ...items)),
-    get value() { return options[index()][0]; },
-    set value(x) { options.forEach(([key], i) => { if (key === x) inputs[i].checked = true; }); },
-    take(text) { this.value = text; },
+    get value() { return options[inputs.findIndex((input) => input.checked)][0]; },
   };
 }
 

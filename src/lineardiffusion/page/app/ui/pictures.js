@@ -11,7 +11,13 @@ export function picture(model, label, className = "") {
   const strip = !model.isImage;
   const canvas = element("canvas", {width: model.width, height: model.height, role: "img", "aria-label": label, class: `picture ${strip ? "strip" : ""} ${className}`});
   if (!strip) canvas.style.aspectRatio = `${model.width} / ${model.height}`;
+  fitHeight(canvas, model);
   return canvas;
+}
+
+/** Make what holds a picture narrower where the picture is tall, so that it is no higher than a square one. */
+export function fitHeight(holder, {isImage, width, height}) {
+  if (isImage && height > width) holder.style.width = `${(100 * width) / height}%`;
 }
 
 /** Return a picture with a caption below it. */

@@ -3,7 +3,7 @@
 // paints where it is, and Shift with an arrow moves and paints.
 
 import {element, freshId} from "./dom.js";
-import {describe, paint, picture} from "./pictures.js";
+import {describe, fitHeight, paint, picture} from "./pictures.js";
 
 const MOVES = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
 
@@ -15,6 +15,8 @@ export function sketch(model, label, changed) {
   const {width, height, channels, low, high, D} = model, canvas = picture(model, label), help = freshId("help");
   const cursor = element("div", {class: "cursor", hidden: true});
   const area = element("div", {class: "sketch", tabindex: 0, role: "application", "aria-label": `Drawing area: ${label}`, "aria-describedby": help}, canvas, cursor);
+  fitHeight(area, model);
+  canvas.style.width = "100%";
   const own = {
     image: new Float64Array(D).fill(low), mask: new Uint8Array(D), tool: "draw", ink: Array(channels).fill(high),
     element: element("div", {}, area, element("p", {class: "hint", id: help}, "Or draw with keys: arrows move, Space paints, Shift and an arrow paint a line.")),
