@@ -69,9 +69,7 @@ seen = [i for i, prompt in enumerate(prompts) if not {*unseen[digits[i]]} <= {*p
 
 ld = LinearDiffusion(text_encoder="words", contrast="affine", sampler="dpm++2m", num_steps=30)
 ld.fit([prompts[i] for i in seen], images[seen])
-print(
-    f"{len(seen):,} digits, {len(ld.prompts_)} prompts; {len(digits) - len(seen):,} are held out"
-)
+print(f"{len(seen):,} digits, {len(ld.prompts_)} prompts; {len(digits) - len(seen):,} held out")
 
 # %%
 # Are the adjectives of the held-out combinations drawn? An attribute of a drawn digit

@@ -40,7 +40,8 @@ for start in (1.0, 0.6, 0.3):
     laws = [ld.law("7", guidance_scale=below(start, w)) for w in scales]
     ratio = [np.trace(law.covariance) / own for law in laws]
     axes.semilogy(scales, ratio, label=f"at t below {start:g}")
-    print(f"below t = {start:g}: {ratio[3]:.2f} at a scale of 1.5, {ratio[6]:.2f} at 3")
+    shown = ", ".join(f"{ratio[i]:,.1f} at {scales[i]:g}" for i in (3, 6, 15))
+    print(f"guided at t below {start:g}, relative variance: {shown}")
 axes.lines[0].set_label("at every step")
 axes.axhline(4, color="grey", linestyle=":")
 axes.text(0.1, 4.6, "predict warns", color="grey")
