@@ -1,7 +1,7 @@
 """Measure the accuracy on pairs of digits that were never seen: ``python benchmarks/pairs.py``.
 
 A model is fitted to 60,000 pairs of training digits without ten of the 100 pairs; the gallery's example takes
-half as many. The judge (judge.py) classifies each half of 1,000 images, 100 for each of these ten pairs. Pairs
+20,000. The judge (judge.py) classifies each half of 1,000 images, 100 for each of these ten pairs. Pairs
 that were seen and pairs of real test digits are printed too.
 """
 

@@ -2,8 +2,9 @@
 Find anomalous images
 =====================
 
-The typicality of an image is the two-sided tail probability of its log-likelihood. You learn to score images by
-it, and why a likelihood alone is not enough: it calls the mean image the best of all.
+The typicality of an image is the two-sided tail probability of its log-likelihood. You
+learn to score images by it, and why a likelihood alone is not enough: it calls the mean
+image the best of all.
 """
 
 import numpy as np
@@ -13,8 +14,8 @@ from lineardiffusion import LinearDiffusion, plot
 from lineardiffusion.datasets import load_digits
 
 # %%
-# The model is fitted to 1,300 of scikit-learn's digits. It scores the other digits and four kinds of anomalies,
-# each under the prompt of its digit.
+# The model is fitted to 1,300 of scikit-learn's digits. It scores the other digits and
+# four kinds of anomalies, each under the prompt of its digit.
 
 prompts, images = map(np.array, load_digits())
 rng = np.random.default_rng(0)
@@ -28,26 +29,26 @@ kinds = {
     "plain": np.ones_like(real) * rng.uniform(0, 16, size=(len(real), 1, 1)),
     "noise": rng.uniform(0, 16, size=real.shape),
     "upside down": real[:, ::-1, ::-1],
-    "mean image": np.stack(
-        [images[fitted][prompts[fitted] == prompt].mean(axis=0) for prompt in prompts[held_out]]
-    ),
 }
+means = {
+    prompt: images[fitted][prompts[fitted] == prompt].mean(axis=0) for prompt in ld.prompts_
+}
+kinds["mean image"] = np.stack([means[prompt] for prompt in prompts[held_out]])
 typicality = {kind: ld.typicality(x, prompts[held_out]) for kind, x in kinds.items()}
 
 # %%
-# The area under the ROC curve (AUC) is the probability that an anomaly has a lower score than a held-out digit.
-# The likelihood ranks all other anomalies as well as the typicality does, but it ranks every mean image above the
-# digits.
+# The area under the ROC curve (AUC) is the probability that an anomaly has a lower
+# score than a held-out digit. The likelihood ranks all other anomalies as well as the
+# typicality does, but it ranks every mean image above the digits.
 
 log_prob = {kind: ld.score_samples(x, prompts[held_out]) for kind, x in kinds.items()}
+is_held_out = np.repeat([1, 0], len(real))
 for kind in list(kinds)[1:]:
-    anomalous = np.repeat([0, 1], len(real))
-    scores = [-np.concatenate([score["held out"], score[kind]]) for score in (typicality, log_prob)]
-    print(
-        "{:12s} AUC of the typicality {:.3f}, of the likelihood {:.3f}".format(
-            kind, *(roc_auc_score(anomalous, score) for score in scores)
-        )
-    )
+    both = [
+        np.concatenate([score["held out"], score[kind]]) for score in (typicality, log_prob)
+    ]
+    auc = [roc_auc_score(is_held_out, score) for score in both]
+    print(f"{kind:12s} AUC of the typicality {auc[0]:.3f}, of the likelihood {auc[1]:.3f}")
 
 # %%
 # The caption of an image is its typicality.

@@ -2,8 +2,9 @@
 Calibrate class probabilities
 =============================
 
-A Gaussian model that sees half a digit is too sure of its class. You learn to fit a temperature to held-out images,
-after which the confidence of an answer equals the share of right answers.
+A Gaussian model that sees half a digit is too sure of its class. You learn to fit a
+temperature to held-out images, after which the confidence of an answer equals the share
+of right answers.
 """
 
 import numpy as np
@@ -15,8 +16,8 @@ from lineardiffusion.datasets import load_mnist
 from lineardiffusion.metrics import calibration_error
 
 # %%
-# The model is fitted to the first 55,000 training digits. The other 5,000 are kept for the temperature. The lower
-# half of every digit is hidden.
+# The model is fitted to the first 55,000 training digits. The other 5,000 are kept for
+# the temperature. The lower half of every digit is hidden.
 
 prompts, images = load_mnist("train")
 ld = LinearDiffusion(64).fit(prompts[:55_000], images[:55_000])
@@ -24,8 +25,8 @@ lower_half = np.zeros((28, 28), bool)
 lower_half[14:] = True
 
 # %%
-# ``calibrate`` takes the mask of the hidden pixels. It changes probabilities, but no answer by more than
-# rounding, so the accuracy stays. These figures are those of all 10,000 test digits.
+# ``calibrate`` takes the mask of the hidden pixels. It changes the probabilities and
+# hardly any answer, so the accuracy stays. All 10,000 test digits are classified.
 
 truth, test_images = load_mnist("test")
 seen = np.where(lower_half, np.nan, test_images)
@@ -46,4 +47,5 @@ axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), aspec
 legend = axes.legend(loc="lower right")
 
 # %%
-# Points on the diagonal are calibrated: of the answers with a confidence of 80 %, 80 % are right.
+# Points on the diagonal are calibrated: of the answers with a confidence of 80 %, 80 %
+# are right.

@@ -2,8 +2,9 @@
 Restore a blurred and noisy digit
 =================================
 
-Digits are blurred, reduced to 7 x 7 pixels and disturbed by noise. You learn to describe such a measurement by a
-matrix, and to draw the images that could have caused it from their exact posterior.
+Digits are blurred, reduced to 7 x 7 pixels and disturbed by noise. You learn to
+describe such a measurement by a matrix, and to draw the images that could have caused
+it from their exact posterior.
 """
 
 import numpy as np
@@ -14,8 +15,9 @@ from lineardiffusion.datasets import load_mnist
 ld = LinearDiffusion(n_styles=50, contrast="affine").fit(*load_mnist("train"))
 
 # %%
-# A measurement is ``y = A x + noise``, where ``x`` is the flattened image. ``operators`` has the usual matrices,
-# and they can be multiplied. The digits are test digits, and the model is not given their prompts.
+# A measurement is ``y = A x + noise``, where ``x`` is the flattened image.
+# ``operators`` has the usual matrices, and they can be multiplied. The digits are test
+# digits, and the model is not given their prompts.
 
 digits = load_mnist("test")[1][[0, 1, 18, 15, 84]].astype(float)
 blur, factor, noise = 1.0, 4, 8.0  # pixels, pixels, grey levels
@@ -24,12 +26,14 @@ clean = digits.reshape(len(digits), -1) @ A.T
 measured = clean + noise * np.random.default_rng(137).normal(size=clean.shape)
 
 # %%
-# ``restore`` returns the posterior mean for ``n_samples=0``, and otherwise draws. With ``residual_noise=True``
-# the draws include the variance outside of the components, so their spread is that of all pixels.
+# ``restore`` returns the posterior mean for ``n_samples=0``, and otherwise draws. With
+# ``residual_noise=True`` the draws include the variance outside of the components, so
+# their spread is that of all pixels.
 
 mean = ld.restore(measured, A, noise, n_samples=0)
 draws = ld.restore(measured, A, noise, seed=137, n_samples=4)
-spread = ld.restore(measured, A, noise, seed=137, n_samples=100, residual_noise=True).std(axis=1)
+many = ld.restore(measured, A, noise, seed=137, n_samples=100, residual_noise=True)
+spread = many.std(axis=1)
 
 # %%
 # The spread is the standard deviation of each pixel; darker red is less certain.

@@ -2,9 +2,9 @@
 Points of the plane
 ===================
 
-An image may have any shape, so points of shape (n, 2) are fitted by the same model. You learn how the number of
-styles changes the law: one Gaussian keeps the mean and the covariance of a swiss roll, and 40 styles follow its
-curve.
+An image may have any shape, so points of shape (n, 2) are fitted by the same model. You
+learn how the number of styles changes the law: one Gaussian keeps the mean and the
+covariance of a swiss roll, and 40 styles follow its curve.
 """
 
 import numpy as np
@@ -13,7 +13,8 @@ from sklearn.datasets import make_swiss_roll
 
 from lineardiffusion import LinearDiffusion
 
-points, new = (make_swiss_roll(4000, noise=0.4, random_state=seed)[0][:, [0, 2]] for seed in (0, 1))
+rolls = [make_swiss_roll(4000, noise=0.4, random_state=seed)[0] for seed in (0, 1)]
+points, new = (roll[:, [0, 2]] for roll in rolls)
 prompts = ["roll"] * len(points)
 
 # %%
@@ -33,5 +34,6 @@ figure = Figure(figsize=(9, 2.5))
 axes = figure.subplots(1, 4, sharex=True, sharey=True)
 figure.subplots_adjust(left=0.005, right=0.995, bottom=0.01, top=0.9, wspace=0.02)
 for cell, (title, x) in zip(axes, shown.items(), strict=True):
-    cell.scatter(*np.transpose(x), s=2, linewidths=0, color="black" if x is points else "tab:blue")
+    colour = "black" if x is points else "tab:blue"
+    cell.scatter(*np.transpose(x), s=2, linewidths=0, color=colour)
     cell.set(title=title, xticks=[], yticks=[], xlim=(-18, 20), ylim=(-19, 19), aspect="equal")

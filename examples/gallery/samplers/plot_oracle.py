@@ -2,8 +2,9 @@
 Judge the schedulers of diffusers
 =================================
 
-The oracle computes the distance between the law that a scheduler draws and the law of the data, without drawing.
-You learn to judge schedulers of diffusers on MNIST's sevens, and to see faults that pictures do not show.
+The oracle computes the distance between the law that a scheduler draws and the law of
+the data, without drawing. You learn to judge schedulers of diffusers on MNIST's sevens,
+and to see faults that pictures do not show.
 """
 
 from functools import partial
@@ -18,8 +19,9 @@ from lineardiffusion.plot import convergence
 diffusers.logging.set_verbosity_error()
 
 # %%
-# The law is that of the pixels of a 7, from -1 to 1. ``oracle`` takes a scheduler, its class, or a function that
-# makes one. A distance is a 2-Wasserstein distance, in units of the spread of the law.
+# The law is that of the pixels of a 7, from -1 to 1. ``oracle`` takes a scheduler, its
+# class, or a function that makes one. A distance is a 2-Wasserstein distance, in units
+# of the spread of the law.
 
 ld = LinearDiffusion(shrinkage=0).fit(*load_mnist("train"))
 pixels = ld.law("7", space="pixels")
@@ -27,11 +29,17 @@ law = Gaussian(pixels.mean / 127.5 - 1, pixels.covariance / 127.5**2)
 
 schedulers = {
     "DDIM, leading": partial(diffusers.DDIMScheduler, clip_sample=False),
-    "DDIM, trailing": partial(diffusers.DDIMScheduler, clip_sample=False, timestep_spacing="trailing"),
+    "DDIM, trailing": partial(
+        diffusers.DDIMScheduler, clip_sample=False, timestep_spacing="trailing"
+    ),
     "Euler": diffusers.EulerDiscreteScheduler,
     "PNDM": diffusers.PNDMScheduler,
-    "DPM-Solver++ 2M": partial(diffusers.DPMSolverMultistepScheduler, timestep_spacing="trailing"),
-    "UniPC": partial(diffusers.UniPCMultistepScheduler, timestep_spacing="trailing", final_sigmas_type="zero"),
+    "DPM-Solver++ 2M": partial(
+        diffusers.DPMSolverMultistepScheduler, timestep_spacing="trailing"
+    ),
+    "UniPC": partial(
+        diffusers.UniPCMultistepScheduler, timestep_spacing="trailing", final_sigmas_type="zero"
+    ),
 }
 steps = [*range(5, 20), *range(20, 64, 4), *range(70, 201, 10)]
 reports = []
@@ -42,8 +50,8 @@ for name, make in schedulers.items():
     reports.append(report)
 
 # %%
-# With ``timestep_spacing="trailing"`` the distance of DDIM jumps where the number of steps does not divide 1000.
-# PNDM ends with noise, so its distance has a floor.
+# With ``timestep_spacing="trailing"`` the distance of DDIM jumps where the number of
+# steps does not divide 1000. PNDM ends with noise, so its distance has a floor.
 
 figure = convergence(reports)
 for text, name in zip(figure.axes[0].get_legend().get_texts(), schedulers, strict=True):

@@ -2,9 +2,9 @@
 Reproduce a published table
 ===========================
 
-Pierret and Galerne (2025) computed the Wasserstein errors of samplers on the Gaussian of CIFAR-10's pixels,
-exactly. You learn to compute such errors with the oracle, for any law, schedule and sampler, and to write a
-sampler of your own.
+Pierret and Galerne (2025) computed the Wasserstein errors of samplers on the Gaussian
+of CIFAR-10's pixels, exactly. You learn to compute such errors with the oracle, for any
+law, schedule and sampler, and to write a sampler of your own.
 """
 
 import os
@@ -23,16 +23,19 @@ from lineardiffusion.schedules import VPLinear
 # The law
 # -------
 #
-# The authors published the eigenvalues of the covariance of CIFAR-10's 3,072 pixels. In the principal directions
-# the law is N(0, diag(eigenvalues)).
+# The authors published the eigenvalues of the covariance of CIFAR-10's 3,072 pixels. In
+# the principal directions the law is N(0, diag(eigenvalues)).
 
-AUTHORS = "https://raw.githubusercontent.com/emilePi/"
-NAME = "Diffusion-models-for-Gaussian-distributions-Exact-solutions-and-Wasserstein-errors"
-folder = Path(os.environ.get("LINEARDIFFUSION_DATA", "~/scikit_learn_data/lineardiffusion")).expanduser()
-path = folder / "pierret-galerne" / "cifar10_eigenvalues.npy"
+URL = (
+    "https://raw.githubusercontent.com/emilePi/Diffusion-models-for-Gaussian-distributions-"
+    "Exact-solutions-and-Wasserstein-errors/8d0202943d29b53e8bec8dd24f3ad0d8e8333ae2/"
+    "code/cifar10.npy"
+)
+folder = os.environ.get("LINEARDIFFUSION_DATA", "~/scikit_learn_data/lineardiffusion")
+path = Path(folder, "pierret-galerne", "cifar10_eigenvalues.npy").expanduser()
 if not path.is_file():
     path.parent.mkdir(parents=True, exist_ok=True)
-    urllib.request.urlretrieve(f"{AUTHORS}{NAME}/8d0202943d29b53e8bec8dd24f3ad0d8e8333ae2/code/cifar10.npy", path)
+    urllib.request.urlretrieve(URL, path)
 eigenvalues = np.maximum(np.load(path).astype(float), 0.0)
 law = Gaussian.diagonal(np.zeros(len(eigenvalues)), eigenvalues)
 
@@ -40,9 +43,10 @@ law = Gaussian.diagonal(np.zeros(len(eigenvalues)), eigenvalues)
 # The samplers
 # ------------
 #
-# The paper takes N even times from 1 to eps. A sampler may be any generator function of this signature, so the
-# times can be replaced. The DDPM of the paper takes its noise variance from the rate of the schedule, not from
-# the two levels of a step as the library's does, so it is written out.
+# The paper takes N even times from 1 to eps. A sampler may be any generator function of
+# this signature, so the times can be replaced. The DDPM of the paper takes its noise
+# variance from the rate of the schedule, not from the two levels of a step as the
+# library's does, so it is written out.
 
 
 def on_even_times(sampler, eps):
@@ -66,9 +70,10 @@ def paper_ddpm(denoise, x, schedule, times, add_noise):
 # The errors
 # ----------
 #
-# Lines are computed here, points are cells of the paper's table 5. The start is the exact marginal at t = 1. In
-# the table NFE is the number N of times; rk4 has N / 4 times. The table has two decimals, so a right number is
-# off by at most 0.005. ``benchmarks/pierret_galerne.py`` compares all 192 cells.
+# Lines are computed here, points are cells of the paper's table 5. The start is the
+# exact marginal at t = 1. In the table NFE is the number N of times; rk4 has N / 4
+# times. The table has two decimals, so a right number is off by at most 0.005.
+# ``benchmarks/pierret_galerne.py`` compares all 192 cells.
 
 NFE = [50, 250, 500, 1000]
 published = {
@@ -87,11 +92,14 @@ for name, (sampler, share, theirs) in published.items():
     (line,) = axes.loglog(NFE[: len(theirs)], ours, label=name)
     axes.plot(NFE[: len(theirs)], theirs, "o", color=line.get_color())
     print(f"{name:18s}", *(f"{a:.4f} ({b:.2f})" for a, b in zip(ours, theirs, strict=True)))
-axes.set(xlabel="NFE", ylabel="Wasserstein error", title="Lines: computed here. Points: published")
+axes.set(
+    xlabel="NFE", ylabel="Wasserstein error", title="Lines: computed here. Points: published"
+)
 legend = axes.legend()
 
 # %%
-# More steps do not help heun and rk4 below a floor here, because sampling ends at eps = 0.001, where noise is left.
+# More steps do not help heun and rk4 below a floor here, because sampling ends at eps =
+# 0.001, where noise is left.
 #
-# Reference: E. Pierret and B. Galerne (2025), Diffusion models for Gaussian distributions: exact solutions and
-# Wasserstein errors. ICML.
+# Reference: E. Pierret and B. Galerne (2025), Diffusion models for Gaussian
+# distributions: exact solutions and Wasserstein errors. ICML.

@@ -2,8 +2,8 @@
 Forget a contributor
 ====================
 
-One contributor's images are subtracted from a saved model. You learn that the result is the model which never saw
-these images, to rounding, and that no other image is needed.
+One contributor's images are subtracted from a saved model. You learn that the result is
+the model which never saw these images, to rounding, and that no other image is needed.
 """
 
 import tempfile
@@ -14,16 +14,17 @@ from lineardiffusion import LinearDiffusion, plot
 from lineardiffusion.datasets import load_digits
 
 # %%
-# scikit-learn's digits are split into twelve parts, as if twelve people had contributed them. Contributor 4
-# withdraws.
+# scikit-learn's digits are split into twelve parts, as if twelve people had contributed
+# them. Contributor 4 withdraws.
 
 prompts, images = map(np.array, load_digits())
 withdrawn = np.arange(len(images)) // 150 == 4
 digits = [str(digit) for digit in range(10)]
 
 # %%
-# A model of all images is saved. Later it is loaded, ``forget`` subtracts the images, and the model is saved
-# again. In a shell, ``lineardiffusion forget MODEL FOLDER`` does the same with a folder of image files.
+# A model of all images is saved. Later it is loaded, ``forget`` subtracts the images,
+# and the model is saved again. In a shell, ``lineardiffusion forget MODEL FOLDER`` does
+# the same with a folder of image files.
 
 with tempfile.TemporaryDirectory() as path:
     LinearDiffusion().fit(prompts, images).save_pretrained(path)
@@ -35,15 +36,16 @@ with tempfile.TemporaryDirectory() as path:
 # %%
 # A model that never saw the images draws the same pictures.
 
-never = LinearDiffusion().fit(prompts[~withdrawn], images[~withdrawn]).predict(digits, seed=137)
+ld_never = LinearDiffusion().fit(prompts[~withdrawn], images[~withdrawn])
+never = ld_never.predict(digits, seed=137)
 print(f"{withdrawn.sum()} of {len(images):,} images are forgotten")
 print(f"mean change of a drawn pixel: {abs(after - before).mean():.2f} of 16 grey levels")
-print(f"largest difference from a model that never saw them: {abs(after - never).max():.1e}")
+print(f"largest difference from the model that never saw them: {abs(after - never).max():.1e}")
 
 figure = plot.grid(
     np.concatenate([before, after, never]),
     labels=["before", "after", "never seen"],
-    captions=[*digits, *[""] * 20],
+    captions=digits + [""] * 20,
     columns=10,
     vmin=0,
     vmax=16,

@@ -2,8 +2,8 @@
 Between two prompts
 ===================
 
-A prompt may be a mixture, such as ``{"3": 0.5, "8": 0.5}``. You learn to interpolate between two prompts with the
-same noise, and to go beyond the second one by guidance.
+A prompt may be a mixture, such as ``{"3": 0.5, "8": 0.5}``. You learn to interpolate
+between two prompts with the same noise, and to go beyond the second one by guidance.
 """
 
 import warnings
@@ -16,8 +16,9 @@ from lineardiffusion.datasets import load_mnist
 ld = LinearDiffusion(contrast="affine", sampler="dpm++2m", num_steps=30).fit(*load_mnist())
 
 # %%
-# Each row has one noise, and each column one weight of the second prompt. The last column has a guidance scale of
-# 1.5 with the first prompt as the negative prompt, which extrapolates beyond the second one.
+# Each row has one noise, and each column one weight of the second prompt. The last
+# column has a guidance scale of 1.5 with the first prompt as the negative prompt, which
+# extrapolates beyond the second one.
 
 warnings.filterwarnings("ignore", message="guidance multiplies")  # which is wanted here
 weights = np.linspace(0, 1, 8)
@@ -29,4 +30,12 @@ for seed, (a, b) in enumerate(pairs):
 
 captions = [*(f"{w:.0%}" for w in weights), "beyond"] + [""] * 9 * (len(pairs) - 1)
 labels = [f"{a} to {b}" for a, b in pairs]
-figure = plot.grid(np.concatenate(images), captions=captions, labels=labels, columns=9, vmin=0, vmax=255, size=0.7)
+figure = plot.grid(
+    np.concatenate(images),
+    captions=captions,
+    labels=labels,
+    columns=9,
+    vmin=0,
+    vmax=255,
+    size=0.7,
+)
