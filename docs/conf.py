@@ -77,6 +77,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "Linear Diffusion"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_logo = "_static/logo.svg"
 html_favicon = "_static/logo.svg"
 html_copy_source = html_show_sourcelink = False
