@@ -1,7 +1,7 @@
 """Configuration of the documentation site: ``make docs`` builds it into docs/_build/html.
 
-The site asks no other host for anything: formulas are set by a copy of MathJax with its fonts, and examples draw their
-pictures while the site is built.
+The site asks no other host for anything: formulas are set by a copy of MathJax with its fonts, and examples draw
+their pictures while the site is built.
 """
 
 import sys
