@@ -1,7 +1,7 @@
 """Configuration of the documentation site: ``make docs`` builds it into docs/_build/html.
 
-The site asks no other host for anything: formulas are set by a copy of MathJax with its fonts, and examples draw their
-pictures while the site is built.
+The site asks no other host for anything: formulas are set by a copy of MathJax with its fonts, and examples draw
+their pictures while the site is built.
 """
 
 import sys
@@ -77,6 +77,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "Linear Diffusion"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_logo = "_static/logo.svg"
 html_favicon = "_static/logo.svg"
 html_copy_source = html_show_sourcelink = False
@@ -110,5 +111,11 @@ def write_the_page(app, error):
         picture.save(Path(app.outdir) / "_static" / "digits.png")
 
 
+def without_last_lines(app, name, source):
+    """Leave out the empty lines that end blocks of code, where doctest needs them to end a result."""
+    source[0] = source[0].replace("\n\n```\n", "\n```\n")
+
+
 def setup(app):
+    app.connect("source-read", without_last_lines)
     app.connect("build-finished", write_the_page)

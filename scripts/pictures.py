@@ -24,34 +24,15 @@ DPI = 90
 PICTURES: dict[str, tuple[str, ...]] = {
     "adjectives.png": ("words/plot_adjectives.py", "figure"),
     "ambiguous.png": ("complete/plot_ambiguous.py", "figure"),
-    "anomalies.png": ("choose/plot_anomalies.py", "figure"),
-    "bases.png": ("draw/plot_bases.py", "figure"),
-    "between.png": ("words/plot_between.py", "figure"),
-    "calibration.png": ("choose/plot_calibration.py", "figure"),
-    "choose.png": ("choose/plot_choose.py", "figure"),
-    "cluster.png": ("scale/plot_cluster.py", "figure"),
     "completions.png": ("complete/plot_completions.py", "figure"),
-    "components.png": ("draw/plot_parts.py", "figure_components"),
-    "denoising.gif": ("draw/plot_denoising.py", "animation"),
-    "denoising.png": ("draw/plot_denoising.py", "figure"),
-    "digits.png": ("draw/plot_digits.py", "figure_gaussian"),
-    "fashion.png": ("draw/plot_fashion.py", "figure"),
-    "forget.png": ("scale/plot_forget.py", "figure"),
     "guidance.png": ("words/plot_guidance.py", "figure_variance", "figure"),
     "hand.png": ("complete/plot_hand.py", "figure"),
-    "means.png": ("draw/plot_parts.py", "figure_means"),
     "oracle.png": ("samplers/plot_oracle.py", "figure"),
-    "original.png": ("draw/plot_original.py", "figure"),
     "pairs.png": ("words/plot_pairs.py", "figure"),
-    "pierret_galerne.png": ("samplers/plot_pierret_galerne.py", "figure"),
     "posteriors.png": ("complete/plot_posteriors.py", "figure"),
-    "published_laws.png": ("samplers/plot_published_laws.py", "figure_guidance", "figure_samples"),
     "restoration.png": ("complete/plot_restoration.py", "figure"),
-    "singular_values.png": ("draw/plot_parts.py", "figure_singular_values"),
-    "style_book.png": ("draw/plot_style_book.py", "figure"),
     "styles.png": ("draw/plot_digits.py", "figure_styles"),
     "swiss_roll.png": ("draw/plot_swiss_roll.py", "figure"),
-    "teleport.png": ("samplers/plot_teleport.py", "figure"),
 }
 MEASURED = {
     "optimal_times.png": "benchmarks/grids.py docs/images/optimal_times.png",
@@ -92,10 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def save(shown: list[Any], path: Path) -> None:
-    """Write figures below each other, or the bytes of an animation."""
-    if isinstance(shown[0], bytes):
-        path.write_bytes(shown[0])
-        return
+    """Write figures below each other."""
     pictures = []
     for figure in shown:
         figure.savefig(buffer := io.BytesIO(), dpi=DPI)
