@@ -43,11 +43,12 @@ print("data matrix:", centred.shape)
 # the **standard deviation**. Both say how far the numbers spread.
 #
 # A picture has a coordinate in every direction. For a unit vector :math:`v` it is :math:`v \cdot (x_0 - \bar x)`.
-# Its variance over all pictures :math:`x_1, \dots, x_N` is
+# Let :math:`y_1, \dots, y_N` be the differences of all pictures from the mean image. The variance of the coordinate
+# over all pictures is
 #
 # .. math::
-#    \frac1N \sum_i \big(v \cdot (x_i - \bar x)\big)^2 &= v^\top S\, v, \\
-#    S &= \frac1N \sum_i (x_i - \bar x)(x_i - \bar x)^\top .
+#    \frac1N \sum_i (v \cdot y_i)^2 &= v^\top S\, v, \\
+#    S &= \frac1N \sum_i y_i\, y_i^\top .
 #
 # The matrix :math:`S` is the **covariance**. Its diagonal holds the variance of each pixel. The other entries say
 # which pixels are bright together.

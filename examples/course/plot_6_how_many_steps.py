@@ -30,11 +30,11 @@ print(f"spread of the exact law: the root of its total variance, {spread:.2f}")
 #
 # .. math:: W_2^2 = \sum_k \big(s_k - \sqrt{\lambda_k}\big)^2 .
 #
-# For any two Gaussians it is (Dowson and Landau, 1982)
+# For any two Gaussians it is (Dowson and Landau, 1982), with the matrix root :math:`R = C_a^{1/2}`,
 #
 # .. math::
 #    W_2^2 ={} & \lVert m_a - m_b \rVert^2 \\
-#    & + \mathrm{tr}\big(C_a + C_b - 2 (C_a^{1/2} C_b C_a^{1/2})^{1/2}\big) .
+#    & + \mathrm{tr}\big(C_a + C_b - 2 (R\, C_b R)^{1/2}\big) .
 #
 # Both formulas give the same number here.
 
@@ -77,8 +77,8 @@ steps = [1, 2, 5, 10, 20, 50, 100, 200]
 figure = plot.wasserstein(ld, "7", ["ddim", "ddpm", "dpm++2m", "heun"], steps)
 
 # %%
-# The price is calls of the denoiser
-# ----------------------------------
+# The cost: calls of the denoiser
+# -------------------------------
 #
 # A step of ``heun`` calls the denoiser twice, except for the last one. In a large model the calls are nearly
 # all of the cost, so samplers should be compared at equal calls.
@@ -93,6 +93,7 @@ figure = plot.wasserstein(ld, "7", ["ddim", "ddpm", "dpm++2m", "heun"], steps)
 CALLS = 19  # <-- change this number (odd)
 
 same = samplers.ddim(CALLS), samplers.dpmpp_2m(CALLS), samplers.heun((CALLS + 1) // 2)
+print(f"{CALLS} calls of the denoiser:")
 for sampler in same:
     distance = ld.law("7", sampler=sampler).wasserstein(exact) / spread
     print(f"{sampler!s:18s} W2 {distance:.4f}")

@@ -6,7 +6,7 @@ r"""
 the prompt is followed "more strongly" than the data do?**
 
 Until now the prompt chose one of ten Gaussians. This chapter gives the prompt an embedding, so that words share
-what was learned, and then adds guidance, the setting that every large model has.
+what was learned, and then adds guidance, a setting of most large models.
 """
 
 import warnings
@@ -22,8 +22,8 @@ digits, images = load_mnist("train")
 ld = LinearDiffusion(sampler=samplers.heun(40)).fit(digits, images)
 
 # %%
-# One symbol per prompt
-# ---------------------
+# One-hot embeddings
+# ------------------
 #
 # A **text encoder** turns a prompt into an embedding :math:`e`. The simplest is **one-hot**: the vector has one
 # entry per prompt, which is 1 for this prompt, and all others are 0. The denoiser is a regression on the
@@ -105,18 +105,21 @@ figure = plot.grid(pictures, labels=labels, columns=8, vmin=0, vmax=255)
 # What guidance does not sample
 # -----------------------------
 #
-# Guidance is often explained by the **tilted density** :math:`p_c(z)^w \, p_u(z)^{1 - w}`, up to a constant.
-# The guided denoiser has the right score for tilting at each noise level, but to tilt the noisy densities is
-# not to noise the tilted density (Bradley and Nakkiran, 2024). With one number instead of an image both can be
-# computed by hand. Let :math:`p_c` have the variance :math:`\lambda_c` and :math:`p_u` the variance
-# :math:`\lambda_u`. The equation of chapter 5 is linear in the denoiser. So its factor :math:`\dot v / 2 v` becomes
-# :math:`w` times that of :math:`p_c` plus :math:`1 - w` times that of :math:`p_u`, and the gain becomes
-# :math:`\lambda_c^{w/2} \lambda_u^{(1 - w)/2}`. Its square is the variance of the guided sampler. In the tilted
-# density the exponents :math:`-x^2 / 2 \lambda` are combined by the same weights. The two variances are
+# Guidance is often explained by the **tilted density** :math:`p_c(z)^w \, p_u(z)^{1 - w}`, up to a constant. The
+# guided denoiser has the right score for tilting at each noise level, but to tilt the noisy densities is not to
+# noise the tilted density (Bradley and Nakkiran, 2024).
+#
+# With one number instead of an image both can be computed by hand. Let :math:`p_c` have the variance
+# :math:`\lambda_c` and :math:`p_u` the variance :math:`\lambda_u`. The velocity :math:`dx/dt` is affine in the
+# denoiser, and the weights :math:`w` and :math:`1 - w` sum to 1. So the factor :math:`\dot v / 2 v` of chapter 5
+# becomes :math:`w` times that of :math:`p_c` plus :math:`1 - w` times
+# that of :math:`p_u`, and the gain becomes :math:`\lambda_c^{w/2} \lambda_u^{(1 - w)/2}`. Its square is the
+# variance of the guided sampler. In the tilted density the exponents :math:`-x^2 / 2 \lambda` are combined by the
+# same weights. The two variances are
 #
 # .. math::
-#    \text{guided: } & \lambda_c \, (\lambda_c / \lambda_u)^{w - 1}, \\
-#    \text{tilted: } & \frac{1}{w / \lambda_c - (w - 1) / \lambda_u} .
+#    \text{guided:} &\quad \lambda_c \, (\lambda_c / \lambda_u)^{w - 1}, \\
+#    \text{tilted:} &\quad \frac{1}{w / \lambda_c - (w - 1) / \lambda_u} .
 #
 # The data are four numbers: -3 and -1 under the prompt "a", and -1 and 5 under "b".
 #

@@ -6,7 +6,7 @@ r"""
 by hand? And what would a neural network add?**
 
 The law of the model is one Gaussian per prompt, and the law of handwriting is not. More steps cannot help. The
-model has to change. This chapter replaces the Gaussian by a mixture, and measures how far linear parts reach.
+model has to change. This chapter replaces the Gaussian by a mixture, and measures what linear parts can do.
 """
 
 import time
@@ -54,15 +54,16 @@ for i in (0, best, -1):
     print(f"K = {numbers[i]:3d}: log-likelihood of new points {curves['new points'][i]:.3f}")
 
 # %%
-# With few styles the mixture cannot follow the curve. With many, each Gaussian is fitted to a few points and
-# fits them better and better, while new points are less and less likely. The model begins to copy its data.
+# With few styles the mixture cannot follow the curve. With too many styles for the number of points, each Gaussian
+# is fitted to a few points. These become more likely, and new points become less likely: the model begins to copy
+# its data.
 
 figure = Figure(figsize=(6, 3.2), layout="constrained")
 axes = figure.subplots()
 for name, curve in curves.items():
     axes.semilogx(numbers, curve, marker="o", label=name)
 legend = axes.legend(frameon=False)
-labels = axes.set(xlabel="number of styles K", ylabel="log-likelihood, nats a point")
+labels = axes.set(xlabel="number of styles K", ylabel="log-likelihood per point", ylim=(-8, -3))
 
 # %%
 # Styles of digits
@@ -82,7 +83,7 @@ figure = plot.styles(styled, "7", columns=10)
 # Contrast
 # --------
 #
-# Pixels of handwriting are black or white. Those of a Gaussian spread symmetrically around their mean, and many
+# Most pixels of handwriting are black or white. Those of a Gaussian spread symmetrically around their mean, and many
 # leave the range from 0 to 255. The **contrast** is the last step: each pixel of a style gets a gain and an
 # offset, and is clipped to the range. Both numbers are solved for, so that the clipped pixel has the mean and
 # the variance of the data.
