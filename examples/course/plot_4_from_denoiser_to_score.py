@@ -97,9 +97,9 @@ for name, model in models.items():
 #
 # :func:`lineardiffusion.plot.score_field` draws the score as arrows, over the density of noisy points.
 #
-# The denoiser of one Gaussian is affine, so its score is affine too. All arrows in the left panel lead to one point,
-# the mean. But no data lie near the mean. The denoiser of the mixture is not affine. Its arrows, in the right panel,
-# lead to the roll where the noise is narrower than the gap between the arms.
+# The denoiser of one Gaussian is affine, so its score is affine too. All arrows in the left panel lead to one
+# point, the mean. But no data lie near the mean. The denoiser of the mixture is not affine. Its arrows, in the
+# right panel, lead to the roll where the noise is narrower than the gap between the arms.
 #
 # Change one number
 # -----------------

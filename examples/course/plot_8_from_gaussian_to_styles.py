@@ -83,10 +83,10 @@ figure = plot.styles(styled, "7", columns=10)
 # Contrast
 # --------
 #
-# Most pixels of handwriting are black or white. Those of a Gaussian spread symmetrically around their mean, and many
-# leave the range from 0 to 255. The **contrast** is the last step: each pixel of a style gets a gain and an
-# offset, and is clipped to the range. Both numbers are solved for, so that the clipped pixel has the mean and
-# the variance of the data.
+# Most pixels of handwriting are black or white. Those of a Gaussian spread symmetrically around their mean, and
+# many leave the range from 0 to 255. The **contrast** is the last step: each pixel of a style gets a gain and an
+# offset, and is clipped to the range. Both numbers are solved for, so that the clipped pixel has the mean and the
+# variance of the data.
 
 ten = np.array([str(digit) for digit in range(10)] * 100)
 models = {"one Gaussian": one, "styles, contrast": styled}
