@@ -24,7 +24,7 @@ print(f"images: {images.shape}, pixels from {images.min()} to {images.max()}")
 # From a picture to a vector
 # --------------------------
 #
-# Write the rows of pixels one after the other. The picture becomes a vector :math:`x_0` of :math:`D = 784` numbers.
+# Write the rows of pixels one after the other. The picture becomes a vector :math:`x_0` of 784 numbers.
 # The index 0 means "without noise"; noise comes in the next chapter.
 #
 # Vectors can be added and averaged. The average of all digits is the mean image :math:`\bar x`. We subtract it from
@@ -43,11 +43,12 @@ print("data matrix:", centred.shape)
 # the **standard deviation**. Both say how far the numbers spread.
 #
 # A picture has a coordinate in every direction. For a unit vector :math:`v` it is :math:`v \cdot (x_0 - \bar x)`.
-# Its variance over all pictures :math:`x_1, \dots, x_n` is
+# Let :math:`y_1, \dots, y_N` be the differences of all pictures from the mean image. The variance of the coordinate
+# over all pictures is
 #
 # .. math::
-#    \frac1n \sum_i \big(v \cdot (x_i - \bar x)\big)^2 &= v^\top S\, v, \\
-#    S &= \frac1n \sum_i (x_i - \bar x)(x_i - \bar x)^\top .
+#    \frac1N \sum_i (v \cdot y_i)^2 &= v^\top S\, v, \\
+#    S &= \frac1N \sum_i y_i\, y_i^\top .
 #
 # The matrix :math:`S` is the **covariance**. Its diagonal holds the variance of each pixel. The other entries say
 # which pixels are bright together.
@@ -70,14 +71,14 @@ for d in (1, 10, 50, 144):
 #
 # The library computes the same components when it is fitted, and :func:`lineardiffusion.plot.components` draws
 # them. Red pixels are positive, blue pixels are negative. The first components are large soft shapes, and later
-# ones have finer strokes. If two components agree, the cosine of their angle is 1 or -1, because the sign of a
-# component is arbitrary. We print its absolute value.
+# ones have finer strokes. The sign of a component is arbitrary. So if two components agree, the cosine of
+# their angle is 1 or -1, and we print its absolute value.
 
 ld = LinearDiffusion(n_components=144).fit(prompts, images)
 cosine = abs((V[:144] * ld.components_).sum(axis=1))
 print(f"cosine of the angle to the library's component, the least of 144: {cosine.min():.6f}")
 
-figure_components = plot.components(ld, 20)
+figure = plot.components(ld, 20)
 
 # %%
 # The latent
@@ -115,14 +116,14 @@ for d in (144, N_COMPONENTS, 3):
     latents = ld.encode(originals)
     latents[:, d:] = 0.0  # drop all entries after the first d
     rows.append(ld.decode(latents))
-names = ["original", "144 numbers", f"{N_COMPONENTS} numbers", "3 numbers"]
-figure_decoded = plot.grid(np.concatenate(rows), labels=names, columns=10, vmin=0, vmax=255)
+names = ["original", "d = 144", f"d = {N_COMPONENTS}", "d = 3"]
+figure = plot.grid(np.concatenate(rows), labels=names, columns=10, vmin=0, vmax=255)
 
 # %%
-# What is lost can be computed before any picture is decoded. The variance in the direction :math:`v_k` is the
-# k-th eigenvalue, :math:`\lambda_k`. If the k-th entry is dropped, this variance is the error. So the mean
+# The error can be computed before any picture is decoded. The variance in the direction :math:`v_k` is the
+# k-th eigenvalue, :math:`\lambda_k`. If the k-th entry is dropped, this variance becomes an error. So the mean
 # squared error of :math:`d` components is the sum of the eigenvalues that are left out,
-# :math:`\lambda_{d+1} + \dots + \lambda_D`.
+# :math:`\lambda_{d+1} + \dots + \lambda_{784}`.
 
 kept = V[:N_COMPONENTS]
 residual = centred - centred @ kept.T @ kept
@@ -138,11 +139,10 @@ print(f"sum of the eigenvalues that are left out: {eigenvalues[N_COMPONENTS:].su
 # have strokes of about the right width, but few of them can be read.
 
 random_latents = np.random.default_rng(0).normal(size=(10, 144)) * z.std(axis=0)
-figure_random = plot.grid(ld.decode(random_latents), columns=10, vmin=0, vmax=255)
+figure = plot.grid(ld.decode(random_latents), columns=10, vmin=0, vmax=255)
 
 # %%
-# A diffusion model has to find out which latents belong to digits. It learns this by removing noise, and the next
-# chapter adds the noise: :doc:`plot_2_noise_and_schedules`.
+# A diffusion model has to find out which latents belong to digits. It learns this by removing noise.
 #
 # A question
 # ----------
@@ -152,10 +152,10 @@ figure_random = plot.grid(ld.decode(random_latents), columns=10, vmin=0, vmax=25
 #
 # .. dropdown:: Answer
 #
-#    As much as before. Let :math:`P` be the permutation matrix of the shuffle. The covariance becomes
-#    :math:`P S P^\top`. It has the same eigenvalues, and its eigenvectors are :math:`P v_k`, the shuffled
-#    components. PCA does not know which pixels are neighbours. A convolutional network does, and it uses the same
-#    weights at every position. So it needs fewer weights and fewer pictures, but it fails on shuffled ones.
+#    As much as before. Let :math:`P` be the permutation matrix of the shuffle. The covariance becomes :math:`P S
+#    P^\top`. It has the same eigenvalues, and its eigenvectors are :math:`P v_k`, the shuffled components. PCA
+#    does not know which pixels are neighbours. A convolutional network does, and it uses the same weights at
+#    every position. So it needs fewer weights and fewer pictures. Shuffled pictures take this advantage away.
 #
 # What the large models do in its place
 # -------------------------------------
@@ -168,7 +168,8 @@ figure_random = plot.grid(ld.decode(random_latents), columns=10, vmin=0, vmax=25
 # PCA is the linear case: an autoencoder without nonlinear functions that minimises the squared error finds the
 # span of the principal components (Baldi and Hornik, 1989).
 #
-# *Move the components with sliders*: `the tab Components of the page <../../page.html#components>`__.
+# *Move the components with sliders*: `the tab Components of the page <../../page.html#components>`__. Next
+# chapter: :doc:`plot_2_noise_and_schedules`.
 #
 # References
 # ----------

@@ -31,6 +31,10 @@ print("latents:", z.shape)
 # for each entry of the latent, and no entry depends on another. So its covariance is the identity matrix
 # :math:`I`. It is the same in every orthonormal basis: no direction is special.
 #
+# An affine map of the noise, :math:`m + L n` with a matrix :math:`L`, is called Gaussian too. Its mean is
+# :math:`m`, and its covariance is :math:`C = L L^\top`. The two determine how it is distributed. This **law** is
+# written :math:`N(m, C)`, so the law of the noise is :math:`N(0, I)`.
+#
 # The noisy latent is a weighted sum of the clean latent and the noise,
 #
 # .. math:: z_t = \alpha_t\, z + \sigma_t\, n .
@@ -51,7 +55,7 @@ for t in times:
     alpha, sigma = cosine(t)
     rows.append(ld.decode(alpha * digits + sigma * noise))
 names = [f"t = {t:.1f}" for t in times]
-figure_noise = plot.grid(np.concatenate(rows), labels=names, columns=10, vmin=0, vmax=255)
+figure = plot.grid(np.concatenate(rows), labels=names, columns=10, vmin=0, vmax=255)
 
 # %%
 # How much signal is left
@@ -59,7 +63,8 @@ figure_noise = plot.grid(np.concatenate(rows), labels=names, columns=10, vmin=0,
 #
 # The noise has the variance :math:`\sigma^2` in every direction. The signal does not: in the direction of the
 # k-th principal component it has the variance :math:`\alpha^2 \lambda_k`, where :math:`\lambda_k` is the variance
-# of the k-th entry of the latents. The **signal-to-noise ratio** of this direction is
+# of the k-th entry of the latents (the eigenvalue of chapter 1 divided by :math:`s^2`). The **signal-to-noise
+# ratio** of this direction is
 #
 # .. math:: \mathrm{SNR}_k = \frac{\alpha^2}{\sigma^2}\, \lambda_k .
 #
@@ -75,7 +80,7 @@ for t in (0.1, 0.3, 0.5, 0.7, 0.9):
     print(f"{t:4.1f}   {alpha:5.3f}   {sigma:5.3f}   {ratio:15.3f}   {above:4d} of 144")
 
 # %%
-# A generated picture is made in the reverse order: large shapes first, fine strokes last.
+# Sampling, in chapter 5, visits the times in the reverse order. So large shapes appear first, fine strokes last.
 #
 # Change one number
 # -----------------
@@ -85,19 +90,19 @@ for t in (0.1, 0.3, 0.5, 0.7, 0.9):
 #    Set ``T`` to a time between 0 and 1. At which time can you no longer read the digits? Which directions are
 #    above the noise there?
 
-T = 0.7  # <-- change this number (between 0 and 1)
+T = 0.7  # <-- change this number (0.01 to 0.99)
 
 alpha, sigma = cosine(T)
 signal = alpha**2 * variances
 noisy = ld.decode(alpha * digits + sigma * noise)
 print(f"at t = {T}: more signal than noise in {(signal > sigma**2).sum()} of 144 directions")
-figure_one_time = plot.grid(noisy, columns=10, vmin=0, vmax=255)
+figure = plot.grid(noisy, columns=10, vmin=0, vmax=255)
 
 # %%
-# In the directions left of the crossing the signal is larger, in those right of it the noise.
+# The signal is larger where its curve is above the line, and the noise is larger where it is below.
 
-figure_signal = Figure(figsize=(6, 3), layout="constrained")
-axes = figure_signal.subplots()
+figure = Figure(figsize=(6, 3), layout="constrained")
+axes = figure.subplots()
 axes.semilogy(np.arange(1, 145), signal, label="variance of the signal, alpha^2 lambda_k")
 axes.axhline(sigma**2, color="C1", label="variance of the noise, sigma^2")
 axes.set(xlabel="direction k", title=f"t = {T}")
@@ -112,11 +117,11 @@ _ = axes.legend(frameon=False)
 # falls, and in the size of the noisy latent: in ``"karras"`` the signal keeps its size, and the noise grows to 80
 # times this size.
 
-figure_schedules = plot.schedule("cosine", "vp", "flow", "karras")
+figure = plot.schedule("cosine", "vp", "flow", "karras")
 
 # %%
-# Why one pass over the data serves all noise
-# -------------------------------------------
+# Why one pass over the data serves all noise levels
+# --------------------------------------------------
 #
 # The next chapter trains the model: it fits a linear map from noisy to clean latents. A least squares fit needs
 # two things about the data, their mean and their covariance. Let :math:`m` and :math:`C` be the mean and the
@@ -174,13 +179,13 @@ for draws in (1, 4, 16, 64):
 # draws a few pictures, and for each of them one random time and one noise vector.
 #
 # - DDPM (Ho et al., 2020) adds noise in 1,000 small steps, whose variance grows linearly; ``"vp"`` is the limit
-#   of infinitely many steps (Song et al., 2021). Nichol and Dhariwal (2021) proposed the cosine schedule.
+#   of infinitely many steps (Song et al., 2021). Nichol and Dhariwal (2021) proposed a cosine schedule.
 # - EDM (Karras et al., 2022) keeps :math:`\alpha = 1` and draws :math:`\log \sigma` from a bell curve in
 #   training.
 # - Stable Diffusion 3 (Esser et al., 2024) uses a straight line, :math:`\alpha = 1 - t` and :math:`\sigma = t`,
 #   the library's ``"flow"`` (Liu et al., 2023), and draws the times in the middle more often than those at the
 #   ends.
-# - Some schedules leave a little signal at the last time, although sampling starts from noise alone. In the
+# - Some schedules leave a little signal at :math:`t = 1`, although sampling starts from noise alone. In the
 #   figure the log-SNR of ``"vp"`` and ``"karras"`` ends at a finite value. Lin et al. (2024) showed that this
 #   kept Stable Diffusion from making very dark or very bright pictures.
 #

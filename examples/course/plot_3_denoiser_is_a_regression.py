@@ -6,7 +6,7 @@ r"""
 
 The best guess is the one whose mean squared error is smallest. It is a mean of possible pictures, and among
 linear functions it is a least squares fit. This chapter fits the denoiser twice: first by hand, from noise that
-we draw, and then by a formula, for all noise at once. The two agree the better, the more noise we draw.
+we draw, and then by a formula, for all noise at once. The more noise we draw, the better the two agree.
 """
 
 import numpy as np
@@ -39,8 +39,8 @@ print(f"{z.shape[0]:,} sevens of {z.shape[1]} numbers each")
 #
 # and the function :math:`D` is the **denoiser**. The letter :math:`\mathrm{E}` stands for a mean.
 #
-# In this chapter the denoiser is affine: :math:`D(z_t) = A z_t + b`. If the latents are Gaussian, the conditional
-# mean is affine. If they are not, :math:`A z_t + b` is the best of all affine guesses.
+# In this chapter the denoiser is affine, :math:`D(z_t) = A z_t + b`, and we look for the best of all affine
+# guesses.
 #
 # By hand
 # -------
@@ -79,7 +79,12 @@ print("A:", A.shape, " b:", b.shape)
 #    D(z_t) &= m + A\, (z_t - \alpha m) .
 #
 # In signal processing this map is called the **Wiener filter** (Wiener, 1949). The library evaluates it in
-# :meth:`~lineardiffusion.LinearDiffusion.denoiser`.
+# :meth:`~lineardiffusion.LinearDiffusion.denoiser`. For a linear denoiser of text features, Chen et al. (2012)
+# averaged over all noise in the same manner.
+#
+# By the normal equations the error :math:`z - D(z_t)` is uncorrelated with :math:`z_t`: their covariance is zero.
+# If the latents are Gaussian, uncorrelated means independent, so no function of :math:`z_t` can predict the
+# error. The conditional mean of Gaussian latents is therefore affine, and this :math:`D` is it.
 
 m, C = z.mean(axis=0), np.cov(z.T, bias=True)
 A_formula = alpha * C @ np.linalg.inv(alpha**2 * C + sigma**2 * np.eye(144))
@@ -109,8 +114,8 @@ for draws in range(1, 33):
 # The difference falls as one over the square root of the number of noise vectors. To make it ten times smaller
 # takes a hundred times the work. The formula is the limit.
 
-figure_convergence = Figure(figsize=(5, 3.2), layout="constrained")
-axes = figure_convergence.subplots()
+figure = Figure(figsize=(5, 3.2), layout="constrained")
+axes = figure.subplots()
 axes.loglog(*zip(*differences.items(), strict=True), "o", label="by hand against the formula")
 axes.loglog([1, 32], differences[1] / np.sqrt([1, 32]), "k:", label="1 / sqrt(number)")
 axes.set(xlabel="noise vectors for each seven", ylabel="difference of the denoisers")
@@ -131,8 +136,8 @@ _ = axes.legend(frameon=False)
 # nearly all. Where they vary much less, it answers with the mean.
 
 eigenvalues = np.linalg.eigvalsh(C)[::-1]
-figure_gains = Figure(figsize=(6, 3.2), layout="constrained")
-axes = figure_gains.subplots()
+figure = Figure(figsize=(6, 3.2), layout="constrained")
+axes = figure.subplots()
 for t in (0.1, 0.3, 0.5, 0.7, 0.9):
     a, s = get_schedule("cosine")(t)
     kept = a**2 * eigenvalues / (a**2 * eigenvalues + s**2)
@@ -161,12 +166,13 @@ noisy = clean + SIGMA * rng.normal(size=clean.shape)
 sevens, threes = (ld.denoise([prompt] * 10, noisy, SIGMA) for prompt in ("7", "3"))
 rows = np.concatenate([clean, noisy, sevens, threes])
 names = ["clean", "noisy", 'denoised, "7"', 'denoised, "3"']
-figure_denoised = plot.grid(rows, labels=names, columns=10, vmin=0, vmax=255)
+figure = plot.grid(rows, labels=names, columns=10, vmin=0, vmax=255)
 
 # %%
-# The denoised pictures are soft. A mean of several possible pictures is softer than each of them, and the mean
-# has the smallest squared error. This error has a formula too, the **denoising loss**. We compare it with the
-# error on the training images.
+# Under strong noise the denoised pictures are soft. A mean of several possible pictures is softer than each of
+# them, and the mean has the smallest squared error. This error has a formula too, the **denoising loss**. We
+# compare it with the error on the training images. It has a part that no ``SIGMA`` removes: what the 144
+# components leave out (chapter 1).
 
 sevens = images[np.array(prompts) == "7"].astype(float)
 noisy = sevens + SIGMA * rng.normal(size=sevens.shape)
@@ -202,8 +208,6 @@ print(f"squared error of the noisy pictures: {SIGMA**2:8.1f}")
 #
 # In return a network can represent a conditional mean that is not affine. The next chapter shows in the plane why
 # this matters.
-#
-# Chen et al. (2012) averaged over all noise in closed form, for a linear denoiser of text features.
 #
 # *Denoise your own digit*: `the tab Denoise of the page <../../page.html#denoise>`__. Next chapter:
 # :doc:`plot_4_from_denoiser_to_score`.

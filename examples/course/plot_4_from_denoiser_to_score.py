@@ -34,8 +34,8 @@ styles = LinearDiffusion(n_styles=40).fit(["roll"] * N, x0)
 #
 # Chapter 8 explains styles. Here they serve as a second model, which follows the curve.
 
-figure_data = Figure(figsize=(9, 3.5), layout="constrained")
-axes = figure_data.subplots(1, 3, sharex=True, sharey=True)
+figure = Figure(figsize=(9, 3.5), layout="constrained")
+axes = figure.subplots(1, 3, sharex=True, sharey=True)
 drawn = {
     "data": x0,
     "one Gaussian": one_gaussian.predict(["roll"] * N, 0),
@@ -55,7 +55,7 @@ for one, (title, points) in zip(axes, drawn.items(), strict=True):
 # of area. Every data point :math:`x_i` contributes a round bump of width :math:`\sigma`,
 #
 # .. math::
-#    p_\sigma(x) &= \frac{1}{n} \sum_i \varphi_i(x), \\
+#    p_\sigma(x) &= \frac{1}{N} \sum_i \varphi_i(x), \\
 #    \varphi_i(x) &= \frac{1}{2 \pi \sigma^2} \exp\!\Big(\! -\frac{\lVert x - x_i \rVert^2}{2 \sigma^2} \Big) .
 #
 # The gradient of a bump is :math:`\nabla \varphi_i = \varphi_i\, (x_i - x) / \sigma^2`: it points to the centre
@@ -66,7 +66,7 @@ for one, (title, points) in zip(axes, drawn.items(), strict=True):
 #    \frac{\sum_i w_i\, x_i - x}{\sigma^2}, \\
 #    w_i &= \frac{\varphi_i(x)}{\sum_j \varphi_j(x)} .
 #
-# Of the noisy points near :math:`x`, the share :math:`w_i` came from :math:`x_i`, and these shares sum to 1. So
+# The share :math:`w_i` of the noisy points near :math:`x` came from :math:`x_i`, and these shares sum to 1. So
 # :math:`\sum_i w_i x_i` is the mean of the clean points that could have become :math:`x`. This is the conditional
 # mean of the last chapter, the denoiser :math:`D(x)`. The gradient of the log-density is the **score**, and we
 # have found
@@ -76,8 +76,8 @@ for one, (title, points) in zip(axes, drawn.items(), strict=True):
 # which is called Tweedie's formula (Efron, 2011). With a schedule it reads
 # :math:`(\alpha D(x) - x) / \sigma^2`. So a denoiser gives the score, and no density has to be computed.
 #
-# We check the formula for both models. The library gives the distribution of noisy points ("law"), so we can
-# compute the gradient of its log-density by finite differences.
+# We check the formula for both models. The library gives the law of the noisy points, so we can compute the
+# gradient of its log-density by finite differences.
 
 sigma, h = 2.0, 1e-5
 x = np.random.default_rng(0).uniform(-15, 15, size=(500, 2))
@@ -97,19 +97,22 @@ for name, model in models.items():
 #
 # :func:`lineardiffusion.plot.score_field` draws the score as arrows, over the density of noisy points.
 #
-# Left: the denoiser of one Gaussian is affine, so its score is affine too. All arrows lead to one point, the
-# mean. But no data lie near the mean. Right: the denoiser of the mixture is not affine. Its arrows lead to the
-# roll.
+# The denoiser of one Gaussian is affine, so its score is affine too. All arrows in the left panel lead to one
+# point, the mean. But no data lie near the mean. The denoiser of the mixture is not affine. Its arrows, in the
+# right panel, lead to the roll where the noise is narrower than the gap between the arms.
 #
-# .. admonition:: Change one number
+# Change one number
+# -----------------
+#
+# .. admonition:: Try it
 #
 #    Set ``SIGMA`` to 1, 5 or 20. What happens to the arms of the roll when the noise is wider than the gap
 #    between them? When do the two fields become alike?
 
 SIGMA = 2.0  # <-- change this number (0.5 to 30)
 
-figure_fields = Figure(figsize=(10, 5), layout="constrained")
-axes = figure_fields.subplots(1, 2)
+figure = Figure(figsize=(10, 5), layout="constrained")
+axes = figure.subplots(1, 2)
 limits = (-18 - SIGMA, 20 + SIGMA, -19 - SIGMA, 19 + SIGMA)
 for one, (name, model) in zip(axes, models.items(), strict=True):
     plot.score_field(model, sigma=SIGMA, limits=limits, ax=one)
@@ -127,7 +130,7 @@ for n_styles in (1, 5, 10, 20, 40):
     model = LinearDiffusion(n_styles=n_styles).fit(["roll"] * N, x0)
     difference = model.denoise(["roll"] * 500, noisy, SIGMA) - exact
     distance = np.sqrt((difference**2).sum(axis=1).mean())
-    print(f"{n_styles:2d} styles: distance to the conditional mean of the data {distance:.3f}")
+    print(f"n_styles = {n_styles:2d}: distance to the conditional mean of the data {distance:.4f}")
 
 # %%
 # Following the score
@@ -162,8 +165,8 @@ print(f"new data      mean distance to the nearest data point {near.query(new)[0
 # shows the last part of 60 of these paths. At first they are straight: from far away, all data lie in one
 # direction. Near the data they bend towards an arm of the roll.
 
-figure_by_hand = Figure(figsize=(5, 5), layout="constrained")
-axes = figure_by_hand.subplots()
+figure = Figure(figsize=(5, 5), layout="constrained")
+axes = figure.subplots()
 axes.scatter(x0[:, 0], x0[:, 1], s=4, linewidths=0, color="0.7")
 axes.plot(*np.array(path)[:, :60].transpose(2, 0, 1), color="C0", linewidth=0.7)
 axes.plot(*x[:60].T, "o", color="C0", markersize=3)
@@ -171,11 +174,12 @@ _ = axes.set(xlim=(-25, 25), ylim=(-25, 25), aspect="equal", xticks=[], yticks=[
 
 # %%
 # The library's samplers are the subject of the next chapter. :func:`lineardiffusion.plot.paths` draws what they
-# do, from noise (hollow) to data (filled). They differ from our loop in one respect. For a prompt with styles,
-# ``predict`` first draws the style, and then follows the score of this one Gaussian. So the paths are smooth,
-# they may cross, and each has a closed form. The points at the end come from the same mixture.
+# do, from noise (hollow) to data (filled). They differ from our loop in two respects. The schedule is the cosine
+# of chapter 2, so the noise is as wide as the data. And for a prompt with styles, ``predict`` first draws the
+# style and then follows the score of this one Gaussian, so each path has a closed form. The points at the end
+# come from the same mixture.
 
-figure_paths = plot.paths(styles, ["roll"] * 25, seed=137, num_steps=40, points=x0)
+figure = plot.paths(styles, ["roll"] * 25, seed=137, num_steps=40, points=x0)
 
 # %%
 # A question

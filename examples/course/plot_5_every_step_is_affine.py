@@ -10,7 +10,7 @@ goes to a slightly lower noise level, again and again. This chapter shows that a
 one matrix and one vector, and that the limit of infinitely many steps has a closed form.
 """
 
-import time
+import timeit
 from itertools import pairwise
 
 import numpy as np
@@ -28,11 +28,10 @@ print(f"{len(ld.prompts_)} prompts, a latent has d = {d} numbers")
 #
 # A noisy latent is :math:`x = \alpha z + \sigma n` with the latent :math:`z` and the noise :math:`n`. (Chapters
 # 2 and 3 call it :math:`z_t`.) Sampling visits a list of falling noise levels. At each level the denoiser
-# estimates the latent, :math:`x_0 = D(x)`, and the noise that is left over is :math:`\mathrm{eps} = (x - \alpha
-# x_0) / \sigma`. The sampler **DDIM** mixes both again, with the numbers :math:`\alpha', \sigma'` of the next
-# level:
+# guesses the latent, :math:`D(x)`, and so also the noise, :math:`\hat n = (x - \alpha D(x)) / \sigma`. The
+# sampler **DDIM** mixes both guesses with the weights :math:`\alpha', \sigma'` of the next level:
 #
-# .. math:: x' = \alpha' x_0 + \sigma' \, \mathrm{eps}
+# .. math:: x' = \alpha' D(x) + \sigma' \, \hat n .
 #
 # With :math:`\alpha = 1` this is the step by which chapter 4 followed the score. The function below is the
 # whole sampler. The library's own ``"ddim"`` ends in the same latents.
@@ -44,8 +43,8 @@ def sample(x, num_steps):
     times = schedule.times(num_steps)
     for t, t_next in pairwise(times):
         (alpha, sigma), (alpha_, sigma_) = schedule(t), schedule(t_next)
-        x0 = denoise(x, alpha, sigma)
-        x = alpha_ * x0 + sigma_ * (x - alpha * x0) / sigma
+        clean = denoise(x, alpha, sigma)
+        x = alpha_ * clean + sigma_ * (x - alpha * clean) / sigma
     return x
 
 
@@ -55,7 +54,7 @@ theirs = ld.predict(["7"] * 5, latents=noise, sampler="ddim", num_steps=50)
 print(f"largest difference {np.abs(mine - theirs).max():.4f} of 255 grey levels")
 
 # %%
-# The steps can be watched. Every picture below is the state :math:`x` after one more step, decoded.
+# The steps can be watched. Every picture below is the noisy latent :math:`x` after one more step, decoded.
 
 figure = plot.denoising(ld, ["7", "3"], seed=137, sampler="ddim", num_steps=9)
 
@@ -65,14 +64,14 @@ figure = plot.denoising(ld, ["7", "3"], seed=137, sampler="ddim", num_steps=9)
 #
 # The denoiser is affine: for a given prompt and noise level, :math:`D(x) = A x + b`. Put this into the step:
 #
-# .. math:: x' = (g I + h A) \, x + h \, b
+# .. math:: x' = (r I + h A) \, x + h \, b
 #
-# with :math:`g = \sigma' / \sigma` and :math:`h = \alpha' - g \, \alpha`.
+# with :math:`r = \sigma' / \sigma` and :math:`h = \alpha' - r \alpha`.
 #
 # So the step is affine as well. An affine map of an affine map is affine, and fifty steps from the starting
 # noise :math:`n` to the latent are :math:`z = M n + c` with one matrix :math:`M` and one vector :math:`c`. An
 # affine map is known from its values at the origin and at the unit vectors. Hence we run the sampler on these
-# :math:`d + 1` points, and have the matrix.
+# :math:`d + 1` points and read off the matrix.
 
 c = sample(np.zeros((1, d)), 50)[0]
 M = (sample(np.eye(d), 50) - c).T
@@ -88,17 +87,17 @@ print(f"M and the library's matrix: largest difference {np.abs(M - matrix).max()
 # ten.
 
 for num_steps in (10, 1000):
-    ld.predict(["7"], sampler="ddim", num_steps=num_steps)  # composes the matrix
-    start = time.perf_counter()
-    ld.predict(["7"] * 1000, seed=0, sampler="ddim", num_steps=num_steps)
-    print(f"{num_steps:5d} steps: {time.perf_counter() - start:.3f} s for 1,000 pictures")
+    how = {"sampler": "ddim", "num_steps": num_steps}
+    ld.predict(["7"], **how)  # composes the matrix
+    seconds = timeit.repeat(lambda how=how: ld.predict(["7"] * 1000, seed=0, **how), number=1, repeat=9)
+    print(f"{num_steps:5d} steps: {min(seconds):.3f} s for 1,000 pictures")
 
 # %%
 # The law of what is drawn
 # ------------------------
 #
-# The starting noise has the law :math:`N(0, I)`, so the latent has the law :math:`N(c, M M^\top)`. We know what
-# the sampler draws without a draw. A million draws would only estimate it.
+# The starting noise has the law :math:`N(0, I)`, so by chapter 2 the latent :math:`M n + c` has the law
+# :math:`N(c, M M^\top)`. We know what the sampler draws without a draw. A million draws would only estimate it.
 
 law = ld.law("7", sampler="ddim", num_steps=50)
 error = np.abs(law.covariance - M @ M.T).max()
@@ -116,14 +115,18 @@ print(f"total variance, of 2,000 draws   {draws.var(axis=0).sum():.2f}")
 # denoiser multiplies by :math:`\alpha \lambda_k / (\alpha^2 \lambda_k + \sigma^2)`, and a step multiplies by
 # the number
 #
-# .. math:: f_k = g + h \, \frac{\alpha \, \lambda_k}{\alpha^2 \lambda_k + \sigma^2}
+# .. math:: f_k = r + h \, \frac{\alpha \, \lambda_k}{\alpha^2 \lambda_k + \sigma^2} .
 #
 # The product of all :math:`f_k` is the **gain** of the sampler in this direction. The latent's standard
 # deviation there equals the gain, because that of the noise is 1. It ought to be :math:`\sqrt{\lambda_k}`.
 #
-# .. admonition:: Change one number
+# Change one number
+# -----------------
 #
-#    Set ``NUM_STEPS`` to 1, 2, 50 or 500. How do the ratios move?
+# .. admonition:: Try it
+#
+#    Set ``NUM_STEPS`` to 1, 2, 50 or 500. In which directions does the gain come near to
+#    :math:`\sqrt{\lambda_k}` first?
 
 NUM_STEPS = 10  # <-- change this number (1 or more)
 
@@ -131,9 +134,9 @@ variance = np.linalg.eigvalsh(ld.law("7").covariance)[::-1]  # lambda
 levels = np.transpose(schedule(schedule.times(NUM_STEPS)))
 gain = np.ones(d)
 for (alpha, sigma), (alpha_, sigma_) in pairwise(levels):
-    g = sigma_ / sigma
-    h = alpha_ - g * alpha
-    gain *= g + h * alpha * variance / (alpha**2 * variance + sigma**2)
+    r = sigma_ / sigma
+    h = alpha_ - r * alpha
+    gain *= r + h * alpha * variance / (alpha**2 * variance + sigma**2)
 ratio = gain / np.sqrt(variance)
 for k in (0, 9, 20, 40, 99):
     root = np.sqrt(variance[k])
@@ -150,15 +153,21 @@ figure = plot.singular_values(ld, "7", ["exact", "ddim"], num_steps=NUM_STEPS)
 # Infinitely many steps: the exact sampler
 # ----------------------------------------
 #
-# Let the steps become small. Along :math:`q_k` a noisy latent has the variance :math:`v = \alpha^2 \lambda_k +
-# \sigma^2`, and the distance :math:`\rho` of the state from its mean :math:`\alpha m` follows the equation
+# Along :math:`q_k` a noisy latent has the variance :math:`v = \alpha^2 \lambda_k + \sigma^2`. Let the steps become
+# small: insert :math:`\alpha' = \alpha + \dot\alpha\, dt` and :math:`\sigma' = \sigma + \dot\sigma\, dt` into
+# :math:`f_k`, where the dot is the derivative in time. What remains is
 #
-# .. math:: \frac{d \rho}{d t} = \frac{\dot v}{2 v} \, \rho \quad\Longrightarrow\quad \rho \propto \sqrt{v}
+# .. math::
+#    f_k = 1 + \frac{\alpha \dot\alpha \lambda_k + \sigma \dot\sigma}{v}\, dt = 1 + \frac{\dot v}{2 v}\, dt .
 #
-# where the dot is the derivative in time. This is the **probability-flow ODE**. Its solution is that
-# :math:`\rho` keeps its ratio to the standard deviation :math:`\sqrt v`. From pure noise, :math:`v = 1`, to the
-# latent, :math:`v = \lambda_k`, the gain is exactly :math:`\sqrt{\lambda_k}`. This is the default sampler of
-# the library, ``"exact"``. Its law is the prompt's Gaussian :math:`N(m, C)` itself.
+# So the distance :math:`\rho` of :math:`x` from its mean :math:`\alpha m` follows the equation
+#
+# .. math:: \frac{d \rho}{d t} = \frac{\dot v}{2 v} \, \rho ,
+#
+# which is the **probability-flow ODE** in this direction. Its solutions are the multiples of :math:`\sqrt v`, the
+# standard deviation. From pure noise, :math:`v = 1`, to the latent, :math:`v = \lambda_k`, the gain is exactly
+# :math:`\sqrt{\lambda_k}`. The default sampler of the library, ``"exact"``, applies these gains. Its law is the
+# prompt's Gaussian :math:`N(m, C)` itself.
 
 exact, _ = ld.affine("7", sampler="exact")
 error = np.abs(np.linalg.svd(exact)[1] - np.sqrt(variance)).max()
@@ -169,7 +178,7 @@ for num_steps in (1, 10, 100, 1000):
     print(f"ddim, {num_steps:4d} steps: share of the variance {share:.3f}")
 
 # %%
-# The rows below start from the same noise. Few steps give blurred pictures which are too alike.
+# The rows below start from the same noise. Few steps give blurred pictures that are too similar.
 
 rows = [ld.predict(["7"] * 8, seed=3, sampler="ddim", num_steps=n) for n in (1, 2, 5, 20)]
 rows.append(ld.predict(["7"] * 8, seed=3, sampler="exact"))
@@ -184,24 +193,24 @@ figure = plot.grid(np.concatenate(rows), labels=labels, columns=8, vmin=0, vmax=
 #
 # .. dropdown:: Answer
 #
-#    Sampling starts at :math:`\alpha = 0`, :math:`\sigma = 1`. There the state holds no signal, and the
+#    Sampling starts at :math:`\alpha = 0`, :math:`\sigma = 1`. There :math:`x` holds no signal, and the
 #    denoiser :math:`D(x) = m + \alpha C (\alpha^2 C + \sigma^2 I)^{-1} (x - \alpha m)` gives the mean :math:`m`
 #    for every :math:`x`. The only step goes to :math:`\alpha' = 1`, :math:`\sigma' = 0`, so :math:`x' = 1 \cdot
-#    m + 0 \cdot \mathrm{eps} = m`. The picture is the mean of all sevens, and the matrix is zero: the share of
+#    m + 0 \cdot \hat n = m`. The picture is the mean of all sevens, and the matrix is zero: the share of
 #    the variance is 0.000 in the list above.
 #
 # What the large models do in its place
 # -------------------------------------
 #
-# - Their denoiser is a U-Net (Ho et al. 2020) or a transformer, DiT (Peebles and Xie 2023). It is not affine in
+# - Their denoiser is a U-Net (Ho et al., 2020) or a transformer, DiT (Peebles and Xie, 2023). It is not affine in
 #   :math:`x`, so steps do not compose: every picture costs one call of the network per step.
-# - Their step is the same. DDIM (Song et al. 2021) is the formula above with the network as :math:`D`, and the
-#   probability-flow ODE (Song et al. 2021b) is the same equation with the network's score. ``DDIMScheduler`` of
+# - Their step is the same. DDIM (Song et al., 2021) is the formula above with the network as :math:`D`, and the
+#   probability-flow ODE (Song et al., 2021b) is the same equation with the network's score. ``DDIMScheduler`` of
 #   the library diffusers holds the coefficients, and a pipeline calls the network.
-# - The state is the latent of an autoencoder that is trained first (Rombach et al. 2022), where this course has
+# - The state is the latent of an autoencoder that is trained first (Rombach et al., 2022), where this course has
 #   PCA.
 # - Distillation replaces many steps by one or a few. It trains a second network to map the noise directly to
-#   where the steps lead (Salimans and Ho 2022; Song et al. 2023). Here the matrix :math:`M` does this, without
+#   the result of the steps (Salimans and Ho, 2022; Song et al., 2023). Here the matrix :math:`M` does this, without
 #   training.
 #
 # *Change the number of steps and watch the pictures*: `the tab Samplers of the page

@@ -6,7 +6,7 @@ r"""
 the prompt is followed "more strongly" than the data do?**
 
 Until now the prompt chose one of ten Gaussians. This chapter gives the prompt an embedding, so that words share
-what was learned, and then adds guidance, the setting that every large model has.
+what was learned, and then adds guidance, a setting of most large models.
 """
 
 import warnings
@@ -22,8 +22,8 @@ digits, images = load_mnist("train")
 ld = LinearDiffusion(sampler=samplers.heun(40)).fit(digits, images)
 
 # %%
-# One symbol per prompt
-# ---------------------
+# One-hot embeddings
+# ------------------
 #
 # A **text encoder** turns a prompt into an embedding :math:`e`. The simplest is **one-hot**: the vector has one
 # entry per prompt, which is 1 for this prompt, and all others are 0. The denoiser is a regression on the
@@ -31,9 +31,9 @@ ld = LinearDiffusion(sampler=samplers.heun(40)).fit(digits, images)
 #
 # .. math:: D(x, e) = W^\top \big([1, e] \otimes [1, x]\big)
 #
-# Here :math:`\otimes` is the Kronecker product. With one-hot embeddings the products separate the data by
-# prompt. The regression falls apart into one regression per prompt, and these are the ten Gaussians of the
-# chapters before. Such a model knows whole prompts only:
+# Here :math:`\otimes` is the Kronecker product. With one-hot embeddings the products separate the data by prompt.
+# So there is one regression per prompt, and these are the ten Gaussians of the chapters before. Such a model
+# knows whole prompts only:
 
 try:
     ld.predict(["4 2"])
@@ -63,8 +63,9 @@ figure = plot.grid(drawn, captions=captions, columns=10, vmin=0, vmax=255, size=
 
 # %%
 # The pair "4 7" was not seen. The weights for "4 on the left" were learned from the nine other pairs with a 4
-# on the left, those for "7 on the right" from the nine other pairs with a 7 on the right, and their sum draws
-# the pair. For a given embedding the denoiser is still affine in :math:`x`, so all of chapters 5 and 6 holds.
+# on the left, those for "7 on the right" from the nine other pairs with a 7 on the right, and their sum draws the
+# pair. For a given embedding the denoiser is still affine in :math:`x`, so all steps are still one matrix and one
+# vector, and the law of what is drawn is known.
 #
 # Guidance
 # --------
@@ -75,9 +76,10 @@ figure = plot.grid(drawn, captions=captions, columns=10, vmin=0, vmax=255, size=
 #
 # .. math:: D = D_u + w \, (D_c - D_u)
 #
-# Without guidance :math:`w = 1`. Both denoisers are affine, so :math:`D` is affine, and the law of the guided
-# sampler is known as well. The judge in the next cell reads the pictures. It takes a vote of the three training
-# images that are nearest in latent space. The variance is relative to that of the prompt's own law.
+# Without guidance the **scale** is :math:`w = 1`. Both denoisers are affine, so :math:`D` is affine, and the law
+# of the guided sampler is known as well. The judge in the next cell reads the pictures. It takes a vote of the
+# three training images that are nearest in latent space. The variance is relative to that of the prompt's own
+# law.
 
 judge = KNeighborsClassifier(3).fit(ld.encode(images[:20_000])[:, :50], digits[:20_000])
 own = np.trace(ld.law("8", sampler="exact").covariance)
@@ -93,7 +95,7 @@ print("The library warns:", str(caught[0].message).split(";")[0])
 
 # %%
 # A little guidance makes the eights easier to read. Much guidance gives black strokes and patterns that no
-# eight has.
+# eight has, although the judge still reads an eight in each.
 
 labels = [f"w = {w:g}" for w in scales]
 pictures = np.concatenate([row[:8] for row in rows])
@@ -103,18 +105,28 @@ figure = plot.grid(pictures, labels=labels, columns=8, vmin=0, vmax=255)
 # What guidance does not sample
 # -----------------------------
 #
-# Guidance is often explained by the **tilted density** :math:`p_c(z)^w \, p_u(z)^{1 - w}`, up to a constant.
-# The guided denoiser has the right score for tilting at each noise level, but to tilt the noisy densities is
-# not to noise the tilted density (Bradley and Nakkiran 2024). With one number instead of an image both can be
-# computed by hand. Let :math:`p_c` have the variance :math:`\lambda_c` and :math:`p_u` the variance
-# :math:`\lambda_u`. Then the exact guided sampler draws with the first variance below, and the tilted density
-# has the second:
+# Guidance is often explained by the **tilted density** :math:`p_c(z)^w \, p_u(z)^{1 - w}`, up to a constant. The
+# guided denoiser has the right score for tilting at each noise level, but to tilt the noisy densities is not to
+# noise the tilted density (Bradley and Nakkiran, 2024).
 #
-# .. math:: \lambda_c \, (\lambda_c / \lambda_u)^{w - 1}, \qquad \frac{1}{w / \lambda_c - (w - 1) / \lambda_u}
+# With one number instead of an image both can be computed by hand. Let :math:`p_c` have the variance
+# :math:`\lambda_c` and :math:`p_u` the variance :math:`\lambda_u`. The velocity :math:`dx/dt` is affine in the
+# denoiser, and the weights :math:`w` and :math:`1 - w` sum to 1. So the factor :math:`\dot v / 2 v` of chapter 5
+# becomes :math:`w` times that of :math:`p_c` plus :math:`1 - w` times
+# that of :math:`p_u`, and the gain becomes :math:`\lambda_c^{w/2} \lambda_u^{(1 - w)/2}`. Its square is the
+# variance of the guided sampler. In the tilted density the exponents :math:`-x^2 / 2 \lambda` are combined by the
+# same weights. The two variances are
+#
+# .. math::
+#    \text{guided:} &\quad \lambda_c \, (\lambda_c / \lambda_u)^{w - 1}, \\
+#    \text{tilted:} &\quad \frac{1}{w / \lambda_c - (w - 1) / \lambda_u} .
 #
 # The data are four numbers: -3 and -1 under the prompt "a", and -1 and 5 under "b".
 #
-# .. admonition:: Change one number
+# Change one number
+# -----------------
+#
+# .. admonition:: Try it
 #
 #    Set ``SCALE`` to 1, 1.2 or 4. At which scale do the guided sampler and the tilted density agree?
 
@@ -132,7 +144,7 @@ print(f"guided, by the formula     {var_c * (var_c / var_u) ** (SCALE - 1):.4f}"
 print(f"tilted density             {tilted:.4f}")
 
 # %%
-# The guided law is far narrower than the tilted density, and its mean is another one.
+# At every scale above 1 the guided law is narrower than the tilted density, and its mean is another one.
 
 x = np.linspace(-8, 8, 800)
 tilted_mean = tilted * SCALE * own / var_c  # the mean of all numbers is 0
@@ -153,7 +165,8 @@ labels = axes.set(xlabel="number", ylabel="density", xlim=(-8, 8))
 # %%
 # The same formula explains the variances of the eights. In a direction where eights vary less than all digits
 # do, :math:`\lambda_c < \lambda_u`, guidance contracts. Where they vary more, the variance grows exponentially
-# with :math:`w`. The growth comes from high noise levels, so guidance may be left out there: the scale may be a
+# with :math:`w`. (For images this holds only roughly, because the two covariances have different eigenvectors.)
+# Most of the growth comes from high noise levels, so guidance may be left out there: the scale may be a
 # function of the time :math:`t`, which falls from 1 (noise) to 0.
 
 own = np.trace(ld.law("8", sampler="exact").covariance)
@@ -201,18 +214,18 @@ figure = plot.grid(pictures, labels=list(settings), columns=8, vmin=0, vmax=255)
 # What the large models do in its place
 # -------------------------------------
 #
-# - The text encoder is a trained network: CLIP (Radford et al. 2021) in Stable Diffusion, T5 (Raffel et al.
-#   2020) in Imagen (Saharia et al. 2022), and both in Stable Diffusion 3 (Esser et al. 2024). It gives one
-#   vector per word, and word order and context change it.
-# - The prompt enters the denoiser by cross-attention in every block (Rombach et al. 2022), where this chapter
+# - The text encoder is a trained network: CLIP (Radford et al., 2021) in Stable Diffusion, T5 (Raffel et al.,
+#   2020) in Imagen (Saharia et al., 2022), and both in Stable Diffusion 3 (Esser et al., 2024). It gives one
+#   vector per token (a word or a part of one), and these vectors depend on word order and context.
+# - The prompt enters the denoiser by cross-attention in every block (Rombach et al., 2022), where this chapter
 #   has the products of :math:`e` and :math:`x`.
-# - Classifier-free guidance (Ho and Salimans 2022) trains one network for both denoisers: the prompt is left
+# - Classifier-free guidance (Ho and Salimans, 2022) trains one network for both denoisers: the prompt is left
 #   out for a part of the training images, 10 to 20 % of them. Guidance costs two calls of the network per step.
-#   The usual scale of Stable Diffusion is 7.5. Large scales make pictures saturated (Saharia et al. 2022) and
-#   alike (Kynkäänniemi et al. 2024).
-# - The remedies have the same purpose as the function of :math:`t` above: clipping of :math:`x_0` by a
-#   threshold (Saharia et al. 2022), and guidance in an interval of noise levels (Kynkäänniemi et al. 2024).
-# - The negative prompt is the same formula.
+#   The usual scale of Stable Diffusion is 7.5. Large scales make pictures saturated (Saharia et al., 2022) and
+#   alike (Kynkäänniemi et al., 2024).
+# - The remedies have the same purpose as the function of :math:`t` above: clipping of :math:`D(x)` by a
+#   threshold (Saharia et al., 2022), and guidance in an interval of noise levels (Kynkäänniemi et al., 2024).
+# - A negative prompt enters by the same formula.
 #
 # *Move the scale of guidance*: `the tab Samplers of the page <../../page.html#samplers>`__. Next chapter:
 # :doc:`plot_8_from_gaussian_to_styles`.

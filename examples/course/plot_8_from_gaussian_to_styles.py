@@ -6,7 +6,7 @@ r"""
 by hand? And what would a neural network add?**
 
 The law of the model is one Gaussian per prompt, and the law of handwriting is not. More steps cannot help. The
-model has to change. This chapter replaces the Gaussian by a mixture, and measures how far linear parts reach.
+model has to change. This chapter replaces the Gaussian by a mixture, and measures what linear parts can do.
 """
 
 import time
@@ -29,11 +29,14 @@ from lineardiffusion.datasets import load_mnist
 #
 # .. math:: p(z) = \sum_{k=1}^K w_k \, N(z; m_k, C_k)
 #
-# with the share :math:`w_k` of the points that are in the cluster. How many styles are right? We fit the swiss
-# roll with one to 400, and ask for the mean log-likelihood, :math:`\log p`, of the training points and of new
-# points.
+# with the share :math:`w_k` of the points that are in the cluster, and :math:`N(z; m_k, C_k)` for the density of
+# :math:`N(m_k, C_k)` at :math:`z`. How many styles are right? We fit the swiss roll with one to 400 styles and
+# compute the mean log-likelihood, :math:`\log p`, of the training points and of new points.
 #
-# .. admonition:: Change one number
+# Change one number
+# -----------------
+#
+# .. admonition:: Try it
 #
 #    Set ``N_POINTS`` to 500 or to 20,000. How far apart are the two curves then?
 
@@ -51,15 +54,16 @@ for i in (0, best, -1):
     print(f"K = {numbers[i]:3d}: log-likelihood of new points {curves['new points'][i]:.3f}")
 
 # %%
-# With few styles the mixture cannot follow the curve. With many, each Gaussian is fitted to a few points and
-# fits them better and better, while new points are less and less likely. The model begins to copy its data.
+# With few styles the mixture cannot follow the curve. With too many styles for the number of points, each Gaussian
+# is fitted to a few points. These become more likely, and new points become less likely: the model begins to copy
+# its data.
 
 figure = Figure(figsize=(6, 3.2), layout="constrained")
 axes = figure.subplots()
 for name, curve in curves.items():
     axes.semilogx(numbers, curve, marker="o", label=name)
 legend = axes.legend(frameon=False)
-labels = axes.set(xlabel="number of styles K", ylabel="log-likelihood, nats a point")
+labels = axes.set(xlabel="number of styles K", ylabel="log-likelihood per point", ylim=(-8, -3))
 
 # %%
 # Styles of digits
@@ -79,10 +83,10 @@ figure = plot.styles(styled, "7", columns=10)
 # Contrast
 # --------
 #
-# Pixels of handwriting are black or white. Those of a Gaussian spread symmetrically around their mean, and many
-# leave the range from 0 to 255. The **contrast** is the last step: each pixel of a style gets a gain and an
-# offset, and is clipped to the range. Both numbers are solved for, so that the clipped pixel has the mean and
-# the variance of the data.
+# Most pixels of handwriting are black or white. Those of a Gaussian spread symmetrically around their mean, and
+# many leave the range from 0 to 255. The **contrast** is the last step: each pixel of a style gets a gain and an
+# offset, and is clipped to the range. Both numbers are solved for, so that the clipped pixel has the mean and the
+# variance of the data.
 
 ten = np.array([str(digit) for digit in range(10)] * 100)
 models = {"one Gaussian": one, "styles, contrast": styled}
@@ -104,10 +108,9 @@ rows = np.concatenate([x[:10] for x in drawn.values()])
 figure = plot.grid(rows, labels=list(drawn), columns=10, vmin=0, vmax=255)
 
 # %%
-# The page *Styles: quality against copying* of the documentation has a better judge, a convolutional network.
-# It reads 95.9 % of the digits of one Gaussian right (with contrast), 98.9 % of those of 100 styles, and 99.4 %
-# of real training images. The Frechet distance in its features falls from 28.2 to 1.6; real training images
-# have 1.3.
+# The page :doc:`/use/styles` has a better judge, a convolutional network. It reads 95.9 % of the digits of one
+# Gaussian right (with contrast), 98.9 % of those of 100 styles, and 99.4 % of real training images. The Frechet
+# distance in its features falls from 28.2 to 1.6; real training images have 1.3.
 #
 # More styles are not always better, as in the plane: a style of few images draws copies of them.
 #
@@ -117,11 +120,14 @@ figure = plot.grid(rows, labels=list(drawn), columns=10, vmin=0, vmax=255)
 # The denoiser of a mixture is not affine. It weighs the affine denoisers of the styles by the probability that
 # the noisy latent came from each of them:
 #
-# .. math:: D(x) = \sum_k r_k(x) \, D_k(x), \qquad r_k(x) \propto w_k \, N(x; \alpha m_k, \alpha^2 C_k + \sigma^2 I)
+# .. math::
+#    D(x) &= \sum_k r_k(x) \, D_k(x), \\
+#    r_k(x) &\propto w_k \, N(x; \alpha m_k, \alpha^2 C_k + \sigma^2 I) .
 #
-# Such a sum is called a mixture of experts (Jacobs et al. 1991). Here it is solved for. A network is trained,
-# and finds its own features. We let three denoisers compete on test images, at one noise level, in 40
-# components. ``style_rank=1.0`` gives every style all its directions.
+# Such a sum is called a mixture of experts (Jacobs et al., 1991). Here every part has a closed form once k-means
+# has found the styles. A network is trained by gradient descent instead, and finds its own features. We let three
+# denoisers compete on test images, at one noise level, in 40 components. ``style_rank=1.0`` gives every style all
+# its directions.
 
 sigma, rng = 0.6, np.random.default_rng(0)
 affine = LinearDiffusion(40).fit(digits, images)
@@ -158,9 +164,9 @@ for passes in range(1, 7):
 # %%
 # After a few passes the network is better than the affine denoiser, although that is the best affine one for
 # the training images. It has not reached the mixture yet, it is still improving, and it knows one noise level
-# only. The page *The race against a small U-Net* in the documentation trains a whole network for 8 minutes on
-# one core. It does not overtake the library on MNIST in that time: its Frechet distance is then 21, and that of
-# the library 3.9. On a GPU the network would be many times faster.
+# only. On the page :doc:`/research/race` a U-Net for all noise levels is trained for 8 minutes on one core. It
+# does not overtake the library on MNIST in that time: its Frechet distance is then 21, and that of the library
+# 3.9. On a GPU the network would be many times faster.
 #
 # What stays out of reach
 # -----------------------
@@ -193,26 +199,27 @@ figure = plot.grid(pictures, labels=list(rows), columns=10, vmin=0, vmax=255, cm
 # .. dropdown:: Answer
 #
 #    The Gaussian of one image has the image as its mean and no variance. So the model draws training images.
-#    The judge would read them as well as real digits, because they are real digits. But the model gives nothing
-#    that the data did not have, and a new image has no likelihood under it. A measure of quality needs a
+#    The judge would read them as well as real digits, because they are real digits. But the model adds nothing to
+#    the data, and the density of a new image is zero. A measure of quality needs a
 #    measure of copying beside it.
 #
 # What the large models do in its place
 # -------------------------------------
 #
-# - A U-Net (Ho et al. 2020) or DiT (Peebles and Xie 2023) takes the place of the regression. Its convolutions
+# - A U-Net (Ho et al., 2020) or DiT (Peebles and Xie, 2023) takes the place of the regression. Its convolutions
 #   or patches use one set of weights at all places of the picture, so an edge is learned once for all places.
 # - Near pure noise the trained denoiser is nearly the affine one of this course: Gaussian scores describe the
-#   first part of sampling well (Wang and Vastola 2024). The difference appears at middle and low noise.
-# - The latents come from a trained autoencoder (Rombach et al. 2022), which draws the fine texture. PCA has no
+#   first part of sampling well (Wang and Vastola, 2024). The difference appears at middle and low noise.
+# - The latents come from a trained autoencoder (Rombach et al., 2022), which draws the fine texture. PCA has no
 #   texture that is not a sum of its components.
 # - The training is long: the model card of Stable Diffusion 1 states 150,000 GPU hours. The law of the result
-#   is not known. Copying is a danger there too, and has to be searched for (Carlini et al. 2023; Somepalli et
-#   al. 2023).
-# - Distillation makes the trained model faster (Salimans and Ho 2022), not better.
+#   is not known. Copying is a danger there too, and has to be searched for (Carlini et al., 2023; Somepalli et
+#   al., 2023).
+# - Distillation makes the trained model faster (Salimans and Ho, 2022), not better.
 #
-# What remains of this course is the frame: noise and schedule, denoiser, score, sampler, guidance. They are the
-# same with a network. *Draw from one style*: `the tab Styles of the page <../../page.html#styles>`__.
+# Noise, schedules, scores, samplers and guidance are the same for a network. Only the denoiser is another one.
+#
+# *Draw from one style*: `the tab Styles of the page <../../page.html#styles>`__.
 #
 # References
 # ----------
