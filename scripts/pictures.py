@@ -19,7 +19,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 GALLERY, IMAGES = ROOT / "examples" / "gallery", ROOT / "docs" / "images"
-DPI = 90
+DPI = 100
 # picture: example, and its variables
 PICTURES: dict[str, tuple[str, ...]] = {
     "adjectives.png": ("words/plot_adjectives.py", "figure"),
@@ -29,14 +29,12 @@ PICTURES: dict[str, tuple[str, ...]] = {
     "between.png": ("words/plot_between.py", "figure"),
     "calibration.png": ("choose/plot_calibration.py", "figure"),
     "choose.png": ("choose/plot_choose.py", "figure"),
-    "cluster.png": ("scale/plot_cluster.py", "figure"),
     "completions.png": ("complete/plot_completions.py", "figure"),
     "components.png": ("draw/plot_parts.py", "figure_components"),
     "denoising.gif": ("draw/plot_denoising.py", "animation"),
     "denoising.png": ("draw/plot_denoising.py", "figure"),
     "digits.png": ("draw/plot_digits.py", "figure_gaussian"),
     "fashion.png": ("draw/plot_fashion.py", "figure"),
-    "forget.png": ("scale/plot_forget.py", "figure"),
     "guidance.png": ("words/plot_guidance.py", "figure_variance", "figure"),
     "hand.png": ("complete/plot_hand.py", "figure"),
     "means.png": ("draw/plot_parts.py", "figure_means"),
@@ -45,13 +43,11 @@ PICTURES: dict[str, tuple[str, ...]] = {
     "pairs.png": ("words/plot_pairs.py", "figure"),
     "pierret_galerne.png": ("samplers/plot_pierret_galerne.py", "figure"),
     "posteriors.png": ("complete/plot_posteriors.py", "figure"),
-    "published_laws.png": ("samplers/plot_published_laws.py", "figure_guidance", "figure_samples"),
     "restoration.png": ("complete/plot_restoration.py", "figure"),
     "singular_values.png": ("draw/plot_parts.py", "figure_singular_values"),
     "style_book.png": ("draw/plot_style_book.py", "figure"),
     "styles.png": ("draw/plot_digits.py", "figure_styles"),
     "swiss_roll.png": ("draw/plot_swiss_roll.py", "figure"),
-    "teleport.png": ("samplers/plot_teleport.py", "figure"),
 }
 MEASURED = {
     "optimal_times.png": "benchmarks/grids.py docs/images/optimal_times.png",
