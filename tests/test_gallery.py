@@ -87,9 +87,9 @@ def test_figures_are_stacked(pictures, tmp_path):
         alone.append(np.asarray(Image.open(tmp_path / "one.png")))
     pictures.save(figures, tmp_path / "both.png")
     both = np.asarray(Image.open(tmp_path / "both.png"))
-    np.testing.assert_array_equal(both[:90], alone[0])
-    np.testing.assert_array_equal(both[90:, 45:135], alone[1])
-    assert (both[90:, :45] == 255).all()
+    np.testing.assert_array_equal(both[:100], alone[0])
+    np.testing.assert_array_equal(both[100:, 50:150], alone[1])
+    assert (both[100:, :50] == 255).all()
 
 
 def test_a_name_that_is_unknown_or_measured_is_explained(pictures, capsys):
