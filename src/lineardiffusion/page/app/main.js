@@ -1,4 +1,4 @@
-// The page: it loads the model, builds a tab when it is first shown, and keeps the address and the picture up to date.
+// The page: it loads the model, builds a tab when it is first shown, and keeps address and pictures up to date.
 
 import {loadModel} from "./model/load.js";
 import {drawnLaw} from "./model/gaussians.js";
@@ -8,7 +8,7 @@ import {Posterior} from "./model/posterior.js";
 import {invert, predict} from "./model/sampling.js";
 import {decode, encode, finish} from "./model/encoder.js";
 import {generator} from "./numerics/random.js";
-import {element, setText} from "./ui/dom.js";
+import {box, element, setText} from "./ui/dom.js";
 import {background, soon, timings} from "./ui/frames.js";
 import {readAddress, takeFields, writeAddress} from "./ui/address.js";
 import {tabs} from "./ui/tabs.js";
@@ -26,16 +26,18 @@ const stage = document.getElementById("stage");
 function viewsOf(model, plane) {
   const all = [
     ["Complete", completeTab], ["Components", componentsTab], ["Denoise", denoiseTab], ["Samplers", samplersTab],
-    ["Hand", handTab], ["Styles", model.hasStyles ? stylesTab : null], ["Plane", (_, changed) => planeTab(plane, changed)],
+    ["Hand", handTab], ["Styles", stylesTab], ["Plane", (_, changed) => planeTab(plane, changed)],
   ];
-  return all.filter(([, make]) => make !== null).map(([title, make]) => ({id: title.toLowerCase(), title, make, view: null}));
+  return all.filter(([title]) => title !== "Styles" || model.hasStyles)
+    .map(([title, make]) => ({id: title.toLowerCase(), title, make, view: null}));
 }
 
 /** Return what is said of a model in one line. */
 function factsOf({prompts, symbols, shape, d, hasStyles}) {
   const styles = hasStyles ? ` in ${symbols.filter((one) => one.weight > 0).length} styles` : "";
   const known = `${prompts.length} prompt${prompts.length > 1 ? "s" : ""}${styles}`;
-  return `A diffusion model whose parts are all linear: ${known}, ${shape.join(" × ")} ${shape.length > 1 ? "pixels" : "numbers"}, ${d} components.`;
+  const size = `${shape.join(" × ")} ${shape.length > 1 ? "pixels" : "numbers"}`;
+  return `A diffusion model whose parts are all linear: ${known}, ${size}, ${d} components.`;
 }
 
 /** Show the tabs of a model, from the one that the address names. */
@@ -50,7 +52,10 @@ function openPage(model, plane) {
     one.build = () => {
       one.view = one.make(model, () => changedIn(one)());
       const {heading, text, formula, body} = one.view;
-      return [element("h2", {}, heading), element("p", {class: "lead"}, text), element("p", {class: "formula"}, formula), element("div", {class: "body"}, ...body)];
+      return [
+        element("h2", {}, heading), element("p", {class: "lead"}, text), element("p", {class: "formula"}, formula),
+        box("body", ...body),
+      ];
     };
   }
   const bar = tabs(views, (id) => { current = byId(id); changedIn(current)(); });
@@ -78,7 +83,9 @@ async function start() {
   try {
     const {model: meta, plane} = JSON.parse(document.getElementById("meta").textContent);
     const model = await loadModel(meta, document.getElementById("arrays").textContent);
-    globalThis.linearDiffusion = {model, plane, timings, Posterior, predict, invert, denoise, wasserstein, encode, decode, finish, generator};
+    globalThis.linearDiffusion = {
+      model, plane, timings, Posterior, predict, invert, denoise, wasserstein, encode, decode, finish, generator,
+    };
     setText(document.getElementById("facts"), factsOf(model));
     openPage(model, plane);
     requestAnimationFrame(() => { document.body.dataset.ready = String(Math.round(performance.now())); });

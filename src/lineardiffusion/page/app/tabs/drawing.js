@@ -3,10 +3,11 @@
 import {element, freshId} from "../ui/dom.js";
 import {radios} from "../ui/controls.js";
 
-/** Return the controls of a drawing area; `tools` are pairs of a name and its label. */
-export function drawingTools(model, pad, tools) {
-  const field = radios({name: "tool", label: "Tool", options: tools, value: tools[0][0], changed: () => { pad.tool = field.value; }});
-  if (model.channels !== 3) return [field.element];
+/** Return the controls of a drawing area with some tools, by their labels. */
+export function drawingTools(model, pad, labels) {
+  const options = labels.map((label) => [label.toLowerCase(), label]);
+  const tool = radios({name: "tool", label: "Tool", options, changed: () => { pad.tool = tool.value; }});
+  if (model.channels !== 3) return [tool.element];
   const id = freshId("colour"), input = element("input", {type: "color", id, value: "#e0a030"});
   const take = () => {
     const code = parseInt(input.value.slice(1), 16), {low, high} = model;
@@ -14,5 +15,5 @@ export function drawingTools(model, pad, tools) {
   };
   input.addEventListener("input", take);
   take();
-  return [field.element, element("div", {class: "field"}, element("label", {for: id}, "Colour"), input)];
+  return [tool.element, element("div", {class: "field"}, element("label", {for: id}, "Colour"), input)];
 }

@@ -4,12 +4,12 @@ import {shown} from "../ui/dom.js";
 import {choice} from "../ui/controls.js";
 import {percent} from "../ui/bars.js";
 
-/** Return the symbols of a prompt (its place) that have a weight, the most frequent first, with their shares of it. */
+/** Return the symbols of a prompt (its place) that have a weight, with their shares of it, the most frequent first. */
 export function stylesOf(model, prompt) {
-  const own = Array.from(model.symbols.keys()).filter((k) => model.symbols[k].prompt === prompt && model.symbols[k].weight > 0);
-  const total = own.reduce((sum, k) => sum + model.symbols[k].weight, 0);
-  return own.map((symbol) => ({symbol, style: model.symbols[symbol].style, share: model.symbols[symbol].weight / total}))
-    .sort((a, b) => b.share - a.share);
+  const own = Array.from(model.symbols, ({prompt: u, style, weight}, symbol) => ({symbol, u, style, weight}))
+    .filter((one) => one.u === prompt && one.weight > 0);
+  const total = own.reduce((sum, one) => sum + one.weight, 0);
+  return own.map(({symbol, style, weight}) => ({symbol, style, share: weight / total})).sort((a, b) => b.share - a.share);
 }
 
 /** Return the prompts that have a symbol of some weight. */
@@ -18,18 +18,25 @@ export function promptsInUse(model) {
   return model.prompts.filter((_, u) => used.has(u));
 }
 
-/** Return the fields of a prompt and of a style, `fields`, and the symbol that they name. */
-export function symbolFields(model, changed, first = 0) {
-  const prompts = promptsInUse(model), start = prompts[Math.min(first, prompts.length - 1)];
-  const styles = () => stylesOf(model, model.prompts.indexOf(prompt.value));
-  const refresh = () => style && style.setOptions(styles().map((one) => [one.style, `${one.style} (${percent(one.share)})`]), styles()[0].style);
-  const prompt = choice({name: "prompt", label: "Prompt", options: prompts.map((one) => [one, shown(one)]), value: start, changed: () => { refresh(); changed(); }});
+/** Return the options of a choice of prompts. */
+export function promptOptions(prompts) {
+  return prompts.map((one) => [one, shown(one)]);
+}
+
+/** Return the fields of a prompt and of a style, `fields`, and the `symbol` that they name. */
+export function symbolFields(model, changed, first) {
+  const prompts = promptsInUse(model), value = prompts[Math.min(first, prompts.length - 1)], options = promptOptions(prompts);
+  const prompt = choice({name: "prompt", label: "Prompt", options, value, changed: () => { refresh(); changed(); }});
   const style = model.hasStyles ? choice({name: "style", label: "Style", options: [], value: null, changed}) : null;
+  const styles = () => stylesOf(model, model.prompts.indexOf(prompt.value));
+  const refresh = () => {
+    if (style) style.setOptions(styles().map((one) => [one.style, `${one.style} (${percent(one.share)})`]));
+  };
   const take = prompt.take;
   prompt.take = (text) => { take(text); refresh(); };
   refresh();
   return {
-    prompt, style, fields: style ? [prompt, style] : [prompt],
+    fields: style ? [prompt, style] : [prompt],
     get symbol() { return styles().find((one) => !style || one.style === style.value).symbol; },
   };
 }

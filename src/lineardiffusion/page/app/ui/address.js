@@ -10,7 +10,7 @@ export function readAddress(hash) {
   return {id: id.toLowerCase(), given: [...new URLSearchParams(query)]};
 }
 
-/** Set fields to what an address gives or to their first values, in their order: options may depend on earlier ones. */
+/** Set fields to what an address gives or to their first values, in their order, on which options may depend. */
 export function takeFields(fields, given) {
   const texts = new Map(given);
   for (const field of fields) {
@@ -23,7 +23,8 @@ export function takeFields(fields, given) {
 export function writeAddress(id, fields) {
   clearTimeout(waiting);
   waiting = setTimeout(() => {
-    const query = new URLSearchParams(fields.filter((one) => one.value !== one.initial).map((one) => [one.name, one.value])).toString();
+    const given = fields.filter((one) => one.value !== one.initial).map((one) => [one.name, one.value]);
+    const query = new URLSearchParams(given).toString();
     try {
       history.replaceState(null, "", `#${id}${query && "?"}${query}`);
     } catch {

@@ -24,7 +24,7 @@ export function bars(model) {
       const order = all ? Array.from(prompts.keys()) : ranked(probabilities).slice(0, MOST_BARS);
       order.forEach((u, i) => {
         const {name, bar, value} = rows[i];
-        if (name.textContent !== shown(prompts[u])) { name.textContent = shown(prompts[u]); name.title = prompts[u]; }
+        setText(name, shown(prompts[u]));
         bar.style.width = `${(100 * probabilities[u]).toFixed(2)}%`;
         setText(value, percent(probabilities[u]));
       });

@@ -4,7 +4,8 @@
 import {drawn, element} from "./dom.js";
 
 // pixels, where text has 16 of them
-const MARGIN = {left: 56, right: 88, top: 12, bottom: 44}, LINE = 15, WIDEST = 900, LEAST_HEIGHT = 230, MOST_HEIGHT = 330;
+const MARGIN = {left: 56, right: 88, top: 12, bottom: 44}, LINE = 15;
+const WIDEST = 900, LEAST_HEIGHT = 230, MOST_HEIGHT = 330;
 const DASHES = ["7 3", "2 3", "9 3 2 3", "12 4", "5 5", "1 4", "14 3 3 3", "4 2"];
 const LEAST_SHOWN = 1e-4; // a distance of which nothing is seen in a picture
 const TICKS = [1, 2, 5, 10, 20, 50, 100];
@@ -25,10 +26,13 @@ export function chart(titles) {
 
 function figureOf({lines, chosen, point}, room, titles) {
   const em = parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
-  const width = Math.min(em * WIDEST, room), height = Math.max(em * LEAST_HEIGHT, Math.min(em * MOST_HEIGHT, 0.5 * width));
-  const left = em * MARGIN.left, right = width - em * MARGIN.right, top = em * MARGIN.top, bottom = height - em * MARGIN.bottom;
-  const seen = lines.map(({name, points}, i) => ({name, dash: DASHES[i % DASHES.length], points: points.filter(([, y]) => isShown(y))}))
-    .filter((one) => one.points.length > 0);
+  const width = Math.min(em * WIDEST, room);
+  const height = Math.max(em * LEAST_HEIGHT, Math.min(em * MOST_HEIGHT, 0.5 * width));
+  const left = em * MARGIN.left, right = width - em * MARGIN.right;
+  const top = em * MARGIN.top, bottom = height - em * MARGIN.bottom;
+  const seen = lines.map((line, i) => ({
+    ...line, dash: DASHES[i % DASHES.length], points: line.points.filter(([, y]) => isShown(y)),
+  })).filter((one) => one.points.length > 0);
   const all = [...seen.flatMap((one) => one.points.map(([, y]) => y)), point.y].filter(isShown);
   const most = Math.max(2, ...seen.flatMap((one) => one.points.map(([x]) => x)));
   const low = Math.floor(Math.log10(Math.min(1, ...all)));
@@ -36,8 +40,13 @@ function figureOf({lines, chosen, point}, room, titles) {
   const X = (x) => left + ((right - left) * Math.log(x)) / Math.log(most);
   const share = (y) => (high - Math.log10(Math.max(y, 1e-12))) / (high - low);
   const Y = (y) => top + (bottom - top) * Math.min(1, Math.max(0, share(y)));
-  const svg = drawn("svg", {width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": spoken(lines, point)});
-  const write = (text, x, y, more = {}) => svg.append(drawn("text", {x, y, "text-anchor": "middle", ...more}, text));
+  const svg = drawn("svg", {
+    width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": spoken(lines, point),
+  });
+  const write = (text, x, y, more = {}) => {
+    svg.append(drawn("text", {x, y, "text-anchor": "middle", ...more}, text));
+  };
+  const mark = (name, x, y, r) => svg.append(drawn("circle", {class: name, cx: X(x), cy: Y(y), r: r * em}));
   const rule = (name, d, more = {}) => svg.append(drawn("path", {class: name, d, ...more}));
 
   for (let k = low; k <= high; k++) {
@@ -57,7 +66,7 @@ function figureOf({lines, chosen, point}, room, titles) {
     const own = name === chosen, [x, y] = points[points.length - 1];
     const path = points.map(([a, b], i) => `${i ? "L" : "M"}${X(a).toFixed(1)} ${Y(b).toFixed(1)}`).join("");
     rule(own ? "curve chosen" : "curve", path, {"stroke-dasharray": own ? null : dash});
-    if (own) for (const [a, b] of points) svg.append(drawn("circle", {class: "marker", cx: X(a), cy: Y(b), r: 3 * em}));
+    if (own) for (const [a, b] of points) mark("marker", a, b, 3);
     ends.push({name, x: X(x), y: Y(y), own});
   }
   if (point.everywhere) {
@@ -68,7 +77,7 @@ function figureOf({lines, chosen, point}, room, titles) {
     rule("leader", `M${x + 1} ${y}L${right + 9} ${at}`);
     write(name, right + 12, at + 4 * em, {"text-anchor": "start", class: own ? "chosen" : null});
   }
-  svg.append(drawn("circle", {class: "point", cx: X(point.x), cy: Y(point.y), r: 7 * em}));
+  mark("point", point.x, point.y, 7);
   return svg;
 }
 

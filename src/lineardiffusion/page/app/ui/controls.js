@@ -13,7 +13,8 @@ export function slider({name, label, min, max, step = 1, value, changed, scale =
     const i = log ? (count * Math.log(x / min)) / Math.log(max / min) : (x - min) / step;
     return Math.min(count, Math.max(0, Math.round(i)));
   };
-  const input = element("input", {type: "range", id, min: 0, max: count, step: 1}), output = element("output", {for: id});
+  const input = element("input", {type: "range", id, min: 0, max: count, step: 1});
+  const output = element("output", {for: id});
   let current = value;
   const show = () => {
     const text = format(current);
@@ -26,6 +27,7 @@ export function slider({name, label, min, max, step = 1, value, changed, scale =
   const own = {
     name, input, initial: value,
     element: element("div", {class: "field range"}, element("label", {for: id}, label), output, input),
+    get text() { return format(current); },
     get value() { return current; },
     set value(x) { current = Math.min(max, Math.max(min, x)); show(); },
     take(text) {
@@ -63,10 +65,11 @@ export function choice({name, label, options, value, changed}) {
   return own;
 }
 
-/** Return a group of radio buttons, all of whose options `[value, text]` are seen. */
-export function radios({name, label, options, value, changed}) {
+/** Return a group of radio buttons, all of whose options `[value, text]` are seen; the first is chosen. */
+export function radios({name, label, options, changed}) {
   const group = freshId(name);
-  const inputs = options.map(([key]) => element("input", {type: "radio", name: group, id: freshId(key), checked: key === value, change: changed}));
+  const inputs = options.map(([key], i) => (
+    element("input", {type: "radio", name: group, id: freshId(key), checked: i === 0, change: changed})));
   const items = options.map(([, text], i) => (
     element("label", {class: "segment", for: inputs[i].id}, inputs[i], element("span", {}, text))));
   return {

@@ -1,11 +1,16 @@
-// Elements of the page. Text enters as text nodes and attributes as attributes, so that a prompt is never read as HTML.
+// Elements of the page. Text enters as text nodes and attributes as attributes, so that no prompt is read as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 let serial = 0;
 
-/** Return an element with attributes (null leaves one out; functions are listeners) and children (strings are text). */
+/** Return an element with attributes (functions are listeners, null leaves one out) and children (strings are text). */
 export function element(tag, attributes = {}, ...children) {
   return filled(document.createElement(tag), attributes, children);
+}
+
+/** Return a block of a class with children. */
+export function box(name, ...children) {
+  return element("div", {class: name}, ...children);
 }
 
 /** Return an element of SVG. */

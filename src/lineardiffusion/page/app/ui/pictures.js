@@ -7,10 +7,11 @@ const ABOVE = [201, 84, 0], BELOW = [20, 84, 176];
 const HIDDEN = [[70, 92, 128], [88, 112, 150]]; // a chequer of two blues
 
 /** Return an empty picture of a model. */
-export function picture(model, label, className = "") {
-  const strip = !model.isImage;
-  const canvas = element("canvas", {width: model.width, height: model.height, role: "img", "aria-label": label, class: `picture ${strip ? "strip" : ""} ${className}`});
-  if (!strip) canvas.style.aspectRatio = `${model.width} / ${model.height}`;
+export function picture(model, label) {
+  const {width, height, isImage} = model;
+  const name = isImage ? "picture" : "picture strip";
+  const canvas = element("canvas", {width, height, role: "img", "aria-label": label, class: name});
+  if (isImage) canvas.style.aspectRatio = `${width} / ${height}`;
   fitHeight(canvas, model);
   return canvas;
 }

@@ -5,6 +5,7 @@
 import {element, freshId} from "./dom.js";
 import {describe, fitHeight, paint, picture} from "./pictures.js";
 
+const HELP = "Or draw with keys: arrows move, Space paints, Shift and an arrow paint a line.";
 const MOVES = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
 
 /**
@@ -14,12 +15,14 @@ const MOVES = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDo
 export function sketch(model, label, changed) {
   const {width, height, channels, low, high, D} = model, canvas = picture(model, label), help = freshId("help");
   const cursor = element("div", {class: "cursor", hidden: true});
-  const area = element("div", {class: "sketch", tabindex: 0, role: "application", "aria-label": `Drawing area: ${label}`, "aria-describedby": help}, canvas, cursor);
+  const area = element("div", {
+    class: "sketch", tabindex: 0, role: "application", "aria-label": `Drawing area: ${label}`, "aria-describedby": help,
+  }, canvas, cursor);
   fitHeight(area, model);
   canvas.style.width = "100%";
   const own = {
     image: new Float64Array(D).fill(low), mask: new Uint8Array(D), tool: "draw", ink: Array(channels).fill(high),
-    element: element("div", {}, area, element("p", {class: "hint", id: help}, "Or draw with keys: arrows move, Space paints, Shift and an arrow paint a line.")),
+    element: element("div", {}, area, element("p", {class: "hint", id: help}, HELP)),
     show(text) {
       paint(canvas, model, own.image, own.mask);
       describe(canvas, text);
@@ -30,7 +33,10 @@ export function sketch(model, label, changed) {
   let stroke = null;
 
   /** Begin a stroke, whose dabs cover what is drawn already. */
-  const begin = (x, y) => { stroke = {x, y, before: Float64Array.from(own.image), coverage: new Float64Array(width * height)}; dab(x, y); };
+  const begin = (x, y) => {
+    stroke = {x, y, before: Float64Array.from(own.image), coverage: new Float64Array(width * height)};
+    dab(x, y);
+  };
 
   const dab = (x, y) => {
     const reach = 2.5 * radius + 1, masks = own.tool === "hide" || own.tool === "show";

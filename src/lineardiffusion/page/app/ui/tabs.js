@@ -9,12 +9,17 @@ const STEPS = {ArrowRight: 1, ArrowLeft: -1};
 export function tabs(all, chosen) {
   const list = element("div", {role: "tablist", "aria-label": "Views of the model"}), panels = element("div");
   const heads = all.map(({id, title}, i) => {
-    const head = element("button", {type: "button", role: "tab", id: `tab-${id}`, "aria-controls": `panel-${id}`, click: () => choose(i, false), keydown: (event) => pressed(event, i)}, title);
+    const head = element("button", {
+      type: "button", role: "tab", id: `tab-${id}`, "aria-controls": `panel-${id}`,
+      click: () => choose(i, false), keydown: (event) => pressed(event, i),
+    }, title);
     list.append(head);
     return head;
   });
   const bodies = all.map(({id}) => {
-    const body = element("section", {role: "tabpanel", id: `panel-${id}`, "aria-labelledby": `tab-${id}`, tabindex: 0, hidden: true});
+    const body = element("section", {
+      role: "tabpanel", id: `panel-${id}`, "aria-labelledby": `tab-${id}`, tabindex: 0, hidden: true,
+    });
     panels.append(body);
     return body;
   });
