@@ -56,6 +56,9 @@ sphinx_gallery_conf = {
     "examples_dirs": ["../examples/course", "../examples/gallery"],
     "gallery_dirs": ["learn/course", "gallery"],
     "filename_pattern": "plot_",
+    "subsection_order": [
+        f"../examples/gallery/{folder}" for folder in ("draw", "words", "complete", "choose", "samplers", "scale")
+    ],
     "within_subsection_order": "FileNameSortKey",
     "image_scrapers": ("figures",),
     "reset_modules": (),

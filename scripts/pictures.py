@@ -19,7 +19,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 GALLERY, IMAGES = ROOT / "examples" / "gallery", ROOT / "docs" / "images"
-DPI = 90
+DPI = 100
 # picture: example, and its variables
 PICTURES: dict[str, tuple[str, ...]] = {
     "adjectives.png": ("words/plot_adjectives.py", "figure"),

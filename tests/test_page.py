@@ -376,7 +376,8 @@ def test_a_browser_that_cannot_start_the_page_says_so(browser, path):
 
 def test_a_bundle_is_its_modules_in_order():
     modules = {
-        "main.js": '// The page.\nimport {twice} from "./a/twice.js";\nimport {once} from "./once.js";\n\ntwice(once);',
+        "main.js": '// The page.\nimport {twice} from "./a/twice.js";\n'
+        'import {once} from "./once.js";\n\ntwice(once);',
         "a/twice.js": 'import {once} from "../once.js";\n\n/** Return\n * twice. */\nexport function twice(f) {\n'
         '  // why\n  return once(f) + "// text";\n}\n',
         "once.js": "export const once = (f) => f();\n",
