@@ -1,6 +1,6 @@
 """The page: every control changes its picture, drawing is fast, and everybody can use it.
 
-What the page computes is tested in test_page_parity.py. Accessibility is tested by accessibility.js, and also by axe
+What the page computes is tested in test_page_parity.py. Accessibility is tested by accessibility.js, and by axe
 where the environment variable AXE_CORE has the path of axe.min.js, from the package axe-core of npm.
 """
 
@@ -266,7 +266,8 @@ BAD = """() => document.querySelector('main').insertAdjacentHTML('beforeend',
   ?? (document.getElementById('pale').style.color = '#777')"""
 
 
-SMALL = """(least) => Array.from(document.querySelectorAll('[role=tab], select, button, .segment, input[type=range]'))
+SMALL = """(least) =>
+    Array.from(document.querySelectorAll('[role=tab], select, button, .segment, input[type=range]'))
   .filter((one) => one.checkVisibility()).filter((one) => {
     const box = one.getBoundingClientRect();
     return Math.min(box.width, box.height) < least;

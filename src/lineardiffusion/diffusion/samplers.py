@@ -602,7 +602,7 @@ class FunctionSampler(Sampler):
 
 _BUILT_IN = (exact, ddim, ddpm, euler, heun, rk4, dpmpp_2m, em, ei, one_step)
 SAMPLERS: dict[str, type[Sampler]] = {one.name: one for one in _BUILT_IN}
-# what other libraries call samplers of the same law at the same levels; see docs/research/names.md ("Euler" is ddim)
+# what other libraries call samplers of the same law at the same levels (docs/research/names.md)
 ALIASES = {
     "DDIM": "ddim", "DDPM": "ddpm", "Euler a": "ddpm", "Heun": "heun", "DPM++ 2M": "dpm++2m", "dpmpp_2m": "dpm++2m",
 }  # fmt: skip
