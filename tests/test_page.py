@@ -1,6 +1,6 @@
 """The page: every control changes its picture, drawing is fast, and everybody can use it.
 
-What the page computes is tested in test_page_parity.py. Accessibility is tested by accessibility.js, and also by axe
+What the page computes is tested in test_page_parity.py. Accessibility is tested by accessibility.js, and by axe too
 where the environment variable AXE_CORE has the path of axe.min.js, from the package axe-core of npm.
 """
 
@@ -151,6 +151,10 @@ def test_a_link_opens_a_state_and_the_state_is_a_link(browser, path):
         panel.get_by_label("Sampler", exact=True).select_option("rk4")
         page.wait_for_timeout(400)
         assert page.evaluate("location.hash") == "#samplers?prompt=7&style=1&sampler=rk4&steps=3"
+        page.evaluate("location.hash = '#samplers?guidance=2'")  # a link has all of a state
+        page.wait_for_timeout(100)
+        assert "W₂ of ddim with 6 steps and guidance 2 to" in panel.inner_text()
+        assert panel.get_by_label("Prompt", exact=True).input_value() == "3"
         page.evaluate("location.hash = '#no-such-tab?steps=2'")
         page.wait_for_timeout(100)
         assert page.locator("[role=tab][aria-selected=true]").inner_text() == "Complete"
@@ -192,6 +196,17 @@ def test_drawing_keeps_within_the_frame_budget(browser, path):
         assert fast(page, panel)
         page.evaluate(SLOW)
         assert not fast(page, panel)
+
+
+@browser_test
+def test_at_most_one_update_is_pending(desk):
+    panel = show(desk, "components")
+    desk.evaluate("linearDiffusion.timings.length = 0")
+    panel.locator("input[type=range]").first.evaluate(
+        "(one) => { for (let i = 0; i < 50; i++) { one.value = i; one.dispatchEvent(new Event('input')); } }"
+    )
+    settle(desk)
+    assert len(desk.evaluate("linearDiffusion.timings")) == 1
 
 
 # ---------------------------------------------------------------------- everybody
@@ -266,11 +281,13 @@ BAD = """() => document.querySelector('main').insertAdjacentHTML('beforeend',
   ?? (document.getElementById('pale').style.color = '#777')"""
 
 
-SMALL = """(least) => Array.from(document.querySelectorAll('[role=tab], select, button, .segment, input[type=range]'))
-  .filter((one) => one.checkVisibility()).filter((one) => {
+SMALL = """(least) => {
+  const all = Array.from(document.querySelectorAll('[role=tab], select, button, .segment, input[type=range]'));
+  return all.filter((one) => one.checkVisibility()).filter((one) => {
     const box = one.getBoundingClientRect();
     return Math.min(box.width, box.height) < least;
-  }).map((one) => one.outerHTML)"""
+  }).map((one) => one.outerHTML);
+}"""
 
 
 @browser_test
