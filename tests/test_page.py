@@ -88,9 +88,9 @@ def draw(page, panel):
     """Draw an arc into the upper half with the mouse, and return the times of the updates in milliseconds."""
     box = panel.locator(".sketch canvas").bounding_box()
     page.evaluate("linearDiffusion.timings.length = 0")
-    for i, angle in enumerate(np.linspace(np.pi, 2.2 * np.pi, 6)):
+    for i, angle in enumerate(np.linspace(np.pi, 2.2 * np.pi, 4)):
         x, y = 0.5 + 0.3 * np.cos(angle), 0.4 + 0.25 * np.sin(angle)
-        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=4)
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=3)
         if i == 0:
             page.mouse.down()
     page.mouse.up()
