@@ -343,7 +343,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="images to draw each time (default: 10,000 on a GPU, or 1,000)")
     parser.add_argument("--steps", type=int, default=20, help="steps of the sampler (default: 20)")
     parser.add_argument("--threads", type=int, help="threads on a CPU (default: torch's choice, all cores)")
-    parser.add_argument("-o", "--output", type=Path, default=Path("docs/race"), help="without .json and .png")
+    parser.add_argument("-o", "--output", type=Path, default=Path("race"), help="without .json and .png")
     arguments = parser.parse_args()
     result = run(arguments)
     draw_curve(result, arguments.output.with_suffix(".png"))

@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 from lineardiffusion import LinearDiffusion
 from lineardiffusion.datasets import in_batches, load_mnist
 
-PICTURE = Path(__file__).parent.parent / "docs" / "scale.png"
+PICTURE = Path(__file__).parent.parent / "docs" / "images" / "scale.png"
 GIGABYTE = 10**9
 IMAGE = (64, 64, 3)
 

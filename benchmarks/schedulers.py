@@ -1,4 +1,4 @@
-"""Judge every scheduler of diffusers, and samplers of other libraries, and write the table docs/oracle_table.md.
+"""Judge schedulers of diffusers and samplers of other libraries: the table docs/research/oracle_table.md.
 
     python benchmarks/schedulers.py                         # all rows, three minutes on two cores
     python benchmarks/schedulers.py --only DDIM Euler       # print some of them
@@ -34,7 +34,7 @@ from lineardiffusion.datasets import load_mnist
 from lineardiffusion.oracle import Report, oracle
 
 STEPS = (5, 10, 20, 50, 100)
-TABLE = Path(__file__).parents[1] / "docs" / "oracle_table.md"
+TABLE = Path(__file__).parents[1] / "docs" / "research" / "oracle_table.md"
 
 
 LEGEND = """

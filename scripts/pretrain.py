@@ -4,8 +4,8 @@ The data are the 60,000 training images of each. ``fit_basis`` fixes the compone
 those of latents, and styles are stored by the directions that they are drawn in (io/low_rank.py). Components,
 styles and their rank are those that draw best in 6 MB. They were chosen on a tenth of the training images that was
 held out, by the Frechet distance of the judge's features, where the share of copies is near that of real images.
-``mnist-small`` is the model of a page that holds it (page/): its 100 styles of 64 components are those that draw best in
-a page of 1 MB, and it is stored in half precision, as the page stores it.
+``mnist-small`` is for a page that holds its model (page/): 100 styles of 64 components draw best in a page of
+1 MB. It is stored in half precision.
 
 ``--name`` trains one of them. ``--judge`` compares 10,000 drawn images to the test images by the judge
 (benchmarks/judge.py), for each of two seeds.

@@ -164,7 +164,7 @@ def test_help_and_version_import_no_heavy_packages(args):
 
 def test_the_overview_lists_every_command():
     overview = run("--help").stdout
-    for command in ("fit", "sample", "classify", "inpaint", "evaluate", "plot", "forget", "info"):
+    for command in ("fit", "sample", "classify", "inpaint", "evaluate", "plot", "page", "demo", "forget", "info"):
         assert f"\n  {command} " in overview
         assert f" {command} [OPTIONS]" in run(command, "--help").stdout
 

@@ -21,6 +21,7 @@ MODULES = (
     "lineardiffusion.operators",
     "lineardiffusion.oracle",
     "lineardiffusion.oracle.adapters",
+    "lineardiffusion.page",
     "lineardiffusion.plot",
     "lineardiffusion.posteriors",
     "lineardiffusion.samplers",

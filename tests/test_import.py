@@ -17,6 +17,7 @@ PUBLIC = [
     "metrics",
     "operators",
     "oracle",
+    "page",
     "plot",
     "posteriors",
     "samplers",

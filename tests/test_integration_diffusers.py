@@ -239,7 +239,7 @@ def test_noise_levels_that_a_scheduler_changes(ld):
 
 # ---------------------------------------------------------------------- every scheduler
 
-PAGE = Path(__file__).parent.parent / "docs" / "diffusers.md"
+PAGE = Path(__file__).parent.parent / "docs" / "use" / "diffusers.md"
 VARIANCE = np.array([0.0, 0.04, 0.3, 2.0])
 MANY, DRAWS = 30, 2000
 START = np.random.default_rng(0).normal(size=(DRAWS, 4))
@@ -749,7 +749,7 @@ def test_without_diffusers_the_error_names_the_extra():
 
 
 def test_the_page_runs():
-    """The code of docs/diffusers.md, in order."""
+    """The code of docs/use/diffusers.md, in order."""
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) >= 4
     found = {}

@@ -470,12 +470,12 @@ def test_the_plain_loop_of_diffusers_draws_the_same_law(name):
 
 # ------------------------------------------------------------------------------------------------- the catches
 
-CATCHES = Path(__file__).parents[1] / "docs" / "catches.md"
+CATCHES = Path(__file__).parents[1] / "docs" / "research" / "catches.md"
 SECTIONS = re.split(r"^## ", CATCHES.read_text(), flags=re.MULTILINE)[1:] if CATCHES.exists() else []
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?|nan")
 
 
-@pytest.mark.skipif(diffusers.__version__ != "0.42.1", reason="docs/catches.md is about diffusers 0.42.1")
+@pytest.mark.skipif(diffusers.__version__ != "0.42.1", reason="docs/research/catches.md is about diffusers 0.42.1")
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda text: text.partition("\n")[0])
 def test_a_catch_prints_what_its_page_says(section, capsys):
     """Words as they stand, and numbers to two units of their last digit."""

@@ -31,7 +31,7 @@ from lineardiffusion.schedules import Karras, Schedule
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install '.[torch]'")
 pytestmark = [pytest.mark.diffusers, pytest.mark.filterwarnings("ignore::DeprecationWarning:diffusers")]
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[1] / "docs" / "research"
 VARIANCE = np.array([0.0, 0.01, 0.1, 0.5, 1.0, 2.0, 4.0, 9.0])
 HIGH, LOW = 10.0, 0.05
 
@@ -545,7 +545,7 @@ def test_the_table_of_names_claims_what_is_tested():
 def test_the_table_of_samplers_runs(capsys):
     import importlib.util
 
-    spec = importlib.util.spec_from_file_location("others", DOCS.parent / "benchmarks" / "schedulers_others.py")
+    spec = importlib.util.spec_from_file_location("others", DOCS.parents[1] / "benchmarks" / "schedulers_others.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     target = Gaussian.diagonal(np.ones(2), np.array([1.0, 4.0]))

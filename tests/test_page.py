@@ -1,6 +1,6 @@
 """The page: every control changes its picture, drawing is fast, and everybody can use it.
 
-What the page computes is tested in test_page_parity.py. Accessibility is tested by accessibility.js, and by axe too
+What the page computes is tested in test_page_parity.py. Accessibility is tested by accessibility.js, and by axe
 where the environment variable AXE_CORE has the path of axe.min.js, from the package axe-core of npm.
 """
 
@@ -393,7 +393,8 @@ def test_a_browser_that_cannot_start_the_page_says_so(browser, path):
 
 def test_a_bundle_is_its_modules_in_order():
     modules = {
-        "main.js": '// The page.\nimport {twice} from "./a/twice.js";\nimport {once} from "./once.js";\n\ntwice(once);',
+        "main.js": '// The page.\nimport {twice} from "./a/twice.js";\n'
+        'import {once} from "./once.js";\n\ntwice(once);',
         "a/twice.js": 'import {once} from "../once.js";\n\n/** Return\n * twice. */\nexport function twice(f) {\n'
         '  // why\n  return once(f) + "// text";\n}\n',
         "once.js": "export const once = (f) => f();\n",

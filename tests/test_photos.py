@@ -1,4 +1,4 @@
-"""The measures and the crops of examples/plot_photos.py."""
+"""The measures and the crops of benchmarks/photos.py."""
 
 import importlib.util
 from pathlib import Path
@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
-FILE = Path(__file__).parent.parent / "examples" / "plot_photos.py"
+FILE = Path(__file__).parent.parent / "benchmarks" / "photos.py"
 
 
 @pytest.fixture(scope="module")
 def photos():
-    module = importlib.util.module_from_spec(spec := importlib.util.spec_from_file_location("plot_photos", FILE))
+    module = importlib.util.module_from_spec(spec := importlib.util.spec_from_file_location("photos", FILE))
     spec.loader.exec_module(module)
     return module
 

@@ -1,4 +1,4 @@
-"""The table of Pierret and Galerne (2025) in examples/plot_pierret_galerne.py, cell by cell.
+"""The table of Pierret and Galerne (2025) in benchmarks/pierret_galerne.py, cell by cell.
 
 The table has two decimals, so the most that a right number may be off is .005.
 """
@@ -15,8 +15,8 @@ from lineardiffusion import Gaussian, LinearDiffusion, samplers
 from lineardiffusion.diffusion.denoisers import GaussianDenoiser
 from lineardiffusion.diffusion.trajectory import Trajectory, compose
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-from plot_pierret_galerne import CONTINUOUS, FILE, NFE, STARTS, TABLE, VP, PaperDDPM, continuous, errors, load
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from pierret_galerne import CONTINUOUS, FILE, NFE, STARTS, TABLE, VP, PaperDDPM, continuous, errors, load
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def spectrum():
 
 
 def interpolated(spectrum, sampler, times):
-    """The errors of the example from 257 eigenvalues: the squared error of one is smooth in its logarithm."""
+    """The errors of the benchmark from 257 eigenvalues: the squared error of one is smooth in its logarithm."""
     some = spectrum[spectrum > 0]
     nodes = np.append(np.geomspace(some.min(), some.max(), 256), 0.0)
     way = Trajectory(samplers.get_sampler(sampler, len(times) - 1), VP, given=tuple(times.tolist()))
@@ -42,7 +42,7 @@ def interpolated(spectrum, sampler, times):
 
 
 @pytest.mark.parametrize("sampler", [PaperDDPM(), "em", "ei", "euler", "heun", "rk4"], ids=str)
-def test_interpolated_errors_are_those_of_the_example(spectrum, sampler):
+def test_interpolated_errors_are_those_of_the_benchmark(spectrum, sampler):
     times = np.linspace(1.0, 1e-3, 100)
     found, expected = interpolated(spectrum, sampler, times), errors(spectrum, sampler, times)
     np.testing.assert_allclose(found, expected, atol=1e-4)

@@ -1,7 +1,7 @@
 """Published results about Gaussian and linear diffusion models, found again.
 
 Numbers are quoted with their source; where a whole table is compared, it is read from
-$LINEARDIFFUSION_DATA/wang-vastola (examples/plot_published.py downloads it), and the test is skipped without it.
+$LINEARDIFFUSION_DATA/wang-vastola (benchmarks/published.py downloads it), and the test is skipped without it.
 
 References
 ----------
@@ -33,7 +33,7 @@ SCORES = "cifar10_uncond_edm_vp_pretrained_epoch_gmm_exp_var_gmm_rk.csv"
 def read(*parts):
     path = Path(os.environ.get("LINEARDIFFUSION_DATA", ""), *parts)
     if not path.is_file():
-        pytest.skip(f"needs {Path(*parts)} in LINEARDIFFUSION_DATA; see examples/plot_published.py")
+        pytest.skip(f"needs {Path(*parts)} in LINEARDIFFUSION_DATA; see benchmarks/published.py")
     return path
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lineardiffusion._version import __version__
 
 if TYPE_CHECKING:
-    from lineardiffusion import datasets, metrics, operators, oracle, plot, posteriors, samplers, schedules
+    from lineardiffusion import datasets, metrics, operators, oracle, page, plot, posteriors, samplers, schedules
     from lineardiffusion.diffusion.latent_denoiser import LatentDenoiser
     from lineardiffusion.distributions.gaussian import Gaussian
     from lineardiffusion.distributions.mixture import Mixture
@@ -35,6 +35,7 @@ __all__ = [
     "metrics",
     "operators",
     "oracle",
+    "page",
     "plot",
     "posteriors",
     "samplers",

@@ -122,7 +122,7 @@ class LinearDiffusion(BaseEstimator):
     schedule : {"cosine", "vp", "karras", "flow"}, Schedule or callable, default="cosine"
         Noise schedule, by name, as an object, or as a function t -> (alpha, sigma) with t from 1 (noise) to 0.
         ``"vp"`` and ``"karras"`` stop short of pure noise, which leaves every deterministic sampler a distance from
-        the data's law that no number of steps removes (docs/samplers.md has it).
+        the data's law that no number of steps removes (docs/reference/samplers.md has it).
     sampler : str, Sampler or callable, default="exact"
         Sampler, by name ("exact", "ddim", "ddpm", "euler", "heun", "rk4", "dpm++2m", "em", "ei", "one_step"), as an
         object such as ``samplers.ddim(20, eta=0.5)``, or as a generator function like :meth:`Sampler.__call__`.

@@ -12,12 +12,14 @@ import click
 from lineardiffusion import __version__
 from lineardiffusion.cli.classify import classify
 from lineardiffusion.cli.common import note
+from lineardiffusion.cli.demo import demo
 from lineardiffusion.cli.evaluate import evaluate
 from lineardiffusion.cli.fit import fit
 from lineardiffusion.cli.forget import forget
 from lineardiffusion.cli.info import info
 from lineardiffusion.cli.inpaint import inpaint
 from lineardiffusion.cli.oracle import oracle
+from lineardiffusion.cli.page import page
 from lineardiffusion.cli.plot import plot
 from lineardiffusion.cli.sample import sample
 
@@ -53,7 +55,7 @@ class _Group(click.Group):
             raise click.ClickException(message) from error
 
 
-_COMMANDS = (fit, sample, classify, inpaint, evaluate, plot, oracle, forget, info)
+_COMMANDS = (fit, sample, classify, inpaint, evaluate, plot, page, demo, oracle, forget, info)
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 
 
@@ -63,5 +65,5 @@ def main() -> None:
     """Linear diffusion models: fitted in closed form, sampled exactly.
 
     MODEL is a folder that the command fit wrote, the name of a model that ships with the library (mnist,
-    fashion-mnist), or OWNER/NAME of a model on the Hugging Face Hub. The help of fit describes DATA.
+    fashion-mnist, mnist-small), or OWNER/NAME of a model on the Hugging Face Hub. The help of fit describes DATA.
     """

@@ -602,7 +602,7 @@ class FunctionSampler(Sampler):
 
 _BUILT_IN = (exact, ddim, ddpm, euler, heun, rk4, dpmpp_2m, em, ei, one_step)
 SAMPLERS: dict[str, type[Sampler]] = {one.name: one for one in _BUILT_IN}
-# what other libraries call a sampler of the same law at the same levels (docs/names.md); their "Euler" is ddim
+# what other libraries call samplers of the same law at the same levels (docs/research/names.md)
 ALIASES = {
     "DDIM": "ddim", "DDPM": "ddpm", "Euler a": "ddpm", "Heun": "heun", "DPM++ 2M": "dpm++2m", "dpmpp_2m": "dpm++2m",
 }  # fmt: skip
@@ -615,7 +615,8 @@ def get_sampler(sampler: Any, num_steps: int | None = None) -> Sampler:
     ----------
     sampler : str, Sampler or callable
         Name, object, or generator function with the signature of :meth:`Sampler.__call__`. Names that diffusers and
-        the web interfaces have for the same sampler are taken too, "DPM++ 2M" for "dpm++2m" (docs/names.md).
+        the web interfaces have for the same sampler are taken too, "DPM++ 2M" for "dpm++2m" (see
+        docs/research/names.md).
     num_steps : int, default=None
         Number of steps; None for the sampler's own.
 

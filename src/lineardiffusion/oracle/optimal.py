@@ -89,7 +89,7 @@ def optimal_times(
     of its steps' errors add up to 1,800 times the size of their sum (with the levels of ddim: 3.4 times), and W2 is
     0.0001 of the spread (0.038). The denoiser of a mixture is not linear, and there the errors do not cancel. For a
     mixture of 120 styles of digits the error at 5 and 10 steps is 0.309 and 0.153 at the own optimum, 0.236 and
-    0.128 at the levels of ddim, and 0.380 and 0.198 at those of Karras et al. (docs/optimal_times.md).
+    0.128 at the levels of ddim, and 0.380 and 0.198 at those of Karras et al. (docs/research/optimal_times.md).
 
     Parameters
     ----------

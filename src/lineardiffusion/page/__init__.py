@@ -42,8 +42,10 @@ def write_page(model: LinearDiffusion, path: str | os.PathLike[str]) -> int:
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> from lineardiffusion import LinearDiffusion
     >>> from lineardiffusion.datasets import load_digits
+    >>> from lineardiffusion.page import write_page
     >>> ld = LinearDiffusion(16).fit(*load_digits())
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     size = write_page(ld, Path(folder) / "page.html")
