@@ -88,9 +88,9 @@ def draw(page, panel):
     """Draw an arc into the upper half with the mouse, and return the times of the updates in milliseconds."""
     box = panel.locator(".sketch canvas").bounding_box()
     page.evaluate("linearDiffusion.timings.length = 0")
-    for i, angle in enumerate(np.linspace(np.pi, 2.2 * np.pi, 6)):
+    for i, angle in enumerate(np.linspace(np.pi, 2.2 * np.pi, 4)):
         x, y = 0.5 + 0.3 * np.cos(angle), 0.4 + 0.25 * np.sin(angle)
-        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=4)
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=3)
         if i == 0:
             page.mouse.down()
     page.mouse.up()
@@ -151,6 +151,10 @@ def test_a_link_opens_a_state_and_the_state_is_a_link(browser, path):
         panel.get_by_label("Sampler", exact=True).select_option("rk4")
         page.wait_for_timeout(400)
         assert page.evaluate("location.hash") == "#samplers?prompt=7&style=1&sampler=rk4&steps=3"
+        page.evaluate("location.hash = '#samplers?guidance=2'")  # a link has all of a state
+        page.wait_for_timeout(100)
+        assert "W₂ of ddim with 6 steps and guidance 2 to" in panel.inner_text()
+        assert panel.get_by_label("Prompt", exact=True).input_value() == "3"
         page.evaluate("location.hash = '#no-such-tab?steps=2'")
         page.wait_for_timeout(100)
         assert page.locator("[role=tab][aria-selected=true]").inner_text() == "Complete"
@@ -192,6 +196,17 @@ def test_drawing_keeps_within_the_frame_budget(browser, path):
         assert fast(page, panel)
         page.evaluate(SLOW)
         assert not fast(page, panel)
+
+
+@browser_test
+def test_at_most_one_update_is_pending(desk):
+    panel = show(desk, "components")
+    desk.evaluate("linearDiffusion.timings.length = 0")
+    panel.locator("input[type=range]").first.evaluate(
+        "(one) => { for (let i = 0; i < 50; i++) { one.value = i; one.dispatchEvent(new Event('input')); } }"
+    )
+    settle(desk)
+    assert len(desk.evaluate("linearDiffusion.timings")) == 1
 
 
 # ---------------------------------------------------------------------- everybody
@@ -266,12 +281,13 @@ BAD = """() => document.querySelector('main').insertAdjacentHTML('beforeend',
   ?? (document.getElementById('pale').style.color = '#777')"""
 
 
-SMALL = """(least) =>
-    Array.from(document.querySelectorAll('[role=tab], select, button, .segment, input[type=range]'))
-  .filter((one) => one.checkVisibility()).filter((one) => {
+SMALL = """(least) => {
+  const all = Array.from(document.querySelectorAll('[role=tab], select, button, .segment, input[type=range]'));
+  return all.filter((one) => one.checkVisibility()).filter((one) => {
     const box = one.getBoundingClientRect();
     return Math.min(box.width, box.height) < least;
-  }).map((one) => one.outerHTML)"""
+  }).map((one) => one.outerHTML);
+}"""
 
 
 @browser_test

@@ -53,8 +53,8 @@ function openPage(model, plane) {
       one.view = one.make(model, () => changedIn(one)());
       const {heading, text, formula, body} = one.view;
       return [
-        element("h2", {}, heading), element("p", {class: "lead"}, text), element("p", {class: "formula"}, formula),
-        box("body", ...body),
+        element("h2", {}, heading), element("p", {class: "lead"}, text),
+        element("p", {class: "formula"}, ...formula.map((part) => element("span", {}, part))), box("body", ...body),
       ];
     };
   }

@@ -66,7 +66,7 @@ export function completeTab(model, changed) {
     heading: "Complete a picture",
     text: `You draw a part, and the model completes it: the chequered pixels are hidden, and the ${COMPLETIONS} pictures `
       + "are draws of what they may be. The bars say how probable each prompt is, given the visible pixels alone.",
-    formula: "p(hidden | seen) = Σₖ p(k | seen) p(hidden | seen, k)      p(k | seen) ∝ p(k) N(seen; mₖ, Cₖ)",
+    formula: ["p(hidden | seen) = Σₖ p(k | seen) p(hidden | seen, k)", "p(k | seen) ∝ p(k) N(seen; mₖ, Cₖ)"],
     fields: [hidden, example, draws],
     body: [
       box("pad", pad.element, ...tools, box("buttons", clear, example.element)),

@@ -44,7 +44,7 @@ export function componentsTab(model, changed) {
     heading: "Slide the principal components",
     text: `The picture is the mean of the training images plus a weighted sum of components, which ${signs}. The sliders `
       + `set the ${n} largest of ${d} weights in standard deviations; the others stay as they are.`,
-    formula: "x = mean + s Σᵢ zᵢ vᵢ      vᵢ: eigenvectors of the covariance of the pixels",
+    formula: ["x = mean + s Σᵢ zᵢ vᵢ", "vᵢ: eigenvectors of the covariance of the pixels"],
     fields: [example, ...sliders],
     body: [box("pad", canvas, box("buttons", mean, example.element)), box("components wide", ...cells)],
     update() {

@@ -30,7 +30,7 @@ export function denoiseTab(model, changed) {
     heading: "Remove the noise",
     text: "The denoiser answers with the expected clean image, given the noisy one: much noise leaves only the mean, little "
       + `noise leaves every detail. The score points from the noisy image towards more probable ones${signs}.`,
-    formula: "x = x₀ + σ n      D(x) = E[x₀ | x]      score = ∇ log p(x) = (D(x) − x) / σ²",
+    formula: ["x = x₀ + σ n", "D(x) = E[x₀ | x]", "score = ∇ log p(x) = (D(x) − x) / σ²"],
     fields: [sigma, prompt, example, noise],
     body: [
       box("wide",

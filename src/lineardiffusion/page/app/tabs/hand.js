@@ -45,7 +45,7 @@ export function handTab(model, changed) {
     heading: "Write every prompt in one hand",
     text: "Your picture is read, and turned back into the noise that gives it under the prompt that it shows. The same noise "
       + "under every prompt changes what is written and keeps how, such as the width and the slant of the strokes.",
-    formula: "n = √C⁻¹ (z − m)      z′ = m′ + √C′ n      m and C: mean and covariance of the latents of a prompt",
+    formula: ["n = √C⁻¹ (z − m)", "z′ = m′ + √C′ n", "m and C: mean and covariance of the latents of a prompt"],
     fields: [example, amount, read],
     body: [
       box("pad", pad.element, ...tools, box("buttons", clear, example.element)),

@@ -53,7 +53,7 @@ export function planeTab(sets, changed) {
     text: "A sampler takes points from pure noise (t = 1) along the score to the data (t = 0): move the noise level and watch "
       + "them. One Gaussian has a linear score and keeps only the mean and the covariance of the data; more Gaussians follow "
       + "its shape.",
-    formula: "x = α z + σ n      score = ∇ log p(x) = (α D(x) − x) / σ²      α = cos(πt/2), σ = sin(πt/2)",
+    formula: ["x = α z + σ n", "score = ∇ log p(x) = (α D(x) − x) / σ²", "α = cos(πt/2), σ = sin(πt/2)"],
     fields: [set, number, sampler, steps, time, noise],
     body: [
       box("side", ...[time, set, number, sampler, steps, noise].map((one) => one.element)),

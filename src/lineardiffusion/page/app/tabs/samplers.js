@@ -77,7 +77,7 @@ export function samplersTab(model, changed) {
     text: `The ${PICTURES} pictures start from the same noise whatever the sampler, and the strip shows one of them step by `
       + "step. Every sampler is an affine map of its noise, so the law that it draws from is a known Gaussian, and W₂ is its "
       + "distance to the exact law.",
-    formula: "W₂² = |b − b′|² + tr(S + S′ − 2 √(√S S′ √S))      between N(b, S) and N(b′, S′)",
+    formula: ["W₂² = |b − b′|² + tr(S + S′ − 2 √(√S S′ √S))", "between N(b, S) and N(b′, S′)"],
     fields: [...named.fields, sampler, steps, guidance, noise, which],
     body: [
       box("side", ...[...named.fields, sampler, steps, guidance, which, noise].map((one) => one.element)),

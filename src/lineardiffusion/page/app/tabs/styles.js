@@ -53,7 +53,7 @@ export function stylesTab(model, changed) {
     heading: "Open the style book",
     text: "The images of each prompt were clustered, and every cluster, called a style, has its own Gaussian: the book shows "
       + "the mean of each, the most frequent first. Choose one, and the pictures below are drawn from it alone.",
-    formula: "p(x | prompt) = Σₖ p(k | prompt) N(x; mₖ, Cₖ)",
+    formula: ["p(x | prompt) = Σₖ p(k | prompt) N(x; mₖ, Cₖ)"],
     fields: [prompt, style, draws],
     body: [
       box("wide",
