@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import runpy
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 GALLERY, IMAGES = ROOT / "examples" / "gallery", ROOT / "docs" / "images"
 DPI = 100
+os.environ["MPLBACKEND"] = "agg"  # no example opens a window
 # picture: example, and its variables
 PICTURES: dict[str, tuple[str, ...]] = {
     "adjectives.png": ("words/plot_adjectives.py", "figure"),

@@ -79,6 +79,7 @@ cosine = abs((V[:144] * ld.components_).sum(axis=1))
 print(f"cosine of the angle to the library's component, the least of 144: {cosine.min():.6f}")
 
 figure = plot.components(ld, 20)
+plot.show(figure)
 
 # %%
 # The latent
@@ -118,6 +119,7 @@ for d in (144, N_COMPONENTS, 3):
     rows.append(ld.decode(latents))
 names = ["original", "d = 144", f"d = {N_COMPONENTS}", "d = 3"]
 figure = plot.grid(np.concatenate(rows), labels=names, columns=10, vmin=0, vmax=255)
+plot.show(figure)
 
 # %%
 # The error can be computed before any picture is decoded. The variance in the direction :math:`v_k` is the
@@ -140,6 +142,7 @@ print(f"sum of the eigenvalues that are left out: {eigenvalues[N_COMPONENTS:].su
 
 random_latents = np.random.default_rng(0).normal(size=(10, 144)) * z.std(axis=0)
 figure = plot.grid(ld.decode(random_latents), columns=10, vmin=0, vmax=255)
+plot.show(figure)
 
 # %%
 # A diffusion model has to find out which latents belong to digits. It learns this by removing noise.

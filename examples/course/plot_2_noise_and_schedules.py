@@ -56,6 +56,7 @@ for t in times:
     rows.append(ld.decode(alpha * digits + sigma * noise))
 names = [f"t = {t:.1f}" for t in times]
 figure = plot.grid(np.concatenate(rows), labels=names, columns=10, vmin=0, vmax=255)
+plot.show(figure)
 
 # %%
 # How much signal is left
@@ -97,6 +98,7 @@ signal = alpha**2 * variances
 noisy = ld.decode(alpha * digits + sigma * noise)
 print(f"at t = {T}: more signal than noise in {(signal > sigma**2).sum()} of 144 directions")
 figure = plot.grid(noisy, columns=10, vmin=0, vmax=255)
+plot.show(figure)
 
 # %%
 # The signal is larger where its curve is above the line, and the noise is larger where it is below.
@@ -107,6 +109,7 @@ axes.semilogy(np.arange(1, 145), signal, label="variance of the signal, alpha^2 
 axes.axhline(sigma**2, color="C1", label="variance of the noise, sigma^2")
 axes.set(xlabel="direction k", title=f"t = {T}")
 _ = axes.legend(frameon=False)
+plot.show(figure)
 
 # %%
 # Four schedules
@@ -118,6 +121,7 @@ _ = axes.legend(frameon=False)
 # times this size.
 
 figure = plot.schedule("cosine", "vp", "flow", "karras")
+plot.show(figure)
 
 # %%
 # Why one pass over the data serves all noise levels

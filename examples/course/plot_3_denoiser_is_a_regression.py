@@ -121,6 +121,7 @@ axes.loglog([1, 32], differences[1] / np.sqrt([1, 32]), "k:", label="1 / sqrt(nu
 axes.set(xlabel="noise vectors for each seven", ylabel="difference of the denoisers")
 axes.set_xticks(list(differences), labels=list(map(str, differences)), minor=False)
 _ = axes.legend(frameon=False)
+plot.show(figure)
 
 # %%
 # Direction by direction
@@ -144,6 +145,7 @@ for t in (0.1, 0.3, 0.5, 0.7, 0.9):
     axes.plot(np.arange(1, 145), kept, label=f"t = {t}")
 axes.set(xlabel="direction k", ylabel="share that is kept, g_k")
 _ = axes.legend(frameon=False)
+plot.show(figure)
 
 # %%
 # Change one number
@@ -167,6 +169,7 @@ sevens, threes = (ld.denoise([prompt] * 10, noisy, SIGMA) for prompt in ("7", "3
 rows = np.concatenate([clean, noisy, sevens, threes])
 names = ["clean", "noisy", 'denoised, "7"', 'denoised, "3"']
 figure = plot.grid(rows, labels=names, columns=10, vmin=0, vmax=255)
+plot.show(figure)
 
 # %%
 # Under strong noise the denoised pictures are soft. A mean of several possible pictures is softer than each of

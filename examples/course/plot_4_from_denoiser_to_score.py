@@ -44,6 +44,7 @@ drawn = {
 for one, (title, points) in zip(axes, drawn.items(), strict=True):
     one.scatter(points[:, 0], points[:, 1], s=2, linewidths=0)
     one.set(title=title, aspect="equal", xticks=[], yticks=[], xlim=(-25, 25), ylim=(-25, 25))
+plot.show(figure)
 
 
 # %%
@@ -117,6 +118,7 @@ limits = (-18 - SIGMA, 20 + SIGMA, -19 - SIGMA, 19 + SIGMA)
 for one, (name, model) in zip(axes, models.items(), strict=True):
     plot.score_field(model, sigma=SIGMA, limits=limits, ax=one)
     _ = one.set_title(f"{name}, sigma = {SIGMA:g}")
+plot.show(figure)
 
 # %%
 # How near are they to the truth? For the 4,000 points we can compute the conditional mean itself, as the weighted
@@ -171,6 +173,7 @@ axes.scatter(x0[:, 0], x0[:, 1], s=4, linewidths=0, color="0.7")
 axes.plot(*np.array(path)[:, :60].transpose(2, 0, 1), color="C0", linewidth=0.7)
 axes.plot(*x[:60].T, "o", color="C0", markersize=3)
 _ = axes.set(xlim=(-25, 25), ylim=(-25, 25), aspect="equal", xticks=[], yticks=[])
+plot.show(figure)
 
 # %%
 # The library's samplers are the subject of the next chapter. :func:`lineardiffusion.plot.paths` draws what they
@@ -180,6 +183,7 @@ _ = axes.set(xlim=(-25, 25), ylim=(-25, 25), aspect="equal", xticks=[], yticks=[
 # come from the same mixture.
 
 figure = plot.paths(styles, ["roll"] * 25, seed=137, num_steps=40, points=x0)
+plot.show(figure)
 
 # %%
 # A question

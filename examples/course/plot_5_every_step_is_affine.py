@@ -57,6 +57,7 @@ print(f"largest difference {np.abs(mine - theirs).max():.4f} of 255 grey levels"
 # The steps can be watched. Every picture below is the noisy latent :math:`x` after one more step, decoded.
 
 figure = plot.denoising(ld, ["7", "3"], seed=137, sampler="ddim", num_steps=9)
+plot.show(figure)
 
 # %%
 # All steps are one matrix
@@ -148,6 +149,7 @@ for k in (0, 9, 20, 40, 99):
 # the mean variance of all latents, and more where it is far larger or far smaller.
 
 figure = plot.singular_values(ld, "7", ["exact", "ddim"], num_steps=NUM_STEPS)
+plot.show(figure)
 
 # %%
 # Infinitely many steps: the exact sampler
@@ -184,6 +186,7 @@ rows = [ld.predict(["7"] * 8, seed=3, sampler="ddim", num_steps=n) for n in (1, 
 rows.append(ld.predict(["7"] * 8, seed=3, sampler="exact"))
 labels = ["1 step", "2 steps", "5 steps", "20 steps", "exact"]
 figure = plot.grid(np.concatenate(rows), labels=labels, columns=8, vmin=0, vmax=255)
+plot.show(figure)
 
 # %%
 # A question

@@ -75,6 +75,7 @@ for n in (1, 5, 10, 20, 50, 100, 200):
 
 steps = [1, 2, 5, 10, 20, 50, 100, 200]
 figure = plot.wasserstein(ld, "7", ["ddim", "ddpm", "dpm++2m", "heun"], steps)
+plot.show(figure)
 
 # %%
 # The cost: calls of the denoiser
@@ -117,6 +118,7 @@ for name in names:
 captions = ["1 step", *(f"{n} steps" for n in steps[1:]), "exact"] + [""] * 14
 pictures = np.concatenate(pictures)
 figure = plot.grid(pictures, captions=captions, labels=names, columns=7, vmin=0, vmax=255)
+plot.show(figure)
 
 # %%
 # Floors: what no number of steps removes
@@ -133,6 +135,7 @@ figure = plot.wasserstein(short, "7", ["exact", "ddim", "ddpm", "heun"], steps)
 data = short.law("7", sampler="exact", start="marginal")  # it starts with the signal
 floor = short.law("7", sampler="exact").wasserstein(data)
 print(f"floor of the schedule vp: {floor / spread:.4f} of the spread")
+plot.show(figure)
 
 # %%
 # A question

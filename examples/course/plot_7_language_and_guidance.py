@@ -60,6 +60,7 @@ print(f"{len(pairs.prompts_)} pairs were seen; {', '.join(unseen)} were not")
 captions = [*unseen, *[""] * 10]
 drawn = pairs.predict(unseen * 2, seed=137)
 figure = plot.grid(drawn, captions=captions, columns=10, vmin=0, vmax=255, size=1.0)
+plot.show(figure)
 
 # %%
 # The pair "4 7" was not seen. The weights for "4 on the left" were learned from the nine other pairs with a 4
@@ -100,6 +101,7 @@ print("The library warns:", str(caught[0].message).split(";")[0])
 labels = [f"w = {w:g}" for w in scales]
 pictures = np.concatenate([row[:8] for row in rows])
 figure = plot.grid(pictures, labels=labels, columns=8, vmin=0, vmax=255)
+plot.show(figure)
 
 # %%
 # What guidance does not sample
@@ -161,6 +163,7 @@ for name, (mean, variance) in curves.items():
     axes.plot(x, density, label=name)
 legend = axes.legend(title=f"guidance_scale = {SCALE:g}", frameon=False)
 labels = axes.set(xlabel="number", ylabel="density", xlim=(-8, 8))
+plot.show(figure)
 
 # %%
 # The same formula explains the variances of the eights. In a direction where eights vary less than all digits
@@ -196,6 +199,7 @@ for (name, how), row in zip(settings.items(), rows, strict=True):
     print(f"{name:16s} read as 4: {four:3.0%}, as 9: {nine:2.0%}; variance {ratio:.2f}")
 pictures = np.concatenate([row[:8] for row in rows])
 figure = plot.grid(pictures, labels=list(settings), columns=8, vmin=0, vmax=255)
+plot.show(figure)
 
 # %%
 # A question

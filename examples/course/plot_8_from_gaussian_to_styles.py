@@ -64,6 +64,7 @@ for name, curve in curves.items():
     axes.semilogx(numbers, curve, marker="o", label=name)
 legend = axes.legend(frameon=False)
 labels = axes.set(xlabel="number of styles K", ylabel="log-likelihood per point", ylim=(-8, -3))
+plot.show(figure)
 
 # %%
 # Styles of digits
@@ -78,6 +79,7 @@ test_digits, test_images = (np.asarray(part) for part in load_mnist("test"))
 one = LinearDiffusion().fit(digits, images)
 styled = LinearDiffusion(n_styles=20, contrast="pixelwise").fit(digits, images)
 figure = plot.styles(styled, "7", columns=10)
+plot.show(figure)
 
 # %%
 # Contrast
@@ -106,6 +108,7 @@ for name, x in drawn.items():
     print(f"{name:17s} {judge.score(one.encode(x)[:, :50], ten):.1%} right")
 rows = np.concatenate([x[:10] for x in drawn.values()])
 figure = plot.grid(rows, labels=list(drawn), columns=10, vmin=0, vmax=255)
+plot.show(figure)
 
 # %%
 # The page :doc:`/use/styles` has a better judge, a convolutional network. It reads 95.9 % of the digits of one
@@ -185,6 +188,7 @@ for name, how in (("one Gaussian", {}), ("20 styles", styles)):
     rows[name] = model.predict(["photo"] * 10, seed=0)
 pictures = np.concatenate(list(rows.values()))
 figure = plot.grid(pictures, labels=list(rows), columns=10, vmin=0, vmax=255, cmap="gray")
+plot.show(figure)
 
 # %%
 # The draws have the brightness and the roughness of the crops. A style can hold a pattern that its crops share,

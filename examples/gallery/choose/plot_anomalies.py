@@ -56,3 +56,4 @@ for kind in list(kinds)[1:]:
 captions = [f"{p:.1g}" for kind in kinds for p in typicality[kind][:6]]
 shown = np.concatenate([x[:6] for x in kinds.values()])
 figure = plot.grid(shown, captions=captions, labels=list(kinds), columns=6, vmin=0, vmax=16)
+plot.show(figure)

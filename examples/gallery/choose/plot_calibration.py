@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.calibration import calibration_curve
 
-from lineardiffusion import LinearDiffusion
+from lineardiffusion import LinearDiffusion, plot
 from lineardiffusion.datasets import load_mnist
 from lineardiffusion.metrics import calibration_error
 
@@ -45,6 +45,7 @@ for calibrated in (False, True):
     print(f"{label}, accuracy {right.mean():.4f}")
 axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), aspect="equal")
 legend = axes.legend(loc="lower right")
+plot.show(figure)
 
 # %%
 # Points on the diagonal are calibrated: of the answers with a confidence of 80 %, 80 %

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
-from lineardiffusion import LinearDiffusion
+from lineardiffusion import LinearDiffusion, plot
 from lineardiffusion.datasets import load_digits
 
 # %%
@@ -59,6 +59,7 @@ for n in (20, 40):
 right.set_xticks(range(len(styles)), map(str, styles))
 right.set(xlabel="n_styles", ylabel="nats per image", title="Gain over one style")
 legend = right.legend()
+plot.show(figure)
 
 # %%
 # The Bayesian information criterion needs no held-out images. Less is better.

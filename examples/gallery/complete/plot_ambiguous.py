@@ -41,3 +41,4 @@ captions = ["seen"] + [""] * (len(pictures) - 1)
 figure = plot.grid(
     pictures, captions=captions, labels=labels, columns=5, cmap=missing_blue, vmin=0, vmax=255
 )
+plot.show(figure)

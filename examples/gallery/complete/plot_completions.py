@@ -42,3 +42,4 @@ figure = plot.grid(
     vmin=0,
     vmax=255,
 )
+plot.show(figure)

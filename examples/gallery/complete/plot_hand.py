@@ -32,3 +32,4 @@ captions = ["seen", *(f'"{digit}"' for digit in digits)] + [""] * 55
 figure = plot.grid(
     np.concatenate(rows), captions=captions, columns=11, vmin=0, vmax=255, size=0.6
 )
+plot.show(figure)

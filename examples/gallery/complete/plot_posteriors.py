@@ -81,3 +81,4 @@ pictures = np.concatenate(rows).reshape(-1, 28, 28)
 figure = plot.grid(
     pictures, labels=labels, columns=5, cmap=missing_blue, vmin=-1, vmax=1, size=0.6
 )
+plot.show(figure)

@@ -46,3 +46,4 @@ captions += [""] * (len(digits) - 1) * len(captions)
 figure = plot.grid(np.concatenate(rows), captions=captions, columns=8, vmin=0, vmax=255)
 for axes in figure.axes[3::8]:
     axes.images[0].set(cmap="Reds", clim=(0, spread.max()))
+plot.show(figure)

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.fft import dct
 
-from lineardiffusion import ImageEncoder, LinearDiffusion, Statistics
+from lineardiffusion import ImageEncoder, LinearDiffusion, Statistics, plot
 from lineardiffusion.datasets import load_mnist
 
 prompts, images = load_mnist("train")
@@ -83,3 +83,4 @@ for column, title in enumerate(("vectors", "digits and reconstructions", "draws"
     figure.text(0.27 + 0.295 * column, 0.93, title, ha="center")
 for cell in axes.flat:
     cell.set_axis_off()
+plot.show(figure)

@@ -20,6 +20,7 @@ ld = LinearDiffusion().fit(*load_mnist())
 # the prompt.
 
 figure = plot.denoising(ld, ["7", "3", "8"], seed=[13] * 3, num_steps=8)
+plot.show(figure)
 
 # %%
 # ``plot.animate`` writes the same steps as a GIF or as an animated PNG, here of all ten

@@ -27,6 +27,7 @@ ld = LinearDiffusion().fit(prompts, images)
 figure_gaussian = plot.grid(
     ld.predict(ten_each, seed=137), labels=digits, columns=10, vmin=0, vmax=255, size=0.6
 )
+plot.show(figure_gaussian)
 
 # %%
 # Styles
@@ -41,3 +42,4 @@ ld_styles = LinearDiffusion(n_styles="auto", contrast="pixelwise").fit(prompts, 
 figure_styles = plot.grid(
     ld_styles.predict(ten_each, seed=137), labels=digits, columns=10, vmin=0, vmax=255, size=0.6
 )
+plot.show(figure_styles)

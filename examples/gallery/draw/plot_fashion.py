@@ -27,3 +27,4 @@ captions = [text for five in (words[:5], words[5:]) for text in [*five, *[""] * 
 figure = plot.grid(
     ld.predict(asked, seed=137), captions=captions, columns=5, vmin=0, vmax=255, size=0.9
 )
+plot.show(figure)

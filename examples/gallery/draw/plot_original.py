@@ -32,6 +32,7 @@ figure = plot.grid(
     vmax=255,
     size=0.6,
 )
+plot.show(figure)
 
 # %%
 # The variance of the latents that each sampler draws follows from its law, without

@@ -20,6 +20,7 @@ ld = LinearDiffusion().fit(*load_mnist())
 # coarsest strokes.
 
 figure_components = plot.components(ld, 30)
+plot.show(figure_components)
 
 # %%
 # Prompts
@@ -29,6 +30,7 @@ figure_components = plot.components(ld, 30)
 # a prompt vary most along the edges of their mean.
 
 figure_means = plot.means(ld)
+plot.show(figure_means)
 
 # %%
 # Samplers
@@ -42,3 +44,4 @@ figure_means = plot.means(ld)
 figure_singular_values = plot.singular_values(
     ld, "7", ["exact", "heun", "ddim", "one_step"], num_steps=5
 )
+plot.show(figure_singular_values)

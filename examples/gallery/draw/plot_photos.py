@@ -72,6 +72,7 @@ captions = [text for label in parts for text in (label, "")] + [""] * 30
 figure = plot.grid(
     pictures, captions=captions, labels=list(rows), columns=10, vmin=0, vmax=255, size=0.6
 )
+plot.show(figure)
 
 # %%
 # A number for what is missing

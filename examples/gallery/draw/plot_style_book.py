@@ -17,6 +17,7 @@ ld = LinearDiffusion(n_styles=48, contrast="affine").fit(*load_mnist("train"))
 # slanted or thick ones are far from upright or thin ones.
 
 figure = plot.styles(ld, "7", columns=8)
+plot.show(figure)
 
 # %%
 # The prompt "7" draws a style by its frequency. The prompt "7~12" draws from the style
@@ -30,3 +31,4 @@ figure_draws = plot.grid(
     vmin=0,
     vmax=255,
 )
+plot.show(figure_draws)

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.datasets import make_swiss_roll
 
-from lineardiffusion import LinearDiffusion
+from lineardiffusion import LinearDiffusion, plot
 
 rolls = [make_swiss_roll(4000, noise=0.4, random_state=seed)[0] for seed in (0, 1)]
 points, new = (roll[:, [0, 2]] for roll in rolls)
@@ -37,3 +37,4 @@ for cell, (title, x) in zip(axes, shown.items(), strict=True):
     colour = "black" if x is points else "tab:blue"
     cell.scatter(*np.transpose(x), s=2, linewidths=0, color=colour)
     cell.set(title=title, xticks=[], yticks=[], xlim=(-18, 20), ylim=(-19, 19), aspect="equal")
+plot.show(figure)

@@ -11,7 +11,7 @@ from functools import partial
 
 import diffusers
 
-from lineardiffusion import Gaussian, LinearDiffusion
+from lineardiffusion import Gaussian, LinearDiffusion, plot
 from lineardiffusion.datasets import load_mnist
 from lineardiffusion.oracle import oracle
 from lineardiffusion.plot import convergence
@@ -56,3 +56,4 @@ for name, make in schedulers.items():
 figure = convergence(reports)
 for text, name in zip(figure.axes[0].get_legend().get_texts(), schedulers, strict=True):
     text.set_text(name)
+plot.show(figure)

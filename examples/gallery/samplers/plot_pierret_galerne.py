@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from lineardiffusion import Gaussian, samplers
+from lineardiffusion import Gaussian, plot, samplers
 from lineardiffusion.oracle import oracle
 from lineardiffusion.schedules import VPLinear
 
@@ -96,6 +96,7 @@ axes.set(
     xlabel="NFE", ylabel="Wasserstein error", title="Lines: computed here. Points: published"
 )
 legend = axes.legend()
+plot.show(figure)
 
 # %%
 # More steps do not help heun and rk4 below a floor here, because sampling ends at eps =

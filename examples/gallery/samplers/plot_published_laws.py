@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.special import digamma
 
-from lineardiffusion import Gaussian, LinearDiffusion
+from lineardiffusion import Gaussian, LinearDiffusion, plot
 from lineardiffusion.schedules import Karras
 
 # %%
@@ -60,6 +60,7 @@ for i, (sampler, values) in enumerate(found.items()):
     axes.semilogy(scales, values, "o", color=f"C{i}", label=f"{sampler}, 2,000 steps")
 axes.set(xlabel="guidance scale w", ylabel="variance", title="N(0, 1) guided away from N(0, 2)")
 legend = axes.legend()
+plot.show(figure_guidance)
 
 # %%
 # Training sets of N samples
@@ -106,6 +107,7 @@ axes.set_xticks(sizes, map(str, sizes))
 axes.minorticks_off()
 axes.set(xlabel="N", ylabel="divergence, nats", title=f"Fits of N samples in {d} dimensions")
 legend = axes.legend()
+plot.show(figure_samples)
 
 # %%
 # ``benchmarks/published_laws.py`` prints these laws in more digits, with 100 fits, and

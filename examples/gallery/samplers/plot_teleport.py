@@ -11,7 +11,7 @@ import torch
 from diffusers import DDIMScheduler
 from matplotlib.figure import Figure
 
-from lineardiffusion import LinearDiffusion
+from lineardiffusion import LinearDiffusion, plot
 from lineardiffusion.integrations.diffusers import LinearModel, teleport
 
 # %%
@@ -67,3 +67,4 @@ axes.set(
     xlabel="evaluations of the network", ylabel="error", title="DDIM on a mixture of sevens"
 )
 legend = axes.legend()
+plot.show(figure)

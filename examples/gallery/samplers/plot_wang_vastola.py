@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lineardiffusion import LinearDiffusion
+from lineardiffusion import LinearDiffusion, plot
 from lineardiffusion.datasets import load_mnist
 
 # %%
@@ -100,6 +100,7 @@ right.semilogx(sigmas, shares, label="of our mixture of 100 styles")
 right.semilogx(sigmas, network, "o", label="of a network, published")
 right.set(xlabel="noise level", title="Share that a Gaussian explains", ylim=(0, 1.02))
 legend = right.legend(frameon=False, loc="lower right")
+plot.show(figure)
 
 # %%
 # ``benchmarks/published.py`` compares all cells of their tables, of CIFAR-10 too.

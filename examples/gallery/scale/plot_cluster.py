@@ -66,3 +66,4 @@ print(f"{len(images):,} images; drawn pixels differ by at most {apart:.1e} grey 
 # What travels are moments: their size does not depend on the number of images.
 
 figure = plot.grid(drawn, labels=["red", "green", "blue"], columns=8, vmin=0, vmax=255)
+plot.show(figure)

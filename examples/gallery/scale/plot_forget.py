@@ -51,6 +51,7 @@ figure = plot.grid(
     vmax=16,
     size=0.6,
 )
+plot.show(figure)
 
 # %%
 # Images can be forgotten only once.

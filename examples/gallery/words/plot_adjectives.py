@@ -94,3 +94,4 @@ rows = ["7", *single, "thick slanted 7", *held_out]
 asked = [prompt for prompt in rows for _ in range(8)]
 pictures = ld.predict(asked, seed=[*range(8)] * len(rows))
 figure = plot.grid(pictures, labels=rows, columns=8, vmin=0, vmax=255, size=0.6)
+plot.show(figure)

@@ -39,3 +39,4 @@ figure = plot.grid(
     vmax=255,
     size=0.7,
 )
+plot.show(figure)

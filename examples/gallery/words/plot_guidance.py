@@ -51,6 +51,7 @@ axes.set(
     title='The guided law of "7"',
 )
 legend = axes.legend()
+plot.show(figure_variance)
 
 # %%
 # Pictures
@@ -71,3 +72,4 @@ captions = [f"w = {w:g}" for w in (1.0, 1.5, 3.0, 7.5)] + [""] * 4
 figure = plot.grid(
     drawn, captions=captions, labels=list(starts), columns=4, vmin=0, vmax=255, size=1.2
 )
+plot.show(figure)

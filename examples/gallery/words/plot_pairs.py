@@ -35,3 +35,4 @@ ld = LinearDiffusion(150, text_encoder="positions", sampler="dpm++2m", num_steps
 ld.fit(prompts, pairs)
 drawn = ld.predict([pair for pair in unseen for _ in range(5)], seed=137)
 figure = plot.grid(drawn, labels=unseen, columns=5, vmin=0, vmax=255, size=1.1)
+plot.show(figure)
