@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from lineardiffusion.datasets import load_digits
 from lineardiffusion.page import contents as contents_module
 from lineardiffusion.page import document as document_module
 from lineardiffusion.page import write_page
-from lineardiffusion.page.bundle import bundle
+from lineardiffusion.page.bundle import bundle, bundled
 from lineardiffusion.page.contents import contents
 from lineardiffusion.page.document import document
 
@@ -86,7 +88,7 @@ def test_a_model_that_follows_the_advice_fits(monkeypatch, share, params):
 
 
 def test_a_model_too_large_by_far_is_refused_before_its_page_is_made(monkeypatch):
-    """The estimated size is that of the page, within a tenth."""
+    """The estimated size is that of the page, within 15 %."""
     monkeypatch.setattr(contents_module, "SMALL", 0)
     for params in ({"n_components": 45, "n_styles": 20}, {"n_components": 60, "n_styles": 8}):
         ld = LinearDiffusion(**params, random_state=0).fit(*load_digits())
@@ -97,4 +99,92 @@ def test_a_model_too_large_by_far_is_refused_before_its_page_is_made(monkeypatch
             with pytest.raises(ValueError, match="MB are allowed") as error:
                 document(ld)
         said = float(re.search(r"would have ([\d.]+) MB", str(error.value))[1])
-        assert said == pytest.approx(size / 1e6, rel=0.1)
+        assert said == pytest.approx(size / 1e6, rel=0.15)
+
+
+# ---------------------------------------------------------------------- the script
+
+
+def run_node(script, path, *how):
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("the syntax of the page's script is checked by node, which is not here: apt-get install nodejs")
+    path.write_text(script)
+    return subprocess.run([node, *how, str(path)], capture_output=True, text=True, check=False)
+
+
+def test_the_script_of_the_page_is_javascript(tmp_path):
+    assert run_node(bundle(), tmp_path / "page.js", "--check").returncode == 0
+    assert "SyntaxError" in run_node(bundle()[:-5], tmp_path / "cut.js", "--check").stderr
+
+
+MODULES = {
+    "main.js": """
+import {a, b, half} from "./parts.js";
+import {again, text, url} from "./text.js";
+/* a comment of a line */
+const c = 7;
+console.log(JSON.stringify([a, b, c, half(4), text, url, again(2)])); // done
+""",
+    "parts.js": """
+export const a = (x => ({x, y: "; const c = 1"}).x)(1), b = [2, 3].map((c) => c);
+export function half(c) { return c / 2 / 1; } /* not / a regex */
+""",
+    "text.js": r"""
+export const text = `first
+// no comment
+
+import {d} from "./nowhere.js";
+export const half = ${[1, 2].map((k) => `${k}} const c`).join("`")}
+`;
+export const url = "http://x/*".replace(/[/"'`{]/g, "-");
+export async function* later() { const c = 1; yield c; }
+export class again$ {}
+export const again = (n) => n > 0 ? [n, ...again(n - 1)] : [];
+""",
+}
+
+
+def test_a_bundle_computes_what_its_modules_do(tmp_path):
+    """The bundle and the modules themselves print the same; nothing is lost in strings, templates and lists."""
+    for path, text in MODULES.items():
+        (tmp_path / path).write_text(text)
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    expected = run_node(MODULES["main.js"], tmp_path / "main.js").stdout
+    assert json.loads(expected)[3:4] == [2]
+    assert "// no comment\n\nimport" in json.loads(expected)[4]
+    found = run_node(bundled(MODULES, "main.js"), tmp_path / "bundle.cjs")
+    assert found.stdout == expected
+    assert "of a line" not in bundled(MODULES, "main.js")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("const a = 1, taken = 2;", "both declare 'taken'"),
+        ("let a = [1, 2], b = (1, 2),\n  taken;", "both declare 'taken'"),
+        ("const f = `}`; async function taken() {}", "both declare 'taken'"),
+        ("const a = 1, a = 2;", "declares 'a' twice"),
+        ("const {taken} = {taken: 1};", "cannot read the names in 'const {taken} = {taken: 1};'"),
+        ("const a = 1, [b] = [2];", "write const a = ..., b = ...;"),
+        ("const a = 1\nconst taken = 2;", "end the declaration 'const a = 1' with a semicolon"),
+        ("var taken = 1;", "const or let in place of var"),
+        ('  import {taken} from "./main.js";', "as import {a, b} from"),
+        ("const a = 1;\nexport {a};", "export before a name"),
+        ("const a = `${1}", "has no end"),
+        ("const a = {;", "a brace has no end"),
+        ("const a = 'one\n';", "no end in its line"),
+        ("const a = '</script>';", "in two parts: '<' + '/script'"),
+        ("const a = '<!--';", "may not contain '<!--'"),
+    ],
+)
+def test_a_bundle_refuses_names_that_collide_and_what_it_cannot_read(text, said):
+    modules = {"main.js": 'import {other} from "./b.js";\nconst taken = other;\n'}
+    bundled(modules | {"b.js": "export const other = 1; function free(taken) { const a = taken; }"}, "main.js")
+    with pytest.raises(ValueError, match=re.escape(said)):
+        bundled(modules | {"b.js": f"export const other = 1;\n{text}\n"}, "main.js")
+
+
+def test_a_bundle_needs_its_first_module():
+    with pytest.raises(ValueError, match=r"no module 'start\.js' to start with; the modules are a\.js"):
+        bundled({"a.js": ""}, "start.js")
