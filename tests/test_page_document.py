@@ -120,7 +120,9 @@ def test_the_script_of_the_page_is_javascript(tmp_path):
 
 MODULES = {
     "main.js": """
-import {a, b, half} from "./parts.js";
+import {
+  a, b, half,
+} from "./parts.js";
 import {again, text, url} from "./text.js";
 /* a comment of a line */
 const c = 7;

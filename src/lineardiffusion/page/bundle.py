@@ -1,6 +1,6 @@
 """One script from the modules of the page, so that a page is one file and needs no build tools.
 
-A module may import names of other modules, ``import {a, b} from "./x.js";``, a statement a line, and export
+A module may import names of other modules, ``import {a, b} from "./x.js";`` at the begin of a line, and export
 what it declares at its top level, ``export function a``. A bundle is the modules in an order in which each
 follows those that it imports, without the import lines and the word ``export``, in one function:
 
@@ -20,7 +20,7 @@ from importlib.resources.abc import Traversable
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-IMPORT = re.compile(r'import \{([^}]*)\} from "(\.[^"]+)";')
+IMPORT = re.compile(r'^import \{([\w$,\s]*)\} from "([.x][^"]+)";$', re.M)
 TOKEN = re.compile(
     r"""(?P<comment>//[^\n]*|/\*.*?\*/)
     |(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
@@ -156,13 +156,15 @@ def _read(path: str, text: str) -> Module:
     text = text.rstrip() + "\n"
     covered = _covered(path, text)
     imports, body, at = [], [], 0
+    for statement in IMPORT.finditer(covered):
+        begin, end = statement.span()
+        if own := IMPORT.fullmatch(text, begin, end):
+            imports.append((re.findall(r"[\w$]+", own[1]), own[2]))
+            covered = covered[:begin] + re.sub(r".", " ", own[0]) + covered[end:]
     for code in re.findall(r".*\n", covered):
         line = text[at : at + len(code)]
         at += len(code)
         if not code.strip():
-            continue
-        if found := IMPORT.fullmatch(line.rstrip()):
-            imports.append(([name.strip() for name in found[1].split(",")], found[2]))
             continue
         begin = len(found[0]) if (found := EXPORTED.match(code)) else 0
         if IMPORT_OR_EXPORT.search(code, begin):
