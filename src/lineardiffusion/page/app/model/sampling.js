@@ -1,4 +1,4 @@
-// From noise to latents: drawing under a symbol, its trajectory, the choice of a style, and inversion.
+// From noise to latents: drawing under a symbol, its trajectory, and inversion.
 //
 // Without guidance a deterministic sampler is one gain and one offset for each eigendirection of the symbol's
 // covariance, z = m' + Q diag(g) Q^T n, whatever the number of steps.
@@ -9,7 +9,7 @@ import {courseOf, isStochastic, run} from "./samplers.js";
 import {guidedDenoiser, symbolDenoiser} from "./denoisers.js";
 import {identityMap, latentsOf, latentState, noiseAdder, partsOf, withNoise} from "./states.js";
 
-const MAPS_KEPT = 200;
+const MAPS_BYTES = 32e6; // of maps that are kept
 
 /** Return the settings of a sampler, the model's own where they are left out. */
 export function settingsOf(model, {sampler, numSteps, guidanceScale} = {}) {
@@ -24,7 +24,9 @@ export function settingsOf(model, {sampler, numSteps, guidanceScale} = {}) {
 export function predict(model, {symbol, latents, noise, ...given}) {
   const settings = settingsOf(model, given), {sampler, guidanceScale} = settings;
   const affine = symbolDenoiser(model, symbol).law && guidanceScale === 1;
-  if (affine && !isStochastic(sampler)) return applyMap(model, symbol, composed(model, {symbol, ...settings}), latents);
+  if (affine && !isStochastic(sampler)) {
+    return applyMap(model, symbol, composed(model, {symbol, ...settings}), latents);
+  }
   let last;
   for (const state of states(model, {symbol, latents, noise, ...settings}, false)) last = state;
   return latentsOf(last);
@@ -37,7 +39,8 @@ export function trajectory(model, {symbol, latents, noise, ...given}) {
 
 function* states(model, {symbol, latents, noise, sampler, numSteps, guidanceScale}, every) {
   const course = courseOf(sampler, model.schedule, numSteps), {schedule} = course;
-  const times = sampler === "exact" && !every ? ends(course.times) : course.times, [, sigma] = schedule.at(times[0]);
+  const times = sampler === "exact" && !every ? ends(course.times) : course.times;
+  const [, sigma] = schedule.at(times[0]);
   const start = latentState(latents);
   start.rows = start.rows.map((x) => sigma * x);
   yield start;
@@ -55,13 +58,19 @@ export function composed(model, {symbol, ...given}) {
   const steps = sampler === "exact" || sampler === "one_step" ? 1 : numSteps;
   const key = `${[symbol, sampler, steps, guidanceScale]}`;
   if (!maps.has(key)) {
-    if (maps.size >= MAPS_KEPT) maps.delete(maps.keys().next().value); // the oldest
     const {schedule, times} = courseOf(sampler, model.schedule, numSteps);
     const own = symbolDenoiser(model, symbol), diagonal = guidanceScale === 1 && own.law !== undefined;
     const denoiser = diagonal ? own.coordinates() : guidedDenoiser(model, symbol, guidanceScale);
     let map = identityMap(model.d, schedule.at(times[0])[1], diagonal);
     const visited = sampler === "exact" ? ends(times) : times;
     for (const state of run(sampler, denoiser, map, schedule, visited, withNoise)) map = state;
+    let bytes = map.rows.byteLength;
+    for (const one of maps.values()) bytes += one.rows.byteLength;
+    for (const [oldest, {rows}] of maps) {
+      if (bytes <= MAPS_BYTES) break;
+      bytes -= rows.byteLength;
+      maps.delete(oldest);
+    }
     maps.set(key, map);
   }
   return maps.get(key);
@@ -93,18 +102,4 @@ export function invert(model, symbol, latent, given = {}) {
   const u = multiply(right, vectors, 1, d, d), least = 1e-12 * values[d - 1];
   for (let i = 0; i < d; i++) u[i] = values[i] > least ? u[i] / values[i] : 0;
   return multiplyTransposed(u, vectors, 1, d, d);
-}
-
-/** Return the symbol of a prompt that a uniform number in [0, 1) chooses, by the frequency of its styles. */
-export function chooseStyle(model, prompt, uniform) {
-  const own = [];
-  model.symbols.forEach((one, k) => { if (one.prompt === prompt) own.push(k); });
-  let rest = uniform * own.reduce((sum, k) => sum + model.symbols[k].weight, 0), last = own[0];
-  for (const k of own) {
-    if (!(model.symbols[k].weight > 0)) continue;
-    last = k;
-    rest -= model.symbols[k].weight;
-    if (rest < 0) break;
-  }
-  return last;
 }
