@@ -1,6 +1,8 @@
 // Denoise: noise of one level on an example, the denoiser's answer, and the score of the noisy image,
 //
-//     D(x) = E[x0 | x],      score = (D(x) - x) / sigma^2
+//     x = x0 + sigma r n,      D(x) = E[x0 | x],      score = (D(x) - x) / (sigma r)^2
+//
+// with the standard deviation r of each pixel in a model of standardised pixels, and r = 1 in others.
 
 import {generator} from "../numerics/random.js";
 import {denoise} from "../model/denoise.js";
@@ -10,10 +12,15 @@ import {choice, counter, slider} from "../ui/controls.js";
 import {captioned, describe, paint, paintSigned, picture} from "../ui/pictures.js";
 import {promptOptions} from "./symbols.js";
 
+const TYPICAL_RANGE = 2.5; // of a pixel, in its standard deviations
+
 export function denoiseTab(model, changed) {
-  const {low, high, prompts, D, examples} = model, last = examples.length - 1;
-  const range = high - low || 1, several = prompts.length > 1;
-  const format = (x) => `${x.toFixed(range > 20 ? 0 : 3)} (${Math.round((100 * x) / range)} % of the range)`;
+  const {low, high, prompts, D, examples, pixelScale} = model, last = examples.length - 1;
+  const standardised = pixelScale.some((r) => r !== 1), several = prompts.length > 1;
+  const range = standardised ? TYPICAL_RANGE : high - low || 1;
+  const number = (x) => String(Number(x.toPrecision(3)));
+  const format = (x) => (standardised ? `${number(x)} standard deviations`
+    : `${number(x)} (${Math.round((100 * x) / range)} % of the range)`);
   const sigma = slider({
     name: "sigma", label: "Noise level σ", min: 0.02 * range, max: 8 * range, value: Number((0.4 * range).toPrecision(6)),
     scale: "log", changed, format,
@@ -28,9 +35,11 @@ export function denoiseTab(model, changed) {
   const signs = model.channels === 3 ? ", about grey" : ": pixels should rise where it is orange and fall where it is blue";
   return {
     heading: "Remove the noise",
-    text: "The denoiser answers with the expected clean image, given the noisy one: much noise leaves only the mean, little "
-      + `noise leaves every detail. The score points from the noisy image towards more probable ones${signs}.`,
-    formula: ["x = x₀ + σ n", "D(x) = E[x₀ | x]", "score = ∇ log p(x) = (D(x) − x) / σ²"],
+    text: "The denoiser answers with the expected clean image, given the noisy one. "
+      + `The score points towards more probable images${signs}.`,
+    formula: standardised
+      ? ["x = x₀ + σ r n, r: standard deviation of each pixel", "D(x) = E[x₀ | x]", "score = ∇ log p(x) = (D(x) − x) / (σ r)²"]
+      : ["x = x₀ + σ n", "D(x) = E[x₀ | x]", "score = ∇ log p(x) = (D(x) − x) / σ²"],
     fields: [sigma, prompt, example, noise],
     body: [
       box("wide",
@@ -43,7 +52,7 @@ export function denoiseTab(model, changed) {
     ],
     update() {
       const image = examples[example.value], n = generator(7 + noise.value).normals(D);
-      const x = image.map((value, j) => value + sigma.value * n[j]);
+      const x = image.map((value, j) => value + sigma.value * pixelScale[j] * n[j]);
       const u = !several || prompt.value === null ? null : prompts.indexOf(prompt.value);
       const found = denoise(model, x, sigma.value, u), p = several ? found.probabilities : undefined;
       paint(clean, model, image);
@@ -51,10 +60,10 @@ export function denoiseTab(model, changed) {
       paint(answer, model, found.image);
       paintSigned(score, model, found.score);
       results.show(p);
-      const error = Math.sqrt(found.image.reduce((sum, value, j) => sum + (value - image[j]) ** 2, 0) / D);
-      const errors = [error, sigma.value].map((one) => one.toPrecision(3));
+      const squares = found.image.reduce((sum, value, j) => sum + ((value - image[j]) / pixelScale[j]) ** 2, 0);
+      const errors = [Math.sqrt(squares / D), sigma.value].map(number);
       const text = `${p ? `${verdict(model, p)}. ` : ""}Root mean squared error of the answer: ${errors[0]}, `
-        + `of the noisy image: ${errors[1]}`;
+        + `of the noisy image: ${errors[1]}${standardised ? " standard deviations" : ""}`;
       setText(sentence, text);
       announce(text);
       const under = `under ${u === null ? "all prompts" : shown(prompt.value)}`;
