@@ -22,7 +22,7 @@ export function planeTab(sets, changed) {
   const names = Object.keys(sets), named = SAMPLERS.filter((name) => name !== "one_step");
   const kinds = () => Object.keys(sets[set.value].mixtures).map((k) => [k, `${k} Gaussian${k === "1" ? "" : "s"}`]);
   const set = choice({
-    name: "points", label: "Points", options: names, value: names[0], changed: () => { refresh(); changed(); },
+    name: "points", label: "Points", options: names, value: names[0], changed, set: () => refresh(),
   });
   const number = choice({name: "gaussians", label: "Number of Gaussians", options: kinds(), value: "40", changed});
   const sampler = choice({name: "sampler", label: "Sampler", options: named, value: "ddim", changed});
@@ -33,8 +33,6 @@ export function planeTab(sets, changed) {
   const canvas = element("canvas", {role: "img", class: "plane", "aria-label": "the plane"});
   const sentence = element("p", {class: "verdict"});
   const refresh = () => number.setOptions(kinds(), number.value);
-  const take = set.take;
-  set.take = (text) => { take(text); refresh(); };
   const width = () => Math.round(canvas.clientWidth * (globalThis.devicePixelRatio || 1));
   new ResizeObserver(() => { if (canvas.clientWidth > 0 && canvas.width !== width()) changed(); }).observe(canvas);
 
@@ -50,9 +48,8 @@ export function planeTab(sets, changed) {
 
   return {
     heading: "Watch noise become points",
-    text: "A sampler takes points from pure noise (t = 1) along the score to the data (t = 0): move the noise level and watch "
-      + "them. One Gaussian has a linear score and keeps only the mean and the covariance of the data; more Gaussians follow "
-      + "its shape.",
+    text: "A sampler takes points from pure noise (t = 1) along the score to the data (t = 0). "
+      + "One Gaussian keeps only the mean and the covariance of the data; more Gaussians follow its shape.",
     formula: ["x = α z + σ n", "score = ∇ log p(x) = (α D(x) − x) / σ²", "α = cos(πt/2), σ = sin(πt/2)"],
     fields: [set, number, sampler, steps, time, noise],
     body: [

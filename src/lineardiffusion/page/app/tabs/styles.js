@@ -17,7 +17,7 @@ const DRAWS = 10;
 
 export function stylesTab(model, changed) {
   const prompts = promptsInUse(model), value = prompts[Math.min(7, prompts.length - 1)], options = promptOptions(prompts);
-  const prompt = choice({name: "prompt", label: "Prompt", options, value, changed: () => { openBook(); changed(); }});
+  const prompt = choice({name: "prompt", label: "Prompt", options, value, changed, set: () => openBook()});
   const draws = counter({name: "draws", label: "Other draws", changed});
   const book = element("div", {class: "book", role: "group", "aria-label": "Styles of the prompt, the most frequent first"});
   const pictures = Array.from({length: DRAWS}, (_, i) => picture(model, `draw ${i + 1}`));
@@ -26,10 +26,8 @@ export function stylesTab(model, changed) {
   const style = {
     name: "style", initial: null,
     get value() { return chosen === 0 ? null : styles[chosen].style; }, // null is the most frequent one
-    take(text) {
-      const i = styles.findIndex((one) => String(one.style) === text);
-      if (i >= 0) pick(i);
-    },
+    set value(k) { pick(Math.max(0, styles.findIndex((one) => one.style === k))); },
+    take(text) { if (/^\d+$/.test(text)) style.value = Number(text); },
   };
   const pick = (i) => {
     chosen = i;
@@ -45,14 +43,12 @@ export function stylesTab(model, changed) {
     }));
     pick(0);
   };
-  const take = prompt.take;
-  prompt.take = (text) => { take(text); openBook(); };
   openBook();
 
   return {
     heading: "Open the style book",
-    text: "The images of each prompt were clustered, and every cluster, called a style, has its own Gaussian: the book shows "
-      + "the mean of each, the most frequent first. Choose one, and the pictures below are drawn from it alone.",
+    text: "Every cluster of a prompt's training images, called a style, has its own Gaussian, whose mean is shown. "
+      + "Choose a style, and the pictures below are drawn from it alone.",
     formula: ["p(x | prompt) = Σₖ p(k | prompt) N(x; mₖ, Cₖ)"],
     fields: [prompt, style, draws],
     body: [

@@ -26,14 +26,15 @@ export function promptOptions(prompts) {
 /** Return the fields of a prompt and of a style, `fields`, and the `symbol` that they name. */
 export function symbolFields(model, changed, first) {
   const prompts = promptsInUse(model), value = prompts[Math.min(first, prompts.length - 1)], options = promptOptions(prompts);
-  const prompt = choice({name: "prompt", label: "Prompt", options, value, changed: () => { refresh(); changed(); }});
+  const prompt = choice({name: "prompt", label: "Prompt", options, value, changed, set: () => refresh()});
   const style = model.hasStyles ? choice({name: "style", label: "Style", options: [], value: null, changed}) : null;
   const styles = () => stylesOf(model, model.prompts.indexOf(prompt.value));
   const refresh = () => {
-    if (style) style.setOptions(styles().map((one) => [one.style, `${one.style} (${percent(one.share)})`]));
+    if (!style) return;
+    const own = styles();
+    style.initial = own[0].style;
+    style.setOptions(own.map((one) => [one.style, `${one.style} (${percent(one.share)})`]));
   };
-  const take = prompt.take;
-  prompt.take = (text) => { take(text); refresh(); };
   refresh();
   return {
     fields: style ? [prompt, style] : [prompt],

@@ -24,6 +24,7 @@ export function tabs(all, chosen) {
     return body;
   });
   const pressed = (event, i) => {
+    if (event.altKey || event.ctrlKey || event.metaKey) return; // those are the browser's
     const n = all.length, step = STEPS[event.key];
     const next = step ? (i + step + n) % n : event.key === "Home" ? 0 : event.key === "End" ? n - 1 : -1;
     if (next < 0) return;
