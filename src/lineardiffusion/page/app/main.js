@@ -3,11 +3,7 @@
 import {loadModel} from "./model/load.js";
 import {drawnLaw} from "./model/gaussians.js";
 import {denoise} from "./model/denoise.js";
-import {wasserstein} from "./model/laws.js";
 import {Posterior} from "./model/posterior.js";
-import {invert, predict} from "./model/sampling.js";
-import {decode, encode, finish} from "./model/encoder.js";
-import {generator} from "./numerics/random.js";
 import {box, element, setText} from "./ui/dom.js";
 import {background, errors, listen, soon, timings} from "./ui/frames.js";
 import {readAddress, takeFields, writeAddress} from "./ui/address.js";
@@ -30,7 +26,8 @@ function viewsOf(model, plane) {
   ];
   return all.filter(([title]) => title !== "Styles" || model.hasStyles)
     .map(([title, make]) => ({
-      id: title.toLowerCase(), title, make, view: null, alert: element("p", {class: "notice", role: "alert", hidden: true}),
+      id: title.toLowerCase(), title, make, view: null,
+      alert: element("p", {class: "notice", role: "alert", hidden: true}),
     }));
 }
 
@@ -94,15 +91,14 @@ async function start() {
   try {
     const {model: meta, plane} = JSON.parse(document.getElementById("meta").textContent);
     const model = await loadModel(meta, document.getElementById("arrays").textContent);
-    globalThis.linearDiffusion = {
-      model, plane, timings, errors, Posterior, predict, invert, denoise, wasserstein, encode, decode, finish, generator,
-    };
+    globalThis.linearDiffusion = {model, timings, errors, Posterior, denoise};
     setText(document.getElementById("facts"), factsOf(model));
     openPage(model, plane);
     requestAnimationFrame(() => { document.body.dataset.ready = String(Math.round(performance.now())); });
     background().start(prepared(model));
   } catch (error) {
-    stage.replaceChildren(element("p", {class: "notice", role: "alert"}, `The page cannot start. ${error.message}`));
+    const text = `The page cannot start. ${error.message}`;
+    stage.replaceChildren(element("p", {class: "notice", role: "alert"}, text));
   }
 }
 

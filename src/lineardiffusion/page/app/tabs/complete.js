@@ -44,7 +44,8 @@ export function completeTab(model, changed) {
   });
   const draws = counter({name: "draws", label: "Other draws", changed});
   const results = bars(model), sentence = element("p", {class: "verdict"});
-  const cells = Array.from({length: COMPLETIONS}, () => ({canvas: picture(model, "completion"), caption: element("span")}));
+  const cells = Array.from({length: COMPLETIONS}, () => (
+    {canvas: picture(model, "completion"), caption: element("span")}));
 
   const maskPart = () => {
     if (hidden.value === undefined) return;
@@ -58,8 +59,8 @@ export function completeTab(model, changed) {
 
   return {
     heading: "Complete a picture",
-    text: `The model completes what you draw: the ${COMPLETIONS} pictures are draws of the hidden pixels, which are `
-      + "chequered. The bars show the probability of each prompt, given the visible pixels alone.",
+    text: `The model completes what you draw: ${COMPLETIONS} pictures with draws of the hidden, chequered pixels. `
+      + "The bars show the probability of each prompt, given the visible pixels alone.",
     formula: ["p(hidden | seen) = Σₖ p(k | seen) p(hidden | seen, k)", "p(k | seen) ∝ p(k) N(seen; mₖ, Cₖ)"],
     fields: [hidden, example, draws],
     body: [
@@ -89,7 +90,7 @@ export function completeTab(model, changed) {
   };
 }
 
-/** Return the masks (D,), 1 where a pixel is hidden, of the parts that hide some pixels but not all, and of two others. */
+/** Return masks (D,), 1 where a pixel is hidden: of the parts that hide some pixels but not all, and two more. */
 function masksOf({D, width, height, channels}) {
   const masks = Object.entries(PARTS).map(([name, rule]) => [name, Uint8Array.from({length: D}, (_, j) => {
     const i = Math.floor(j / channels);

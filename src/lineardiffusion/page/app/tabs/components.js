@@ -19,8 +19,8 @@ export function componentsTab(model, changed) {
     name: "example", label: "Next example", count: meanAt + 1, value, changed, set: () => begin(),
   });
   const sliders = Array.from({length: n}, (_, i) => slider({
-    name: `c${i + 1}`, label: `Component ${i + 1}`, min: -MOST_DEVIATIONS, max: MOST_DEVIATIONS, step: STEP, value: 0,
-    changed, format: (x) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(2)}`,
+    name: `c${i + 1}`, label: `Component ${i + 1}`, min: -MOST_DEVIATIONS, max: MOST_DEVIATIONS, step: STEP,
+    value: 0, changed, format: (x) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(2)}`,
   }));
   const cells = sliders.map((one, i) => {
     const part = picture(model, `component ${i + 1}`), share = (100 * deviation[i] ** 2) / (total || 1);
@@ -38,7 +38,7 @@ export function componentsTab(model, changed) {
   const mean = button("Mean", () => { example.value = meanAt; changed(); });
   begin();
 
-  const signs = model.channels === 3 ? "are shown about grey" : "add where they are orange and take away where they are blue";
+  const signs = model.channels === 3 ? "are shown about grey" : "add where they are orange and subtract where blue";
   return {
     heading: "Slide the principal components",
     text: `The picture is the mean of the training images plus a weighted sum of components, which ${signs}. `

@@ -22,28 +22,33 @@ export function denoiseTab(model, changed) {
   const format = (x) => (standardised ? `${number(x)} standard deviations`
     : `${number(x)} (${Math.round((100 * x) / range)} % of the range)`);
   const sigma = slider({
-    name: "sigma", label: "Noise level σ", min: 0.02 * range, max: 8 * range, value: Number((0.4 * range).toPrecision(6)),
-    scale: "log", changed, format,
+    name: "sigma", label: "Noise level σ", min: 0.02 * range, max: 8 * range, scale: "log", changed, format,
+    value: Number((0.4 * range).toPrecision(6)),
   });
   const options = [[null, "all prompts"], ...promptOptions(prompts)];
   const prompt = choice({name: "prompt", label: "Prompt", options, value: null, changed});
-  const example = counter({name: "example", label: "Next example", count: last + 1, value: Math.min(4, last), changed});
+  const example = counter({
+    name: "example", label: "Next example", count: last + 1, value: Math.min(4, last), changed,
+  });
   const noise = counter({name: "noise", label: "Other noise", changed});
   const results = bars(model), sentence = element("p", {class: "verdict"});
-  const [clean, noisy, answer, score] = ["clean", "noisy", "denoised", "score"].map((label) => picture(model, label));
+  const [clean, noisy, answer, score] = ["clean", "noisy", "denoised", "score"].map((one) => picture(model, one));
 
-  const signs = model.channels === 3 ? ", about grey" : ": pixels should rise where it is orange and fall where it is blue";
+  const signs = model.channels === 3 ? ", about grey" : ": pixels should rise where orange and fall where blue";
   return {
     heading: "Remove the noise",
     text: "The denoiser answers with the expected clean image, given the noisy one. "
       + `The score points towards more probable images${signs}.`,
-    formula: standardised
-      ? ["x = x₀ + σ r n, r: standard deviation of each pixel", "D(x) = E[x₀ | x]", "score = ∇ log p(x) = (D(x) − x) / (σ r)²"]
-      : ["x = x₀ + σ n", "D(x) = E[x₀ | x]", "score = ∇ log p(x) = (D(x) − x) / σ²"],
+    formula: [
+      standardised ? "x = x₀ + σ r n" : "x = x₀ + σ n", "D(x) = E[x₀ | x]",
+      `score = ∇ log p(x) = (D(x) − x) / ${standardised ? "(σ r)²" : "σ²"}`,
+      ...(standardised ? ["r: standard deviation of each pixel"] : []),
+    ],
     fields: [sigma, prompt, example, noise],
     body: [
       box("wide",
-        box("line", sigma.element, ...(several ? [prompt.element] : []), box("buttons", example.element, noise.element)),
+        box("line",
+          sigma.element, ...(several ? [prompt.element] : []), box("buttons", example.element, noise.element)),
         box("pictures four",
           captioned(clean, "clean: x₀"), captioned(noisy, "noisy: x"), captioned(answer, "denoised: D(x)"),
           captioned(score, "score")),

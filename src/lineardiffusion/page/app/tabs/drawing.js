@@ -6,7 +6,8 @@ import {sketch} from "../ui/sketch.js";
 
 /**
  * Return a drawing with tools, by their labels: its `element`, the `pad` of ui/sketch.js, the field `example`, and
- * `title()`. `begin()` copies an example that was chosen since it was last called, and `changed(what)` is the sketch's.
+ * `title()`. `begin()` copies an example that was chosen since it was last called, and `changed(what)` is the
+ * sketch's.
  */
 export function drawing(model, {label, tools, value = 0, changed}) {
   const {examples} = model, last = examples.length - 1;

@@ -1,11 +1,11 @@
-// Hand: the noise of an image under its prompt, and what other prompts draw from that noise. With the mean m and the
-// covariance C of a prompt's latents,
+// Hand: the noise of an image under its prompt, and what other prompts draw from that noise. With the mean m and
+// the covariance C of a prompt's latents,
 //
 //     n = C^-1/2 (z - m),      z' = m' + C'^1/2 n
 //
 // A prompt with styles has the mean and the covariance of the mixture of them: no style of one prompt belongs to a
-// style of another. In directions of little variance l, small differences would become much noise, so that the noise
-// has l / (l + floor) of its size there.
+// style of another. In directions of little variance l, small differences would become much noise, so that the
+// noise has l / (l + floor) of its size there.
 
 import {multiply, multiplyTransposed, symmetricEigen} from "../numerics/linalg.js";
 import {once} from "../model/load.js";
@@ -25,7 +25,8 @@ export function handTab(model, changed) {
   const {prompts, D} = model;
   const n = Math.min(MOST_PROMPTS, prompts.length), several = prompts.length > 1;
   let posterior = null;
-  const own = drawing(model, {label: "the example of a hand", tools: ["Draw", "Erase"], value: 5, changed}), {pad} = own;
+  const own = drawing(model, {label: "the example of a hand", tools: ["Draw", "Erase"], value: 5, changed});
+  const {pad} = own;
   const amount = slider({
     name: "amount", label: "How much of the hand", min: 0, max: 1.5, step: 0.05, value: 1, changed,
     format: (x) => `${Math.round(100 * x)} %`,
@@ -39,8 +40,8 @@ export function handTab(model, changed) {
 
   return {
     heading: "Write every prompt in one hand",
-    text: "The picture is turned back into the noise that gives it under the prompt that it shows. The same noise gives "
-      + "other prompts in the same hand, with the width and the slant of the strokes.",
+    text: "The picture is turned back into the noise that gives it under its prompt. "
+      + "Other prompts get the same noise, and so the same width and slant of the strokes.",
     formula: ["n = √C⁻¹ (z − m)", "z′ = m′ + √C′ n", "m and C: mean and covariance of the latents of a prompt"],
     fields: [own.example, amount, read],
     body: [
@@ -55,7 +56,8 @@ export function handTab(model, changed) {
       posterior = posterior ?? new Posterior(model, new Uint8Array(D).fill(1));
       const {probabilities} = posterior.observe(pad.image), order = ranked(probabilities);
       const from = read.value === null ? order[0] : prompts.indexOf(read.value);
-      const noise = noiseOf(model, from, encode(model, pad.image)), size = Math.hypot(...noise) / Math.sqrt(model.d);
+      const noise = noiseOf(model, from, encode(model, pad.image));
+      const size = Math.hypot(...noise) / Math.sqrt(model.d);
       const reading = several ? `${verdict(model, probabilities)}. ` : "";
       const text = `${reading}Size of its noise: ${size.toFixed(2)} (typical: 1)`;
       pad.show(own.title());
@@ -99,7 +101,9 @@ function lawOfPrompt(model, prompt) {
     own.forEach(({share}, k) => { for (let i = 0; i < d; i++) mean[i] += share * centres[k][i]; });
     own.forEach(({symbol, share}, k) => {
       const S = laws.covariances[symbol], step = centres[k].map((m, i) => m - mean[i]);
-      for (let i = 0, at = 0; i < d; i++) for (let j = 0; j < d; j++, at++) C[at] += share * (S[at] + step[i] * step[j]);
+      for (let i = 0, at = 0; i < d; i++) {
+        for (let j = 0; j < d; j++, at++) C[at] += share * (S[at] + step[i] * step[j]);
+      }
     });
     const {values, vectors} = symmetricEigen(C, d);
     return {mean, variance: values.map((l) => Math.max(l, 0)), basis: vectors};

@@ -1,5 +1,5 @@
-// Plane: points of the plane under a mixture of Gaussians that the library fitted. Noise of the level t moves them to
-// x = alpha(t) z + sigma(t) n; the score points from there towards the data, and samplers follow it back.
+// Plane: points of the plane under a mixture of Gaussians that the library fitted. Noise of the level t moves them
+// to x = alpha(t) z + sigma(t) n; the score points from there towards the data, and samplers follow it back.
 //
 //     score(x) = grad log p_t(x) = (alpha D(x) - x) / sigma^2
 
@@ -68,8 +68,9 @@ export function planeTab(sets, changed) {
       const {times} = courseOf(sampler.value, SCHEDULE, steps.value), courses = coursesDownTo(paths, times, t);
       plane.lines(courses, 0.03, "--accent");
       plane.dots(courses.map((course) => course[course.length - 1]), 0.055, "--accent");
-      const [alpha, sigma] = schedule(SCHEDULE).at(t).map(format), many = `${steps.value} step${steps.value > 1 ? "s" : ""}`;
-      const text = `${PATHS} paths of ${sampler.value} with ${many}, at t = ${format(t)}, where α = ${alpha} and σ = ${sigma}`;
+      const [alpha, sigma] = schedule(SCHEDULE).at(t).map(format);
+      const many = `${steps.value} step${steps.value > 1 ? "s" : ""}`, levels = `α = ${alpha} and σ = ${sigma}`;
+      const text = `${PATHS} paths of ${sampler.value} with ${many}, at t = ${format(t)}, where ${levels}`;
       setText(sentence, text);
       describe(canvas, `${set.value}, ${number.value} Gaussian${number.value === "1" ? "" : "s"}: ${text}`);
       announce(text);
@@ -139,7 +140,8 @@ function coursesDownTo(states, times, t) {
   return states[0].map((first, i) => {
     const course = [first];
     for (let k = 1; k < times.length && times[k - 1] > t; k++) {
-      const share = Math.min(1, (times[k - 1] - t) / (times[k - 1] - times[k])), a = states[k - 1][i], b = states[k][i];
+      const share = Math.min(1, (times[k - 1] - t) / (times[k - 1] - times[k]));
+      const a = states[k - 1][i], b = states[k][i];
       course.push([a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1])]);
     }
     return course;

@@ -1,5 +1,5 @@
-// Samplers: the same starting noise under any sampler, and the distance W2 of the law that it draws from to the exact
-// one. Every sampler is an affine map of the noise, so both laws are Gaussians,
+// Samplers: the same starting noise under any sampler, and the distance W2 of the law that it draws from to the
+// exact one. Every sampler is an affine map of the noise, so both laws are Gaussians,
 //
 //     W2^2 = |b - b'|^2 + tr(S + S' - 2 (S^1/2 S' S^1/2)^1/2)
 
@@ -83,8 +83,8 @@ export function samplersTab(model, changed) {
 
   return {
     heading: "Choose a sampler",
-    text: `The ${PICTURES} pictures start from the same noise whatever the sampler. Every sampler is an affine map of it, so `
-      + "what it draws has a known Gaussian law, whose distance to the exact law is W₂.",
+    text: `The ${PICTURES} pictures start from the same noise whatever the sampler. `
+      + "Each draws from a known Gaussian, as an affine map of noise, and W₂ is its distance to the exact law.",
     formula: ["W₂² = |b − b′|² + tr(S + S′ − 2 √(√S S′ √S))", "between N(b, S) and N(b′, S′)"],
     fields: [...named.fields, sampler, steps, guidance, noise, which],
     body: [

@@ -1,5 +1,5 @@
-// Styles: the images of a prompt were clustered, and every cluster ("style") has a Gaussian of its own, which is drawn
-// from by its frequency,
+// Styles: the images of a prompt were clustered, and every cluster ("style") has a Gaussian of its own, which is
+// drawn from by its frequency,
 //
 //     p(x | prompt) = sum_k p(k | prompt) N(x; m_k, C_k)
 
@@ -16,10 +16,12 @@ import {promptOptions, promptsInUse, stylesOf} from "./symbols.js";
 const DRAWS = 10;
 
 export function stylesTab(model, changed) {
-  const prompts = promptsInUse(model), value = prompts[Math.min(7, prompts.length - 1)], options = promptOptions(prompts);
+  const prompts = promptsInUse(model), options = promptOptions(prompts);
+  const value = prompts[Math.min(7, prompts.length - 1)];
   const prompt = choice({name: "prompt", label: "Prompt", options, value, changed, set: () => openBook()});
   const draws = counter({name: "draws", label: "Other draws", changed});
-  const book = element("div", {class: "book", role: "group", "aria-label": "Styles of the prompt, the most frequent first"});
+  const title = "Styles of the prompt, the most frequent first";
+  const book = element("div", {class: "book", role: "group", "aria-label": title});
   const pictures = Array.from({length: DRAWS}, (_, i) => picture(model, `draw ${i + 1}`));
   const sentence = element("p", {class: "verdict"});
   let styles = [], chosen = 0;
@@ -63,7 +65,8 @@ export function stylesTab(model, changed) {
         paint(pictures[i], model, finish(model, decode(model, latent), symbol));
         describe(pictures[i], `Draw ${i + 1} of ${shown(prompt.value)}, style ${k}`);
       }
-      const text = `Ten draws of "${shown(prompt.value)}" in style ${k}, which ${percent(share)} of its images have`;
+      const name = shown(prompt.value);
+      const text = `Ten draws of "${name}" in style ${k}, which ${percent(share)} of its images have`;
       setText(sentence, text);
       announce(text);
     },

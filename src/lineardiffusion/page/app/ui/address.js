@@ -20,8 +20,8 @@ export function takeFields(fields, given) {
 }
 
 /**
- * Write the state of a tab into the address; no link can say a value that is undefined. Files and frames may refuse an
- * address; the page works all the same.
+ * Write the state of a tab into the address; no link can say a value that is undefined. Files and frames may refuse
+ * an address; the page works all the same.
  */
 export function writeAddress(id, fields) {
   clearTimeout(waiting);

@@ -1,5 +1,5 @@
-// A chart of curves on logarithmic axes. The chosen curve is thick and has markers; the others are thin, with a dash
-// pattern each, and every curve has its name at its end, so that no colour is needed to read it.
+// A chart of curves on logarithmic axes. The chosen curve is thick and has markers; the others are thin, with a
+// dash pattern each, and every curve has its name at its end, so that no colour is needed to read it.
 
 import {drawn, element} from "./dom.js";
 

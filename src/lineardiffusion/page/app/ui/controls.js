@@ -1,6 +1,6 @@
-// Controls with a name, a value and a label. A field is `{name, element, value, initial, take(text)}`: `take` sets the
-// value from the text of a link, and leaves it where the text means nothing. `set` is called whenever the value was set,
-// and `changed` after the user did it.
+// Controls with a name, a value and a label. A field is `{name, element, value, initial, take(text)}`: `take` sets
+// the value from the text of a link, and leaves it where the text means nothing. `set` is called whenever the value
+// was set, and `changed` after the user did it.
 
 import {element, freshId, setText} from "./dom.js";
 

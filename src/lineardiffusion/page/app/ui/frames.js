@@ -1,6 +1,6 @@
-// Updates of the picture: at most one is pending, and it runs with the browser's next frame. What takes longer than a
-// frame is a generator, which runs between frames in slices and is given up when another takes its place. Errors of both
-// are kept, and told to a listener.
+// Updates of the picture: at most one is pending, and it runs with the browser's next frame. What takes longer than
+// a frame is a generator, which runs between frames in slices and is given up when another takes its place. Errors
+// of both are kept, and told to a listener.
 
 const KEPT = 2000; // times that are kept
 const SLICE = 8; // milliseconds

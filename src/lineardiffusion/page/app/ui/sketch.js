@@ -1,6 +1,6 @@
-// An image that is drawn by hand, and a mask of its hidden pixels. A stroke has a coverage c in [0, 1] of each pixel,
-// the largest of its dabs, and makes (1 - c) x + c ink of the pixel x. With the keyboard, arrows move a cursor, Space
-// paints where it is, and Shift with an arrow moves and paints.
+// An image that is drawn by hand, and a mask of its hidden pixels. A stroke has a coverage c in [0, 1] of each
+// pixel, the largest of its dabs, and makes (1 - c) x + c ink of the pixel x. With the keyboard, arrows move a
+// cursor, Space paints where it is, and Shift with an arrow moves and paints.
 
 import {element, freshId} from "./dom.js";
 import {describe, fitHeight, paint, picture} from "./pictures.js";
@@ -9,15 +9,16 @@ const HELP = "Or draw with keys: arrows move, Space paints, Shift and an arrow p
 const MOVES = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
 
 /**
- * Return the drawing area of a model: its `element`, the `image` (D,), the `mask` (D,), and `tool`, which the caller
- * sets to "draw", "erase", "hide" or "show". `changed(what)` is told "image" or "mask"; a mask is `unfinished` until
- * its stroke ends, when `changed` is called again.
+ * Return the drawing area of a model: its `element`, the `image` (D,), the `mask` (D,), and `tool`, which the
+ * caller sets to "draw", "erase", "hide" or "show". `changed(what)` is told "image" or "mask"; a mask is
+ * `unfinished` until its stroke ends, when `changed` is called again.
  */
 export function sketch(model, label, changed) {
   const {width, height, channels, low, high, D} = model, canvas = picture(model, label), help = freshId("help");
   const cursor = element("div", {class: "cursor", hidden: true});
   const area = element("div", {
-    class: "sketch", tabindex: 0, role: "application", "aria-label": `Drawing area: ${label}`, "aria-describedby": help,
+    class: "sketch", tabindex: 0, role: "application",
+    "aria-label": `Drawing area: ${label}`, "aria-describedby": help,
   }, canvas, cursor);
   fitHeight(area, model);
   canvas.style.width = "100%";
@@ -37,7 +38,8 @@ export function sketch(model, label, changed) {
   /** Begin a stroke, whose dabs cover what is drawn already; of the fingers on a screen only one draws. */
   const begin = (x, y, pointer = null) => {
     const masks = own.tool === "hide" || own.tool === "show";
-    stroke = {x, y, pointer, masks, before: Float64Array.from(own.image), coverage: new Float64Array(width * height)};
+    const before = Float64Array.from(own.image), coverage = new Float64Array(width * height);
+    stroke = {x, y, pointer, masks, before, coverage};
     dab(x, y);
   };
 
