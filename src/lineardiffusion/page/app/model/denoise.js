@@ -1,5 +1,5 @@
 // The denoiser on images: encode, D(x; 1, sigma), decode. Under a prompt with styles, or under all prompts
-// together, it is the posterior mean of a mixture. With the scale r of each pixel the noisy image is x0 + sigma r n,
+// together, it is the posterior mean of a mixture. With the scale r of a pixel the noisy image is x0 + sigma r n,
 // and its score, in the plane of the latents and in units of the pixels, is (D(x) - x) / (sigma r)^2.
 
 import {once} from "./load.js";

@@ -59,7 +59,7 @@ export function completeTab(model, changed) {
 
   return {
     heading: "Complete a picture",
-    text: `The model completes what you draw: ${COMPLETIONS} pictures with draws of the hidden, chequered pixels. `
+    text: `The model completes your drawing: ${COMPLETIONS} pictures are draws of the hidden, chequered pixels. `
       + "The bars show the probability of each prompt, given the visible pixels alone.",
     formula: ["p(hidden | seen) = Σₖ p(k | seen) p(hidden | seen, k)", "p(k | seen) ∝ p(k) N(seen; mₖ, Cₖ)"],
     fields: [hidden, example, draws],

@@ -1,8 +1,8 @@
 // Denoise: noise of one level on an example, the denoiser's answer, and the score of the noisy image,
 //
-//     x = x0 + sigma r n,      D(x) = E[x0 | x],      score = (D(x) - x) / (sigma r)^2
+//     x = x0 + sigma n,      D(x) = E[x0 | x],      score = (D(x) - x) / sigma^2
 //
-// with the standard deviation r of each pixel in a model of standardised pixels, and r = 1 in others.
+// where x and x0 are divided by the standard deviation r of each pixel in a model of standardised pixels.
 
 import {generator} from "../numerics/random.js";
 import {denoise} from "../model/denoise.js";
@@ -19,11 +19,11 @@ export function denoiseTab(model, changed) {
   const standardised = pixelScale.some((r) => r !== 1), several = prompts.length > 1;
   const range = standardised ? TYPICAL_RANGE : high - low || 1;
   const number = (x) => String(Number(x.toPrecision(3)));
-  const format = (x) => (standardised ? `${number(x)} standard deviations`
-    : `${number(x)} (${Math.round((100 * x) / range)} % of the range)`);
+  const unit = standardised ? ", in standard deviations" : "";
+  const format = (x) => number(x) + (standardised ? "" : ` (${Math.round((100 * x) / range)} % of the range)`);
   const sigma = slider({
-    name: "sigma", label: "Noise level σ", min: 0.02 * range, max: 8 * range, scale: "log", changed, format,
-    value: Number((0.4 * range).toPrecision(6)),
+    name: "sigma", label: `Noise level σ${unit}`, min: 0.02 * range, max: 8 * range, scale: "log",
+    value: Number((0.4 * range).toPrecision(6)), changed, format,
   });
   const options = [[null, "all prompts"], ...promptOptions(prompts)];
   const prompt = choice({name: "prompt", label: "Prompt", options, value: null, changed});
@@ -40,9 +40,8 @@ export function denoiseTab(model, changed) {
     text: "The denoiser answers with the expected clean image, given the noisy one. "
       + `The score points towards more probable images${signs}.`,
     formula: [
-      standardised ? "x = x₀ + σ r n" : "x = x₀ + σ n", "D(x) = E[x₀ | x]",
-      `score = ∇ log p(x) = (D(x) − x) / ${standardised ? "(σ r)²" : "σ²"}`,
-      ...(standardised ? ["r: standard deviation of each pixel"] : []),
+      "x = x₀ + σ n", "D(x) = E[x₀ | x]", "score = ∇ log p(x) = (D(x) − x) / σ²",
+      ...(standardised ? ["of pixels divided by their standard deviations"] : []),
     ],
     fields: [sigma, prompt, example, noise],
     body: [
@@ -63,17 +62,17 @@ export function denoiseTab(model, changed) {
       paint(clean, model, image);
       paint(noisy, model, x);
       paint(answer, model, found.image);
-      paintSigned(score, model, found.score);
+      paintSigned(score, model, found.score.map((s, j) => pixelScale[j] * s));
       results.show(p);
       const squares = found.image.reduce((sum, value, j) => sum + ((value - image[j]) / pixelScale[j]) ** 2, 0);
       const errors = [Math.sqrt(squares / D), sigma.value].map(number);
       const text = `${p ? `${verdict(model, p)}. ` : ""}Root mean squared error of the answer: ${errors[0]}, `
-        + `of the noisy image: ${errors[1]}${standardised ? " standard deviations" : ""}`;
+        + `of the noisy image: ${errors[1]}${unit}`;
       setText(sentence, text);
       announce(text);
       const under = `under ${u === null ? "all prompts" : shown(prompt.value)}`;
       describe(clean, `Example ${example.value + 1}`);
-      describe(noisy, `Example ${example.value + 1} with noise of ${format(sigma.value)}`);
+      describe(noisy, `Example ${example.value + 1} with noise of ${format(sigma.value)}${unit}`);
       describe(answer, `Answer of the denoiser ${under}`);
       describe(score, `Score of the noisy image ${under}`);
     },

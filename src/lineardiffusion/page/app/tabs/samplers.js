@@ -84,7 +84,7 @@ export function samplersTab(model, changed) {
   return {
     heading: "Choose a sampler",
     text: `The ${PICTURES} pictures start from the same noise whatever the sampler. `
-      + "Each draws from a known Gaussian, as an affine map of noise, and W₂ is its distance to the exact law.",
+      + "Each sampler is an affine map of noise and draws from a Gaussian; W₂ is its distance to the exact law.",
     formula: ["W₂² = |b − b′|² + tr(S + S′ − 2 √(√S S′ √S))", "between N(b, S) and N(b′, S′)"],
     fields: [...named.fields, sampler, steps, guidance, noise, which],
     body: [
