@@ -232,8 +232,8 @@ def posterior_errors(engine, name, ld, images):
 
 
 def denoise_error(engine, name, ld, images, levels=(0.02, 0.3, 2.0)):
-    """Error of the denoised image and of sigma^2 times the score."""
-    worst, rng = 0.0, np.random.default_rng(4)
+    """Error of the denoised image and of the score times (sigma r)^2, r the scale of a pixel."""
+    worst, rng, r = 0.0, np.random.default_rng(4), ld.fitted_.encoder.pixel_scale
     if ld.text_encoder is not None and ld.n_styles != 1:
         return 0.0  # a mixture of regressions is not linear, and the library has none
     for sigma in np.multiply(levels, unit(ld)).tolist():
@@ -243,7 +243,7 @@ def denoise_error(engine, name, ld, images, levels=(0.02, 0.3, 2.0)):
             expected = ld.denoise([prompt] * 3, noisy.reshape(3, *ld.image_shape_), sigma).reshape(3, -1)
             found = engine(name, "images.map((x) => denoise(model, x, sigma, u))", images=noisy, sigma=sigma, u=u)
             image, score = (np.array([one[part] for one in found]) for part in ("image", "score"))
-            for difference in (expected - image, expected - seen - sigma**2 * score):
+            for difference in (expected - image, expected - seen - (sigma * r) ** 2 * score):
                 worst = max(worst, np.abs(difference).max() / unit(ld))
     return worst / GREY
 

@@ -52,7 +52,15 @@ function ends(times) {
 }
 
 /** Return the map from starting noise to latents under a symbol; in its eigenbasis where there is no guidance. */
-export function composed(model, {symbol, ...given}) {
+export function composed(model, given) {
+  const work = composing(model, given);
+  let step = work.next();
+  while (!step.done) step = work.next();
+  return step.value;
+}
+
+/** Compose a map step by step, so that it may be done between frames. */
+export function* composing(model, {symbol, ...given}) {
   const maps = once(model, "maps", () => new Map());
   const {sampler, numSteps, guidanceScale} = settingsOf(model, given);
   const steps = sampler === "exact" || sampler === "one_step" ? 1 : numSteps;
@@ -63,7 +71,10 @@ export function composed(model, {symbol, ...given}) {
     const denoiser = diagonal ? own.coordinates() : guidedDenoiser(model, symbol, guidanceScale);
     let map = identityMap(model.d, schedule.at(times[0])[1], diagonal);
     const visited = sampler === "exact" ? ends(times) : times;
-    for (const state of run(sampler, denoiser, map, schedule, visited, withNoise)) map = state;
+    for (const state of run(sampler, denoiser, map, schedule, visited, withNoise)) {
+      map = state;
+      yield;
+    }
     let bytes = map.rows.byteLength;
     for (const one of maps.values()) bytes += one.rows.byteLength;
     for (const [oldest, {rows}] of maps) {
