@@ -1,9 +1,9 @@
-// From noise to latents: drawing under a symbol, its trajectory, and inversion.
+// From noise to latents: drawing under a symbol, and its trajectory.
 //
 // Without guidance a deterministic sampler is one gain and one offset for each eigendirection of the symbol's
 // covariance, z = m' + Q diag(g) Q^T n, whatever the number of steps.
 
-import {multiply, multiplyTransposed, symmetricEigen} from "../numerics/linalg.js";
+import {multiply, multiplyTransposed} from "../numerics/linalg.js";
 import {once} from "./load.js";
 import {courseOf, isStochastic, run} from "./samplers.js";
 import {guidedDenoiser, symbolDenoiser} from "./denoisers.js";
@@ -12,7 +12,7 @@ import {identityMap, latentsOf, latentState, noiseAdder, partsOf, withNoise} fro
 const MAPS_BYTES = 32e6; // of maps that are kept
 
 /** Return the settings of a sampler, the model's own where they are left out. */
-export function settingsOf(model, {sampler, numSteps, guidanceScale} = {}) {
+function settingsOf(model, {sampler, numSteps, guidanceScale} = {}) {
   return {
     sampler: sampler ?? model.sampler,
     numSteps: numSteps ?? model.numSteps,
@@ -95,22 +95,4 @@ function applyMap(model, symbol, map, latents) {
     for (let i = 0; i < d; i++) u[i] = u[i] * matrix[i] + offset[i];
     return multiplyTransposed(u, basis, 1, d, d);
   });
-}
-
-/** Return the starting noise that a sampler takes to a latent, or as near as its map allows. */
-export function invert(model, symbol, latent, given = {}) {
-  const {d} = model, map = composed(model, {symbol, ...given}), {matrix, offset, root} = partsOf(map);
-  if (root) throw new Error("This sampler adds noise and has no inverse.");
-  if (map.diagonal) {
-    const {basis} = symbolDenoiser(model, symbol).law, u = multiply(latent, basis, 1, d, d);
-    const largest = matrix.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
-    for (let i = 0; i < d; i++) u[i] = Math.abs(matrix[i]) > 1e-10 * largest ? (u[i] - offset[i]) / matrix[i] : 0;
-    return multiplyTransposed(u, basis, 1, d, d);
-  }
-  // n = y M^T (M M^T)^+ from the eigenvectors of M M^T
-  const y = latent.map((z, i) => z - offset[i]), right = multiplyTransposed(y, matrix, 1, d, d);
-  const {values, vectors} = symmetricEigen(multiplyTransposed(matrix, matrix, d, d, d), d);
-  const u = multiply(right, vectors, 1, d, d), least = 1e-12 * values[d - 1];
-  for (let i = 0; i < d; i++) u[i] = values[i] > least ? u[i] / values[i] : 0;
-  return multiplyTransposed(u, vectors, 1, d, d);
 }
