@@ -1,7 +1,7 @@
-// What shuts people out of a page: a function that returns findings as text, of what is visible now.
+// Accessibility of what is visible now: a function that returns findings as text.
 //
-// Controls and pictures without a name, pictures without a role, ids that occur twice, references to no element, and
-// text whose contrast to its background is below 4.5 (WCAG 2.2, 1.1.1, 1.4.3 and 4.1.2).
+// Controls and pictures without a name, pictures without a role, ids that occur twice, references to no element,
+// and text whose contrast to its background is below 4.5 (WCAG 2.2, 1.1.1, 1.4.3 and 4.1.2).
 () => {
   const found = [], say = (what, one) => found.push(`${what}: ${one.outerHTML.slice(0, 150)}`);
   const visible = (one) => one.checkVisibility() && one.getClientRects().length > 0;
@@ -30,15 +30,16 @@
     return [255, 255, 255];
   };
   const contrastOf = (one) => {
-    const style = getComputedStyle(one), ink = luminance(bytes(one instanceof SVGElement ? style.fill : style.color));
-    const paper = luminance(behind(one));
+    const {fill, color} = getComputedStyle(one);
+    const ink = luminance(bytes(one instanceof SVGElement ? fill : color)), paper = luminance(behind(one));
     return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
   };
 
   const all = Array.from(document.querySelectorAll("body *")).filter(visible);
   const ids = all.map((one) => one.id).filter(Boolean);
   for (const one of all) {
-    if (one.matches("button, input, select, [tabindex], [role=img], canvas, svg") && !nameOf(one)) say("no name", one);
+    const named = one.matches("button, input, select, [tabindex], [role=img], canvas, svg");
+    if (named && !nameOf(one)) say("no name", one);
     if (one.matches("canvas, svg") && one.getAttribute("role") !== "img") say("no role", one);
     if (one.id && ids.filter((id) => id === one.id).length > 1) say("an id twice", one);
     for (const name of ["aria-controls", "aria-labelledby", "aria-describedby", "for"]) {

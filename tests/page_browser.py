@@ -55,6 +55,8 @@ def opened(browser: Any, path: Path, **context: Any) -> Iterator[Any]:
         beyond = [url for url in requests if url.split("#")[0] != path.as_uri()]
         assert not beyond, f"the page asked for {beyond}"
         assert not messages, f"the page said {messages}"
+        errors = page.evaluate("(globalThis.linearDiffusion?.errors ?? []).map(String)")
+        assert not errors, f"the page shows {errors}"
     finally:
         own.close()
 

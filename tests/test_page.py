@@ -1,9 +1,11 @@
-"""The page: every control changes its picture, drawing is fast, and everybody can use it.
+"""The page: every control changes its picture, drawing is fast, links keep states, and accessibility.
 
 What the page computes is tested in test_page_parity.py. Accessibility is tested by accessibility.js, and by axe
 where the environment variable AXE_CORE has the path of axe.min.js, from the package axe-core of npm.
 """
 
+import base64
+import io
 import os
 import re
 import statistics
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lineardiffusion import LinearDiffusion
 from lineardiffusion.datasets import load_digits
@@ -42,6 +45,25 @@ def path(tmp_path_factory):
     found = tmp_path_factory.mktemp("page") / "page.html"
     ld = LinearDiffusion(12, n_styles=2, contrast="affine", random_state=0).fit(prompts[:1000], images[:1000])
     assert write_page(ld, found) == found.stat().st_size
+    return found
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Images of two prompts, whose pixels have standard deviations from 1 to 8."""
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(2, 300, 36)) * np.geomspace(1, 8, 36) + 20 * rng.random((2, 1, 36))
+
+
+@pytest.fixture(scope="module")
+def standardised(tmp_path_factory, images):
+    """A model of standardised pixels, with guidance and a prompt that is named null."""
+    found = tmp_path_factory.mktemp("page") / "standardised.html"
+    prompts = ["null"] * 300 + ["other"] * 300
+    write_page(
+        LinearDiffusion(36, scale=True, shrinkage=0, guidance_scale=7.25).fit(prompts, images.reshape(-1, 6, 6)),
+        found,
+    )
     return found
 
 
@@ -84,7 +106,7 @@ def use(control):
         control.click()
 
 
-def draw(page, panel):
+def draw(page, panel, end=True):
     """Draw an arc into the upper half with the mouse, and return the times of the updates in milliseconds."""
     box = panel.locator(".sketch canvas").bounding_box()
     page.evaluate("linearDiffusion.timings.length = 0")
@@ -93,7 +115,8 @@ def draw(page, panel):
         page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=3)
         if i == 0:
             page.mouse.down()
-    page.mouse.up()
+    if end:
+        page.mouse.up()
     settle(page)
     return page.evaluate("linearDiffusion.timings")
 
@@ -120,7 +143,7 @@ def test_every_control_changes_the_picture(desk, tab):
 
 
 @browser_test
-def test_each_tool_does_its_own(desk):
+def test_tools_draw_erase_hide_and_show(desk):
     panel, found = show(desk, "complete"), []
     for tool in ("Draw", "Erase", "Hide", "Show"):
         panel.get_by_label("Hidden part").select_option("centre")
@@ -136,6 +159,8 @@ def test_each_tool_does_its_own(desk):
         assert found[-1] != before
     assert len({str(one) for one in found}) == len(found)
     assert panel.get_by_label("Hidden part").input_value() == "painted by hand"
+    desk.wait_for_timeout(350)
+    assert "hidden" not in desk.evaluate("location.hash")  # no link can say what was painted
 
 
 @browser_test
@@ -147,14 +172,20 @@ def test_a_link_opens_a_state_and_the_state_is_a_link(browser, path):
         assert panel.get_by_label("Prompt", exact=True).input_value() == "7"
         assert panel.get_by_label("Sampler", exact=True).input_value() == "heun"
         assert panel.get_by_label("Style", exact=True).input_value().startswith("1 (")
-        assert "heun with 3 steps" in panel.inner_text()
+        panel.get_by_text("heun with 3 steps").wait_for()
         panel.get_by_label("Sampler", exact=True).select_option("rk4")
         page.wait_for_timeout(400)
         assert page.evaluate("location.hash") == "#samplers?prompt=7&style=1&sampler=rk4&steps=3"
         page.evaluate("location.hash = '#samplers?guidance=2'")  # a link has all of a state
         page.wait_for_timeout(100)
-        assert "W₂ of ddim with 6 steps and guidance 2 to" in panel.inner_text()
+        panel.get_by_text("W₂ of ddim with 6 steps and guidance 2 to").wait_for()
         assert panel.get_by_label("Prompt", exact=True).input_value() == "3"
+        show(page, "hand")
+        show(page, "samplers")
+        panel.get_by_label("Guidance").press("Home")
+        panel.get_by_label("Guidance").press("End")
+        page.wait_for_timeout(350)
+        assert page.evaluate("location.hash") == "#samplers?guidance=4"  # the first style is not named
         page.evaluate("location.hash = '#no-such-tab?steps=2'")
         page.wait_for_timeout(100)
         assert page.locator("[role=tab][aria-selected=true]").inner_text() == "Complete"
@@ -164,13 +195,96 @@ def test_a_link_opens_a_state_and_the_state_is_a_link(browser, path):
         assert page.locator("#panel-plane").get_by_label("Number of Gaussians").input_value() == "4 Gaussians"
 
 
+@browser_test
+def test_a_link_to_an_example_replaces_a_drawing(browser, path):
+    with opened(browser, path, **DESK) as page:
+        page.goto(path.as_uri() + "#complete?example=3")
+        ready(page)
+        settle(page)
+        panel = page.locator("#panel-complete")
+        before = pictures(panel)
+        draw(page, panel)
+        assert pictures(panel) != before
+        page.evaluate("location.hash = '#complete?example=3&hidden=oops'")
+        page.wait_for_timeout(100)
+        assert pictures(panel) == before
+
+
+@browser_test
+def test_settings_of_the_model_and_odd_prompts_in_links(browser, standardised):
+    """A tab starts with the model's own guidance, however it is opened, and a prompt may be named null."""
+    with opened(browser, standardised, **DESK) as page:
+        ready(page)
+        panel = show(page, "samplers")
+        assert panel.get_by_label("Guidance").get_attribute("aria-valuetext") == "7.25"
+        page.evaluate("location.hash = '#samplers?steps=4'")
+        panel.get_by_text("ddim with 4 steps and guidance 7.25").wait_for()
+        panel = show(page, "denoise")
+        panel.get_by_label("Prompt", exact=True).select_option("null")
+        page.wait_for_timeout(350)
+        assert page.evaluate("location.hash") == "#denoise?prompt=null"
+        page.evaluate("location.hash = '#denoise?prompt=other'")
+        page.evaluate("location.hash = '#denoise?prompt=null'")
+        page.wait_for_timeout(100)
+        assert panel.get_by_label("Prompt", exact=True).input_value() == "null"
+
+
+# ---------------------------------------------------------------------- standardised pixels
+
+
+def greys(picture):
+    """Return the grey levels of a picture, from its data URL."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.split(",")[1]))).convert("L"), float).ravel()
+
+
+@browser_test
+def test_noise_of_standardised_pixels(browser, standardised, images):
+    """The noise of a pixel has sigma times the standard deviation of the pixel."""
+    deviation = images.reshape(-1, 36).std(axis=0)
+    grey = 255 / np.ptp(images)
+    with opened(browser, standardised, **DESK) as page:
+        page.goto(standardised.as_uri() + "#denoise?sigma=0.7&example=2")
+        ready(page)
+        settle(page)
+        panel, noise = page.locator("#panel-denoise"), []
+        assert "in standard deviations" in panel.inner_text()
+        for _ in range(6):
+            clean, noisy = map(greys, pictures(panel)[:2])
+            noise.append((noisy - clean) / (grey * deviation))
+            panel.get_by_role("button", name="Other noise").click()
+            settle(page)
+    for half in np.split(np.array(noise), 2, axis=1):
+        assert np.std(half) == pytest.approx(0.7, rel=0.25)
+    assert np.std(np.array(noise) * deviation, axis=0).max() > 3 * 0.7  # in pixel units it is not the same
+
+
+@browser_test
+def test_score_of_standardised_pixels(browser, standardised, images):
+    """The gradient of the log-density of N(mean, covariance + (sigma r)^2), from the images themselves."""
+    own, sigma = images[0], 0.5
+    noise = np.diag((sigma * images.reshape(-1, 36).std(axis=0)) ** 2)
+    x = own[:3] + np.random.default_rng(1).normal(size=(3, 36))
+    expected = -np.linalg.solve(np.cov(own.T, bias=True) + noise, (x - own.mean(axis=0)).T).T
+    with opened(browser, standardised) as page:
+        ready(page)
+        found = page.evaluate(
+            "([xs, sigma]) => xs.map((x) => Array.from("
+            "linearDiffusion.denoise(linearDiffusion.model, x, sigma, 0).score))",
+            [x.tolist(), sigma],
+        )
+    assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
+
+
 # ---------------------------------------------------------------------- speed
 
 
-def fast(page, panel):
-    """Return whether drawing keeps within the budget, at the best of three trials."""
+def fast(page, panel, tool="Draw"):
+    """Return whether strokes keep within the budget, at the best of three trials."""
+    panel.get_by_label(tool, exact=True).check()
     for _ in range(3):
-        times = draw(page, panel)
+        times = draw(page, panel, end=False)
+        page.mouse.up()
+        settle(page)
         assert len(times) >= 3
         if statistics.median(times) <= MEDIAN and max(times) <= WORST:
             return True
@@ -199,6 +313,35 @@ def test_drawing_keeps_within_the_frame_budget(browser, path):
 
 
 @browser_test
+def test_the_model_that_is_shown_first_keeps_within_the_frame_budget(browser, tmp_path):
+    file = tmp_path / "page.html"
+    write_page(LinearDiffusion.from_pretrained("mnist-small"), file)
+    with opened(browser, file, **DESK) as page:
+        ready(page)
+        panel = page.locator("#panel-complete")
+        for tool in ("Draw", "Hide"):
+            assert fast(page, panel, tool), tool
+
+
+MAPS = "linearDiffusion.model.cache.get('maps').size"  # that were composed
+
+
+@browser_test
+def test_work_between_frames_stops_when_its_tab_is_left(browser, standardised):
+    with opened(browser, standardised, **DESK) as page:
+        ready(page)
+        panel = show(page, "samplers")
+        panel.get_by_label("Guidance").press("Home")
+        show(page, "hand")
+        done = page.evaluate(MAPS)
+        page.wait_for_timeout(300)
+        assert page.evaluate(MAPS) == done
+        show(page, "samplers")
+        page.wait_for_timeout(100)
+        assert page.evaluate(MAPS) > done
+
+
+@browser_test
 def test_at_most_one_update_is_pending(desk):
     panel = show(desk, "components")
     desk.evaluate("linearDiffusion.timings.length = 0")
@@ -209,7 +352,27 @@ def test_at_most_one_update_is_pending(desk):
     assert len(desk.evaluate("linearDiffusion.timings")) == 1
 
 
-# ---------------------------------------------------------------------- everybody
+@browser_test
+def test_an_error_is_shown_until_the_next_update_succeeds(browser, path):
+    with opened(browser, path, **DESK) as page:
+        ready(page)
+        alert = page.get_by_role("alert")
+        page.evaluate(
+            "() => { const own = linearDiffusion.Posterior.prototype; "
+            "globalThis.kept = own.observe; own.observe = () => { throw new Error('no <b>.'); }; }"
+        )
+        for _ in range(2):
+            page.get_by_role("button", name="Other draws").click()
+            settle(page)
+            assert alert.inner_text() == "This could not be computed: no <b>."
+        assert page.evaluate("linearDiffusion.errors.length") == 2
+        page.evaluate("linearDiffusion.Posterior.prototype.observe = kept; linearDiffusion.errors.length = 0")
+        page.get_by_role("button", name="Other draws").click()
+        settle(page)
+        assert alert.count() == 0
+
+
+# ---------------------------------------------------------------------- accessibility
 
 
 @browser_test
@@ -260,8 +423,40 @@ def test_the_keyboard_reaches_everything_in_order_and_draws(browser, path):
         page.keyboard.press("Shift+ArrowLeft")
         settle(page)
         assert pictures(panel) != spot
+        before = pictures(panel)
+        page.evaluate("document.addEventListener('keydown', (event) => { globalThis.last = event; })")
+        for keys in ("Alt+ArrowUp", "Control+ArrowUp", "Meta+ArrowUp", "ArrowUp"):
+            page.keyboard.press(keys)
+            assert page.evaluate("last.defaultPrevented") == (keys == "ArrowUp")  # the others are the browser's
+        page.get_by_role("tab", name="Complete").focus()
+        page.keyboard.press("Control+ArrowRight")
+        assert page.get_by_role("tab", selected=True).inner_text() == "Complete"
+        assert pictures(panel) == before
         page.wait_for_timeout(500)
         assert re.fullmatch(r"Likeliest prompt: \d, \d+\.\d\u00a0%", page.locator("#live").inner_text())
+
+
+@browser_test
+def test_of_two_fingers_one_draws(browser, path):
+    found = []
+    for fingers in (1, 2):
+        with opened(browser, path, **PHONE) as page:
+            ready(page)
+            panel = page.locator("#panel-complete")
+            box = panel.locator(".sketch canvas").bounding_box()
+            session = page.context.new_cdp_session(page)
+            for i in range(4):
+                points = [
+                    {"id": k, "x": box["x"] + box["width"] * (0.2 + 0.4 * k), "y": box["y"] + 20 + 20 * i}
+                    for k in range(fingers)
+                ]
+                kind = "touchMove" if i else "touchStart"
+                session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+            session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+            settle(page)
+            found.append(pictures(panel))
+            assert "Your drawing" in panel.locator(".sketch canvas").get_attribute("aria-label")
+    assert found[0] == found[1]
 
 
 @browser_test
@@ -290,10 +485,13 @@ SMALL = """(least) => {
 }"""
 
 
+ENLARGE = "document.styleSheets[0].insertRule('html { font-size: 200% !important; }', 0)"
+
+
 @browser_test
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
-def test_nobody_is_shut_out(browser, path, scheme, size):
+def test_accessibility(browser, path, scheme, size):
     """Names, roles, references and contrast; on a phone no sideways scroll, and nothing too small for a finger."""
     axe = Path(os.environ["AXE_CORE"]).read_text() if "AXE_CORE" in os.environ else None
     with opened(browser, path, color_scheme=scheme, **size) as page:
@@ -308,6 +506,9 @@ def test_nobody_is_shut_out(browser, path, scheme, size):
             if size is PHONE:
                 assert page.evaluate("document.documentElement.scrollWidth") == 390
                 assert page.evaluate(SMALL, TOUCH) == []
+                page.evaluate(ENLARGE)
+                assert page.evaluate("document.documentElement.scrollWidth") == 390
+                page.evaluate("document.styleSheets[0].deleteRule(0)")
             if axe is not None:
                 page.wait_for_timeout(300)
                 found = page.evaluate("async () => (await axe.run()).violations.map((one) => [one.impact, one.id])")
@@ -317,7 +518,7 @@ def test_nobody_is_shut_out(browser, path, scheme, size):
         assert found == {"an id twice", "contrast", "no name", "no role", "a reference to nothing"}
 
 
-# ---------------------------------------------------------------------- what may come
+# ---------------------------------------------------------------------- unusual models
 
 
 @browser_test
@@ -348,15 +549,12 @@ def test_prompts_are_text_and_any_shape_is_shown(browser, tmp_path):
         "\u2028&amp;",
     ]
     rng = np.random.default_rng(0)
-    for shape, names in (((3, 4, 3), prompts), ((7,), prompts[:1])):
+    halves = ["right half", "left half", "centre"]
+    for shape, names, size in (((3, 4, 3), prompts, 1), ((7,), prompts[:1], 1e-4), ((1, 2), prompts[:1], 0)):
         file = tmp_path / f"{len(shape)}.html"
         which = np.arange(80) % len(names)
-        write_page(
-            LinearDiffusion(3).fit(
-                [names[u] for u in which], rng.normal(size=(80, *shape)) + 3 * which.reshape(-1, *[1] * len(shape))
-            ),
-            file,
-        )
+        samples = size * (rng.normal(size=(80, *shape)) + 3 * which.reshape(-1, *[1] * len(shape)))
+        write_page(LinearDiffusion(min(3, *shape[-1:])).fit([names[u] for u in which], samples), file)
         with opened(browser, file, **PHONE) as page:
             ready(page)
             assert page.locator("#tab-styles").count() == 0
@@ -364,6 +562,12 @@ def test_prompts_are_text_and_any_shape_is_shown(browser, tmp_path):
                 panel = show(page, tab)
                 assert page.evaluate(FINDINGS) == []
                 assert page.evaluate("document.documentElement.scrollWidth") == 390
+                assert not re.search(r"NaN|Infinity", panel.evaluate("(panel) => panel.innerHTML"))
+                if tab == "complete" and shape[0] != 3:  # no part hides all or nothing
+                    parts = panel.get_by_label("Hidden part").locator("option").all_text_contents()
+                    assert parts == [*halves[: 4 - len(shape)], "nothing", "everything"]
+                if tab == "denoise":
+                    assert float(panel.locator("output").inner_text().split()[0]) > 0
                 if tab == "denoise" and len(names) > 1:
                     options = panel.get_by_label("Prompt", exact=True).locator("option").all_text_contents()
                     assert set(options) == {"all prompts", "(empty prompt)", *filter(None, prompts)}

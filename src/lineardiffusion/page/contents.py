@@ -43,12 +43,16 @@ from lineardiffusion.encoders.image import ImageEncoder
 from lineardiffusion.estimator import LinearDiffusion
 from lineardiffusion.fitted import FittedDiffusion
 from lineardiffusion.inverse.posterior import LatentLaws
+from lineardiffusion.page.size import LARGEST, Layout, refusal
 from lineardiffusion.statistics.moments import Moments
 from lineardiffusion.statistics.styles import FEW, PRIOR_IMAGES, ROUNDING, number_of_directions
 
 EXAMPLES = 40  # images that the model draws, which a page shows and starts from
 SMALL = 400_000  # bytes of all arrays in single precision, up to which nothing is rounded further
 MOST = 12_000_000  # bytes of all arrays, above which no page is tried
+PAGE_BYTES = 2.5  # of a number of 16 bits, by gzip and base64
+WITHOUT_MODEL = 150_000  # bytes of a page
+RANK_TOLERANCE = 1e-13  # of the largest eigenvalue, below which one is rounding
 CODES = {"i2": 2**15 - 1, "i3": 2**23 - 1}  # the largest integers of 16 and 24 bits
 
 
@@ -119,10 +123,13 @@ def contents(model: LinearDiffusion) -> Contents:
     d, D = encoder.components.shape
     regression = isinstance(fitted.conditional, RegressionDenoiser)
     derived = not regression and _is_exact(fitted, sampler)
-    _check_size(fitted, len(symbols.weight), d, D, derived)
     styles = fitted.statistics.styles
+    own = styles is not None and fitted.within is not None and not regression
+    now = Layout(d, len(symbols.weight), styles.moments.effective if own else None)  # type: ignore[union-attr]
+    numbers = _numbers(fitted, now, D, derived)
+    _check_size(fitted, numbers, now)
     arrays = _Arrays()
-    precise = _numbers(fitted, len(symbols.weight), d, D, derived) * 4 <= SMALL
+    precise = sum(numbers.values()) * 4 <= SMALL
     kind = "f4" if precise else "i2"
 
     pixel_model = fitted.require_pixel_model()
@@ -227,25 +234,29 @@ def _is_exact(fitted: FittedDiffusion, sampler: Sampler) -> bool:
     return isinstance(sampler, exact) and no_signal and fitted.parameters.guidance_scale == 1.0
 
 
-def _numbers(fitted: FittedDiffusion, K: int, d: int, D: int, derived: bool) -> int:
-    """Return about how many numbers the arrays have."""
-    covariances = K * (triangle(d) + d)
-    found = d * D
+def _numbers(fitted: FittedDiffusion, now: Layout, D: int, derived: bool) -> dict[str, int]:
+    """Return about how many numbers the arrays have, by name."""
+    K, d = int(now.K), now.d
+    found = {"components": d * D, "pooled.roots": triangle(d)}
     if isinstance(fitted.conditional, RegressionDenoiser):
-        r = len(fitted.conditional.mean)
-        found += (r * d) ** 2 + covariances
+        found["regression.left"] = (len(fitted.conditional.mean) * d) ** 2
     else:
-        found += covariances * (1 if derived else 2)
+        found |= {"laws.roots": K * triangle(d), "laws.mean": 2 * K * d}
+    if not derived:
+        found |= {"scored.roots": K * triangle(d), "scored.mean": 2 * K * d}
     if isinstance(fitted.contrast, PixelwiseContrast):
-        found += 3 * K * D
+        found["contrast.size"] = 3 * K * D
     return found
 
 
-def _check_size(fitted: FittedDiffusion, K: int, d: int, D: int, derived: bool) -> None:
-    if (size := 2 * _numbers(fitted, K, d, D, derived)) > MOST:
-        what = f"{K} laws of {d} components and images of {D} numbers take {size / 1e6:.0f} MB"
-        instead = "fit with a smaller n_components or n_styles, or on smaller images"
-        raise ValueError(f"this model is too large for a page ({what}); {instead}")
+def _check_size(fitted: FittedDiffusion, numbers: dict[str, int], now: Layout) -> None:
+    """Refuse a model that is too large by far before anything is computed."""
+    if 2 * sum(numbers.values()) <= MOST:
+        return
+    found = numbers | ({"laws.roots": now.units("laws.roots")} if "laws.roots" in numbers else {})
+    length = {name: PAGE_BYTES * number for name, number in found.items()}
+    size = WITHOUT_MODEL + sum(length.values())
+    raise ValueError(refusal(size, LARGEST, length, now, len(fitted.statistics.prompts)))
 
 
 def _name_of(schedule: Schedule) -> str:
@@ -268,8 +279,11 @@ def _put_covariances(arrays: _Arrays, name: str, mean: Array, covariance: Array,
         for S, D, root in zip(covariance, spread, roots, strict=True):
             inverse = np.divide(1.0, D, out=np.zeros(d), where=D > 0)
             variance, basis = np.linalg.eigh(inverse[:, None] * S * inverse)  # for any rank
-            R = np.linalg.qr((basis * np.sqrt(np.maximum(variance, 0.0))).T).R
-            root[:] = pack((np.where(np.diagonal(R) < 0, -1.0, 1.0)[:, None] * R)[None])[0]
+            kept = variance > RANK_TOLERANCE * variance[-1]  # a root has zeros for the rest, which take no space
+            U = np.zeros((d, d))
+            R = np.linalg.qr((basis[:, kept] * np.sqrt(variance[kept])).T).R
+            U[: len(R)] = np.where(np.diagonal(R) < 0, -1.0, 1.0)[:, None] * R
+            root[:] = pack(U[None])[0]
     finer = "i3" if kind == "i2" else kind
     arrays.put(f"{name}.mean", mean, finer)
     arrays.put(f"{name}.spread", spread, finer)

@@ -10,16 +10,18 @@ import base64
 import gzip
 import hashlib
 import json
-import math
+import re
+import zlib
 from importlib import resources
 from typing import Any
+
+import numpy as np
 
 from lineardiffusion.estimator import LinearDiffusion
 from lineardiffusion.page.bundle import bundle
 from lineardiffusion.page.contents import Contents, contents
 from lineardiffusion.page.plane import point_sets
-
-LARGEST = 3_000_000  # bytes of a page
+from lineardiffusion.page.size import LARGEST, Layout, refusal
 
 
 def document(model: LinearDiffusion) -> str:
@@ -63,42 +65,36 @@ def document(model: LinearDiffusion) -> str:
         "script": script,
     }
     html = (folder / "page.html").read_text(encoding="utf-8")
-    for name, text in parts.items():
-        head, tail = html.split(f"{{{{{name}}}}}")
-        html = head + text + tail
+    html = re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], html)  # what is put in is not searched
     if (size := len(html.encode())) > LARGEST:
-        raise ValueError(_advice(held, size, len(arrays)))
+        raise ValueError(_refusal(held, size, len(arrays)))
     return html
 
 
 def _json(value: Any) -> str:
     """Return JSON that may stand in an HTML element: ASCII, without <."""
-    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+    try:
+        text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except ValueError as error:
+        what = "a page cannot hold NaN or infinity, and a setting or a statistic of this model is one"
+        raise ValueError(f"{what}; check its parameters and the images of its fit") from error
+    return text.replace("<", "\\u003c")
 
 
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _advice(held: Contents, size: int, encoded: int) -> str:
-    """Say how large a page would be, and about how many components or styles fit.
-
-    The roots of covariances grow with the square of the number of components d, and what all laws have with the
-    number of symbols K.
-    """
-    index, ratio = held.meta["arrays"], encoded / len(held.blob)
-    d, K = index["components"][2], len(held.meta["symbols"]["prompt"])
-    ends = [*sorted(entry[1] for entry in index.values()), len(held.blob)]
-    length = {name: ratio * (ends[ends.index(entry[1]) + 1] - entry[1]) for name, entry in index.items()}
-    linear = length["components"]
-    quadratic = sum(n for name, n in length.items() if name.endswith((".roots", ".left")))
-    by_symbol = sum(n for name, n in length.items() if index[name][2] == K)
-    room = 0.97 * (LARGEST - (size - linear - quadratic))
-    share = (math.sqrt(linear**2 + 4 * quadratic * room) - linear) / (2 * quadratic) if room > 0 else 0.0
-    ways = [f"n_components={int(share * d)}"] if share * d >= 1 else []
-    if held.meta["styles"] is not None:
-        per_prompt = K / len(held.meta["prompts"])
-        styles = per_prompt * (1 - (size - 0.97 * LARGEST) / by_symbol)
-        ways += [f"n_styles={int(styles)}"] if styles >= 2 else []
-    instead = f"about {' or '.join(ways)} would fit" if ways else "fit on smaller images or with fewer prompts"
-    return f"the page would have {size / 1e6:.1f} MB, and at most {LARGEST / 1e6:.0f} MB are allowed; {instead}"
+def _refusal(held: Contents, size: int, encoded: int) -> str:
+    """Return the message for a page that is too large, from the compressed sizes of its arrays."""
+    index = held.meta["arrays"]
+    places = sorted((entry[1], name) for name, entry in index.items())
+    ends = [*(place for place, _ in places[1:]), len(held.blob)]
+    zipped = {name: len(zlib.compress(held.blob[at:end])) for (at, name), end in zip(places, ends, strict=True)}
+    ratio = encoded / sum(zipped.values())
+    length = {name: ratio * bytes_ for name, bytes_ in zipped.items()}
+    length["symbols"] = len(_json([held.meta["symbols"], held.meta["styles"]]))
+    styles = held.meta["styles"]
+    images = None if styles is None else np.array(styles["images"], dtype=np.float64)
+    now = Layout(index["components"][2], len(held.meta["symbols"]["prompt"]), images)
+    return refusal(size, LARGEST, length, now, len(held.meta["prompts"]))

@@ -3,13 +3,9 @@
 import {loadModel} from "./model/load.js";
 import {drawnLaw} from "./model/gaussians.js";
 import {denoise} from "./model/denoise.js";
-import {wasserstein} from "./model/laws.js";
 import {Posterior} from "./model/posterior.js";
-import {invert, predict} from "./model/sampling.js";
-import {decode, encode, finish} from "./model/encoder.js";
-import {generator} from "./numerics/random.js";
 import {box, element, setText} from "./ui/dom.js";
-import {background, soon, timings} from "./ui/frames.js";
+import {background, errors, listen, soon, timings} from "./ui/frames.js";
 import {readAddress, takeFields, writeAddress} from "./ui/address.js";
 import {tabs} from "./ui/tabs.js";
 import {completeTab} from "./tabs/complete.js";
@@ -29,7 +25,10 @@ function viewsOf(model, plane) {
     ["Hand", handTab], ["Styles", stylesTab], ["Plane", (_, changed) => planeTab(plane, changed)],
   ];
   return all.filter(([title]) => title !== "Styles" || model.hasStyles)
-    .map(([title, make]) => ({id: title.toLowerCase(), title, make, view: null}));
+    .map(([title, make]) => ({
+      id: title.toLowerCase(), title, make, view: null,
+      alert: element("p", {class: "notice", role: "alert", hidden: true}),
+    }));
 }
 
 /** Return what is said of a model in one line. */
@@ -54,11 +53,16 @@ function openPage(model, plane) {
       const {heading, text, formula, body} = one.view;
       return [
         element("h2", {}, heading), element("p", {class: "lead"}, text),
-        element("p", {class: "formula"}, ...formula.map((part) => element("span", {}, part))), box("body", ...body),
+        element("p", {class: "formula"}, ...formula.map((part) => element("span", {}, part))),
+        one.alert, box("body", ...body),
       ];
     };
   }
-  const bar = tabs(views, (id) => { current = byId(id); changedIn(current)(); });
+  const bar = tabs(views, (id) => {
+    if (current?.id !== id) current?.view.leave?.();
+    current = byId(id);
+    changedIn(current)();
+  });
   const follow = () => {
     const {id, given} = readAddress(location.hash), one = byId(id) ?? views[0];
     bar.show(one.id);
@@ -66,6 +70,10 @@ function openPage(model, plane) {
     changedIn(one)();
   };
   stage.replaceChildren(bar.list, bar.panels);
+  listen((error) => {
+    current.alert.hidden = error === null;
+    setText(current.alert, error === null ? "" : `This could not be computed: ${error.message}`);
+  });
   addEventListener("hashchange", follow);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => changedIn(current)());
   follow();
@@ -83,15 +91,14 @@ async function start() {
   try {
     const {model: meta, plane} = JSON.parse(document.getElementById("meta").textContent);
     const model = await loadModel(meta, document.getElementById("arrays").textContent);
-    globalThis.linearDiffusion = {
-      model, plane, timings, Posterior, predict, invert, denoise, wasserstein, encode, decode, finish, generator,
-    };
+    globalThis.linearDiffusion = {model, timings, errors, Posterior, denoise};
     setText(document.getElementById("facts"), factsOf(model));
     openPage(model, plane);
     requestAnimationFrame(() => { document.body.dataset.ready = String(Math.round(performance.now())); });
     background().start(prepared(model));
   } catch (error) {
-    stage.replaceChildren(element("p", {class: "notice", role: "alert"}, `The page cannot start. ${error.message}`));
+    const text = `The page cannot start. ${error.message}`;
+    stage.replaceChildren(element("p", {class: "notice", role: "alert"}, text));
   }
 }
 

@@ -1,5 +1,6 @@
-// The denoiser on images: encode, D(x; 1, sigma), decode. Under a prompt with styles, or under all prompts together, it
-// is the posterior mean of a mixture. The score of the noisy image in the plane of the latents is (x0 - x) / sigma^2.
+// The denoiser on images: encode, D(x; 1, sigma), decode. Under a prompt with styles, or under all prompts
+// together, it is the posterior mean of a mixture. With the scale r of a pixel the noisy image is x0 + sigma r n,
+// and its score, in the plane of the latents and in units of the pixels, is (D(x) - x) / (sigma r)^2.
 
 import {once} from "./load.js";
 import {drawnLaw, POOLED} from "./gaussians.js";
@@ -8,14 +9,15 @@ import {decode, encode} from "./encoder.js";
 import {latentState} from "./states.js";
 
 /**
- * Return the expected clean image of `image` + sigma n, sigma in pixel units, under a prompt (its place) or, with
- * null, under all of them; and the score as an image. With null the probabilities of the prompts come too.
+ * Return the expected clean image of a noisy one under a prompt (its place) or, with null, under all of them; and
+ * the score as an image. `sigma` is in pixel units, or in standard deviations of the pixels if they are
+ * standardised. With null the probabilities of the prompts come too.
  *
  * Prompts that share words have no mixture: with null they have the denoiser of the pooled Gaussian, and a prompt
  * with styles has that of its most frequent one.
  */
 export function denoise(model, image, sigma, prompt = null) {
-  const {d, D, symbols, prompts, scale, components, scalingFactor} = model, x = encode(model, image);
+  const {d, D, symbols, prompts, pixelScale, components, scalingFactor} = model, x = encode(model, image);
   const level = Math.min(Math.max(sigma / scalingFactor, 1e-100), 1e100);
   const asked = (one) => one.weight > 0 && (prompt === null || one.prompt === prompt);
   const own = Array.from(symbols.keys()).filter((k) => asked(symbols[k]));
@@ -38,7 +40,7 @@ export function denoise(model, image, sigma, prompt = null) {
     }
   }
   const score = new Float64Array(D);
-  for (let i = 0; i < d; i++) for (let j = 0, k = i * D; j < D; j++, k++) score[j] += (clean[i] - x[i]) * components[k];
-  for (let j = 0; j < D; j++) score[j] *= scale[j] / (sigma * sigma);
+  for (let i = 0, k = 0; i < d; i++) for (let j = 0; j < D; j++, k++) score[j] += (clean[i] - x[i]) * components[k];
+  for (let j = 0; j < D; j++) score[j] *= scalingFactor / (pixelScale[j] * sigma * sigma);
   return {image: decode(model, clean), score, probabilities};
 }

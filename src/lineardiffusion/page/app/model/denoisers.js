@@ -10,7 +10,7 @@
 // Gaussian's is diagonal. A mixture's is not affine, so it takes latents only.
 
 import {dotAt, fromSpectrum, multiply, multiplyTransposed, transpose} from "../numerics/linalg.js";
-import {once} from "./load.js";
+import {arrayOf, once} from "./load.js";
 import {drawnLaw, POOLED} from "./gaussians.js";
 import {integrate} from "./flow.js";
 
@@ -28,14 +28,9 @@ export function guidedDenoiser(model, symbol, guidanceScale) {
   return combination([own, symbolDenoiser(model, POOLED)], [guidanceScale, 1 - guidanceScale]);
 }
 
-/** Return the denoiser of the Gaussian of a symbol. */
-export function gaussianDenoiser(model, symbol) {
-  return denoiserOf(drawnLaw(model, symbol));
-}
-
-/** Return the denoiser of a Gaussian {mean (d,), variance (d,), basis (d, d)}. */
-export function denoiserOf(law) {
-  const {mean, variance, basis} = law, d = mean.length;
+/** Return the denoiser of the Gaussian {mean (d,), variance (d,), basis (d, d)} of a symbol. */
+function gaussianDenoiser(model, symbol) {
+  const law = drawnLaw(model, symbol), {mean, variance, basis} = law, d = mean.length;
   const scale = (state, gain, alpha, alphaEnd) => {
     if (4 * state.ones.length < d) return aboutMean(state, law, gain, alpha, alphaEnd);
     const A = fromSpectrum(basis, gain, d);
@@ -61,7 +56,9 @@ function constantOf(mean, A, alpha, alphaEnd) {
 /** Return alpha l / (alpha^2 l + sigma^2). */
 function cleanGain(variance, alpha, sigma) {
   const gain = new Float64Array(variance.length);
-  for (let i = 0; i < gain.length; i++) gain[i] = (alpha * variance[i]) / (alpha * alpha * variance[i] + sigma * sigma);
+  for (let i = 0; i < gain.length; i++) {
+    gain[i] = (alpha * variance[i]) / (alpha * alpha * variance[i] + sigma * sigma);
+  }
   return gain;
 }
 
@@ -111,11 +108,13 @@ function applyAffine(state, A, c) {
 
 /** Return the denoiser of a regression for the embedding of a symbol. */
 function regressionDenoiser(model, symbol) {
-  const read = (name) => once(model, `regression.${name}`, () => model.arrays(`regression.${name}`)).values;
-  const {d} = model, variance = read("variance"), n = variance.length, r = n / d;
+  const {d} = model, read = (name) => arrayOf(model, `regression.${name}`);
+  const variance = read("variance"), n = variance.length, r = n / d;
   const left = read("left"), e = read("embeddings").subarray(symbol * r, (symbol + 1) * r);
   // Q^T (h (x) I)
-  const right = once(model, "regression right", () => transpose(multiply(read("constant"), left, 1, r, d * n), d, n));
+  const right = once(model, "regression right", () => {
+    return transpose(multiply(read("constant"), left, 1, r, d * n), d, n);
+  });
   const inner = multiply(e, left, 1, r, d * n); // (e' (x) I)^T Q, (d, n)
   const centre = multiply(multiplyTransposed(e, read("cross"), 1, r, n), left, 1, n, n);
   const clean = multiply(e, read("mean"), 1, r, d);
@@ -134,7 +133,7 @@ function regressionDenoiser(model, symbol) {
 }
 
 /** Return the weighted sum of affine denoisers. */
-export function combination(parts, weights) {
+function combination(parts, weights) {
   const denoise = (state, alpha, sigma) => {
     if (4 * state.ones.length < state.dim) { // few rows: without the matrices
       const rows = new Float64Array(state.rows.length);
@@ -156,8 +155,8 @@ export function combination(parts, weights) {
 }
 
 /**
- * Return the denoiser of a mixture of Gaussians {mean, variance, basis}, with `answer(x, alpha, sigma)` for one point
- * and `shares(x, alpha, sigma)`, the probabilities of the Gaussians.
+ * Return the denoiser of a mixture of Gaussians {mean, variance, basis}, with `answer(x, alpha, sigma)` for one
+ * point and `shares(x, alpha, sigma)`, the probabilities of the Gaussians.
  */
 export function mixtureDenoiser(laws, weights) {
   const d = laws[0].mean.length, log = new Float64Array(laws.length), u = new Float64Array(laws.length * d);
@@ -198,7 +197,7 @@ export function mixtureDenoiser(laws, weights) {
 }
 
 /** Return exp(log) divided by its sum, as a Float64Array. */
-export function softmax(log) {
+function softmax(log) {
   const out = new Float64Array(log.length);
   let most = -Infinity, sum = 0;
   for (let i = 0; i < log.length; i++) most = Math.max(most, log[i]);

@@ -2,10 +2,10 @@
 //
 //     encode      z = V ((x - mean) / (r s))
 //     decode      x = mean + r s V^T z
-//     contrast    y = clip(gain x + offset), with a gain and an offset for all, or for each pixel of each symbol; or
-//                 a step function of all pixels (histogram)
+//     contrast    y = clip(gain x + offset), with a gain and an offset for all, or for each pixel of each symbol;
+//                 or a step function of all pixels (histogram)
 
-import {once} from "./load.js";
+import {arrayOf, once} from "./load.js";
 
 /** Return the latent (d,) of an image (D,). */
 export function encode(model, image) {
@@ -44,9 +44,7 @@ function contrasted(model, image, symbol, posterior, guidanceScale) {
   const {contrast, D} = model, out = new Float64Array(D);
   if (contrast === null) return new Float64Array(image);
   if (contrast.kind === "histogram") {
-    const {thresholds, values} = once(model, "histogram", () => ({
-      thresholds: model.arrays("contrast.thresholds").values, values: model.arrays("contrast.values").values,
-    }));
+    const thresholds = arrayOf(model, "contrast.thresholds"), values = arrayOf(model, "contrast.values");
     for (let j = 0; j < D; j++) out[j] = values[countBelow(thresholds, image[j])];
     return out;
   }
@@ -57,8 +55,7 @@ function contrasted(model, image, symbol, posterior, guidanceScale) {
   }
   const own = once(model, "pixelwise", () => pixelwise(model));
   const centre = once(model, `centre ${symbol}`, () => {
-    const {values} = once(model, "laws.mean", () => model.arrays("laws.mean"));
-    return decode(model, values.subarray(symbol * model.d, (symbol + 1) * model.d));
+    return decode(model, arrayOf(model, "laws.mean").subarray(symbol * model.d, (symbol + 1) * model.d));
   });
   // guidance with a scale below 1 has a part of the pooled Gaussian, whose contrast is the affine one
   const share = guidanceScale < 0 ? 0 : guidanceScale < 1 ? guidanceScale : 1;

@@ -6,8 +6,8 @@
 //
 //     dw/du = cos^2 w - cos D(w; cos, sin),
 //
-// which vanishes at both ends. The method is Dormand and Prince's of order 5 with adaptive steps (Hairer, Norsett and
-// Wanner 1993, table II.5.2); on a map all rows are solved for at once.
+// which vanishes at both ends. The method is Dormand and Prince's of order 5 with adaptive steps (Hairer, Norsett
+// and Wanner 1993, table II.5.2). All rows of a map are solved for at once.
 
 const TOLERANCE = 1e-6; // of a step, in units of the latents and relative
 const NOISE_ONLY = 1e6, NO_NOISE = 1e-7; // sigma / alpha beyond which one step does for the rest
@@ -62,7 +62,9 @@ function solve(denoise, state, start, from, to) {
       for (let j = 0; j < 7; j++) e += ERROR[j] * k[j][i];
       error = Math.max(error, Math.abs(h * e) / (TOLERANCE * (1 + Math.max(Math.abs(w[i]), Math.abs(next[i])))));
     }
-    if (!(error < Infinity)) throw new Error("The flow leaves the range of numbers; use a guidance scale nearer 1.");
+    if (!(error < Infinity)) {
+      throw new Error("The flow leaves the range of numbers; use a guidance scale nearer 1.");
+    }
     if (error <= 1) { u += h; w = next; k1 = k[6]; }
     h = sign * Math.min(LARGEST, Math.abs(h) * Math.min(5, Math.max(0.2, 0.9 * Math.max(error, 1e-10) ** -0.2)));
   }

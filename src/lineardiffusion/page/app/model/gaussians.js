@@ -1,16 +1,17 @@
 // The Gaussians of the symbols: the drawn law and the scored law of each, decomposed when they are first needed.
 //
-// A covariance is stored as C = D U^T U D, U upper triangular with columns of length 1. With styles, C is that of the
-// images of the style, and with C = Q diag(l) Q^T, l falling,
+// A covariance is stored as C = D U^T U D, U upper triangular with columns of length 1. With styles, C is that of
+// the images of the style, and with C = Q diag(l) Q^T, l falling,
 //
 //     drawn     Q_r diag(a l_r) Q_r^T,   the r leading directions with the total variance n / (n - 1) tr C
-//     scored    S = (1 - k) C + k W,     k = 20 / (n + 20), W the covariance within the styles of the prompt, shrunk
+//     scored    S = (1 - k) C + k W,     k = 20 / (n + 20),
 //
-// and a style of very few images is drawn in r directions of S (statistics/styles.py). Without styles the drawn law
-// is N(m, C). Variances of scored laws are raised to the floor, that of rounding to 256 grey levels.
+// with W the covariance within the styles of the prompt, shrunk. A style of very few images is drawn in r
+// directions of S (statistics/styles.py). Without styles the drawn law is N(m, C). Variances of scored laws are
+// raised to the floor, that of rounding to 256 grey levels.
 
 import {cholesky, fromSpectrum, symmetricEigen} from "../numerics/linalg.js";
-import {once} from "./load.js";
+import {arrayOf, once} from "./load.js";
 
 export const POOLED = -1;
 
@@ -24,7 +25,7 @@ export function drawnLaw(model, symbol) {
       return {mean, variance: values.map((l) => Math.max(l, 0)), basis: vectors};
     }
     const few = styles.few[symbol], n = styles.images[symbol];
-    const {values, vectors} = symmetricEigen(few ? shrunk(model, symbol) : covarianceOf(model, name, at), d);
+    const {values, vectors} = symmetricEigen(few ? shrunk(model)[symbol] : covarianceOf(model, name, at), d);
     const variance = new Float64Array(d), total = values.reduce((a, b) => a + b, 0);
     let kept = 0;
     for (let i = Math.max(0, d - styles.directions[symbol]); i < d; i++) {
@@ -40,7 +41,7 @@ export function scoredLaws(model) {
   return once(model, "scored", () => {
     const {d, floor} = model, stored = model.arrays("scored.mean"), name = stored ? "scored" : "laws";
     const mean = arrayOf(model, `${name}.mean`), covariances = model.symbols.map((_, k) => {
-      const C = stored || model.styles === null ? covarianceOf(model, name, k) : shrunk(model, k);
+      const C = stored || model.styles === null ? covarianceOf(model, name, k) : shrunk(model)[k];
       return raised(C, d, floor);
     });
     return {mean, covariances};
@@ -56,35 +57,33 @@ function raised(C, d, floor) {
   return fromSpectrum(vectors, values.map((l) => Math.max(l, floor)), d);
 }
 
-/** Return the covariance S of a style. */
-function shrunk(model, symbol) {
-  const {styles, d} = model, C = covarianceOf(model, "laws", symbol), out = new Float64Array(d * d);
-  const k = styles.priorImages / (styles.images[symbol] + styles.priorImages);
-  const W = within(model)[model.symbols[symbol].prompt];
-  for (let i = 0; i < out.length; i++) out[i] = (1 - k) * C[i] + k * W[i];
-  return out;
-}
-
-/** Return the covariance within the styles of each prompt, shrunk towards that of all prompts. */
-function within(model) {
-  return once(model, "within", () => {
-    const {d, styles, symbols, prompts} = model, total = new Float64Array(d * d);
-    const own = prompts.map(() => new Float64Array(d * d)), images = new Float64Array(prompts.length);
-    symbols.forEach(({prompt}, g) => {
-      const C = covarianceOf(model, "laws", g), n = styles.images[g];
-      images[prompt] += n;
-      for (let i = 0; i < C.length; i++) { own[prompt][i] += n * C[i]; total[i] += n * C[i]; }
+/** Return the covariances S of the styles. */
+function shrunk(model) {
+  return once(model, "shrunk", () => {
+    const {styles, symbols} = model, found = symbols.map((_, k) => covarianceOf(model, "laws", k));
+    const W = within(model, found);
+    found.forEach((C, g) => {
+      const k = styles.priorImages / (styles.images[g] + styles.priorImages), own = W[symbols[g].prompt];
+      for (let i = 0; i < C.length; i++) C[i] += k * (own[i] - C[i]);
     });
-    const all = images.reduce((a, b) => a + b, 0);
-    return own.map((W, u) => {
-      const a = styles.shrinkage[u];
-      return W.map((x, i) => ((1 - a) * x) / (images[u] || 1) + (a * total[i]) / all);
-    });
+    return found;
   });
 }
 
-function arrayOf(model, name) {
-  return once(model, name, () => model.arrays(name)).values;
+/** Return the covariance W within the styles of each prompt, shrunk towards that of all prompts. */
+function within({d, styles, symbols, prompts}, covariances) {
+  const own = prompts.map(() => new Float64Array(d * d)), images = new Float64Array(prompts.length);
+  const total = new Float64Array(d * d);
+  symbols.forEach(({prompt}, g) => {
+    const C = covariances[g], n = styles.images[g];
+    images[prompt] += n;
+    for (let i = 0; i < C.length; i++) { own[prompt][i] += n * C[i]; total[i] += n * C[i]; }
+  });
+  const all = images.reduce((a, b) => a + b, 0);
+  return own.map((W, u) => {
+    const a = styles.shrinkage[u];
+    return W.map((x, i) => ((1 - a) * x) / (images[u] || 1) + (a * total[i]) / all);
+  });
 }
 
 function meanOf(model, name, k) {

@@ -6,35 +6,28 @@
 //
 // which for laws of one eigenbasis is the sum of the squared differences of means and standard deviations.
 
-import {multiply, multiplyTransposed, singularValues, transpose} from "../numerics/linalg.js";
-import {composed, settingsOf} from "./sampling.js";
+import {multiplyTransposed, singularValues, transpose} from "../numerics/linalg.js";
+import {composed} from "./sampling.js";
 import {symbolDenoiser} from "./denoisers.js";
 import {partsOf} from "./states.js";
-
-/**
- * Return the law of a sampler under a symbol: its mean (d,), and its covariance (d, d); with `basis` and `variance`
- * where it has the eigenbasis of the symbol.
- */
-export function law(model, given) {
-  const {mean, root, rows, variance, basis} = rootOf(model, given), {d} = model;
-  return {mean, covariance: multiply(transpose(root, rows, d), root, d, rows, d), variance, basis};
-}
 
 /** Return the mean and a root F (rows, d) of the law of a sampler. */
 function rootOf(model, given) {
   const {d} = model, map = composed(model, given), {matrix, root, offset} = partsOf(map);
-  if (!map.diagonal) return {mean: offset, root: map.rows.subarray(0, map.rows.length - d), rows: map.ones.length - 1};
+  if (!map.diagonal) {
+    return {mean: offset, root: map.rows.subarray(0, map.rows.length - d), rows: map.ones.length - 1};
+  }
   const {basis} = symbolDenoiser(model, given.symbol).law, deviation = deviations(matrix, root);
-  const F = transpose(basis, d, d), variance = deviation.map((s) => s * s);
+  const F = transpose(basis, d, d);
   for (let i = 0; i < d; i++) for (let j = 0; j < d; j++) F[i * d + j] *= deviation[i];
-  return {mean: multiplyTransposed(offset, basis, 1, d, d), root: F, rows: d, variance, basis};
+  return {mean: multiplyTransposed(offset, basis, 1, d, d), root: F, rows: d};
 }
 
 function deviations(gain, root) {
   return gain.map((g, i) => (root ? Math.sqrt(g * g + root[i] * root[i]) : Math.abs(g)));
 }
 
-/** Return the distance of the law of a sampler to that of the exact one without guidance, in units of the latents. */
+/** Return the distance of a sampler's law to that of the exact one without guidance, in units of the latents. */
 export function wasserstein(model, given) {
   const {d} = model, plain = {symbol: given.symbol, sampler: "exact", guidanceScale: 1};
   const own = composed(model, given), exact = composed(model, plain);
@@ -50,10 +43,4 @@ export function wasserstein(model, given) {
   const overlap = singularValues(multiplyTransposed(G.root, F.root, G.rows, d, F.rows), G.rows, F.rows);
   const spread = square(F.root) + square(G.root) - 2 * overlap.reduce((a, b) => a + b, 0);
   return Math.sqrt(square(step) + Math.max(spread, 0));
-}
-
-/** Return the distance for each number of steps. */
-export function wassersteinCurve(model, {stepCounts, ...given}) {
-  const settings = settingsOf(model, given);
-  return Float64Array.from(stepCounts, (numSteps) => wasserstein(model, {...settings, symbol: given.symbol, numSteps}));
 }

@@ -1,7 +1,7 @@
 // The model of the page: its description (JSON) and its arrays, unpacked from base64 and gzip.
 //
-// A symbol is what has a Gaussian of its own: a style of a prompt, or a prompt without styles. POOLED stands for the
-// Gaussian of all images together, which guidance moves away from.
+// A symbol is what has a Gaussian of its own: a style of a prompt, or a prompt without styles. POOLED stands for
+// the Gaussian of all images together, which guidance moves away from.
 //
 /**
  * @typedef {Object} Model
@@ -30,7 +30,7 @@ export async function loadModel(meta, base64) {
 }
 
 /** Return the model of a description and the buffer of its arrays. */
-export function modelOf(meta, buffer) {
+function modelOf(meta, buffer) {
   const read = arrayReader(meta.arrays, buffer), values = (name) => (read(name) || {values: null}).values;
   const components = read("components"), [d, D] = components.shape;
   const unit = meta.scalingFactor, pixelScale = values("pixelScale") || new Float64Array(D).fill(1);
@@ -49,7 +49,6 @@ export function modelOf(meta, buffer) {
       prompt: u, style: style[i], weight: weight[i],
     })),
     hasStyles: style.some((k) => k !== null),
-    hasContrast: meta.contrast !== null,
     sampler: meta.sampler,
     numSteps: meta.numSteps,
     guidanceScale: meta.guidanceScale,
@@ -79,4 +78,9 @@ export function modelOf(meta, buffer) {
 export function once(model, key, compute) {
   if (!model.cache.has(key)) model.cache.set(key, compute());
   return model.cache.get(key);
+}
+
+/** Return the numbers of an array, read once. */
+export function arrayOf(model, name) {
+  return once(model, name, () => model.arrays(name)).values;
 }

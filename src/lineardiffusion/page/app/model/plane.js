@@ -12,7 +12,7 @@ import {latentsOf, latentState, noiseAdder} from "./states.js";
 const denoisers = new WeakMap();
 
 /** Return the denoiser of a mixture, built once. */
-export function planeDenoiser(mixture) {
+function planeDenoiser(mixture) {
   if (!denoisers.has(mixture)) {
     const laws = mixture.means.map((mean, k) => {
       const {values, vectors} = symmetricEigen(Float64Array.from(mixture.covariances[k].flat()), mean.length);
@@ -23,14 +23,10 @@ export function planeDenoiser(mixture) {
   return denoisers.get(mixture);
 }
 
-/** Return the expected clean point of x = alpha z + sigma n. */
-export function denoisePoint(mixture, x, alpha, sigma) {
-  return planeDenoiser(mixture).answer(Float64Array.from(x), alpha, sigma);
-}
-
 /** Return the score of the noisy law at x. */
 export function score(mixture, x, alpha, sigma) {
-  return denoisePoint(mixture, x, alpha, sigma).map((clean, i) => (alpha * clean - x[i]) / (sigma * sigma));
+  const clean = planeDenoiser(mixture).answer(Float64Array.from(x), alpha, sigma);
+  return clean.map((z, i) => (alpha * z - x[i]) / (sigma * sigma));
 }
 
 /**
@@ -39,7 +35,7 @@ export function score(mixture, x, alpha, sigma) {
  */
 export function pathsOf(mixture, points, sampler, numSteps, {scheduleName = "cosine", noise = null} = {}) {
   const {schedule, times} = courseOf(sampler, scheduleName, numSteps), sigma = schedule.at(times[0])[1];
+  const denoiser = planeDenoiser(mixture), addNoise = noise && noiseAdder(noise);
   const start = latentState(points.map((point) => Float64Array.from(point, (x) => sigma * x)));
-  const states = [start, ...run(sampler, planeDenoiser(mixture), start, schedule, times, noise && noiseAdder(noise))];
-  return states.map(latentsOf);
+  return [start, ...run(sampler, denoiser, start, schedule, times, addNoise)].map(latentsOf);
 }

@@ -6,9 +6,9 @@
 //
 //     x = H^T z + n,    n ~ N(0, N),    so that x ~ N(H^T m, A),    A = H^T C H + N
 //
-// in one of two forms: H = W c / sqrt(v), N = 1 - c^2, x = r / (c sqrt(v)), for the directions that are seen at all; or
-// H = I, N = W diag(v / c^2 - v) W^T, x = W r / c^2, where c^2 is not too small, which costs one Cholesky factor a law
-// and no product with H. With A = L L^T and h = L^-1 (x - H^T m),
+// in one of two forms. The first has H = W c / sqrt(v), N = 1 - c^2, x = r / (c sqrt(v)), for the directions that
+// are seen at all. The second has H = I, N = W diag(v / c^2 - v) W^T, x = W r / c^2, where c^2 is not too small. It
+// costs one Cholesky factor a law and no product with H. With A = L L^T and h = L^-1 (x - H^T m),
 //
 //     log p(y) = -1/2 (log det A + |h|^2) + the same for all laws
 //     mean     V^T (m + (C - v I) H A^-1 (x - H^T m))
@@ -18,8 +18,9 @@
 // place of the second term where c^2 = 1. The seen pixels stay as they are. One temperature T of the likelihood of
 // the prompts makes p(u) p(y | u)^(1/T) of them (the library's inference.py). inverse/posterior.py has the proofs.
 
-import {cholesky, dotAt, fromSpectrum, multiply, symmetricEigen, transpose} from "../numerics/linalg.js";
-import {solveLower, solveUpper} from "../numerics/linalg.js";
+import {
+  cholesky, dotAt, fromSpectrum, multiply, multiplyTransposed, solveLower, solveUpper, symmetricEigen, transpose,
+} from "../numerics/linalg.js";
 import {once} from "./load.js";
 import {scoredLaws} from "./gaussians.js";
 import {finishPosterior} from "./encoder.js";
@@ -71,17 +72,22 @@ export class Posterior {
 
   /** Return H^T m, the Cholesky factor L of A, and its log-determinant, of the law of a symbol. */
   measured(laws, k) {
-    const {model, p, noise} = this, {d} = model, m = laws.mean.subarray(k * d, (k + 1) * d), C = laws.covariances[k];
+    const {model, p, noise} = this, {d} = model, C = laws.covariances[k];
+    const m = laws.mean.subarray(k * d, (k + 1) * d);
     let A, centre;
     if (this.direct) {
       A = Float64Array.from(C);
       for (let i = 0; i < A.length; i++) A[i] += this.spread[i];
       centre = m;
     } else {
-      A = new Float64Array(p * p);
-      const half = multiply(this.transposed, C, p, d, d);
+      // with C = U^T U and B = U H, of which B^T is stored, A = B^T B + N
+      const B = new Float64Array(p * d), U = scoredRoot(model, k);
       for (let i = 0; i < p; i++) {
-        for (let j = 0; j <= i; j++) A[i * p + j] = A[j * p + i] = dotAt(half, i * d, this.transposed, j * d, d);
+        for (let j = 0; j < d; j++) B[i * d + j] = dotAt(this.transposed, i * d + j, U, j * d + j, d - j);
+      }
+      A = new Float64Array(p * p);
+      for (let i = 0; i < p; i++) {
+        for (let j = 0; j <= i; j++) A[i * p + j] = A[j * p + i] = dotAt(B, i * d, B, j * d, d);
         A[i * p + i] += noise[i];
       }
       centre = multiply(m, this.H, 1, d, p);
@@ -103,8 +109,11 @@ export class Posterior {
     this.image = new Float64Array(image);
     this.r = r;
     const x = new Float64Array(p);
-    for (let j = 0; j < p; j++) x[j] = r[kept[j]] / (this.direct ? cosines[kept[j]] : Math.sqrt(v * cosines[kept[j]]));
-    this.x = this.direct ? multiplyByRows(W, x, d) : x;
+    for (let j = 0; j < p; j++) {
+      const square = cosines[kept[j]];
+      x[j] = r[kept[j]] / (this.direct ? square : Math.sqrt(v * square));
+    }
+    this.x = this.direct ? multiplyTransposed(x, W, 1, d, d) : x;
     const step = new Float64Array(p), log = new Float64Array(this.laws.length);
     this.laws.forEach(({centre, L, logDet, logPrior}, i) => {
       for (let j = 0; j < p; j++) step[j] = this.x[j] - centre[j];
@@ -114,7 +123,7 @@ export class Posterior {
     return this.weigh(log);
   }
 
-  /** Return the probabilities of the prompts from joint log-densities of the laws, and keep the shares of the laws. */
+  /** Return the probabilities of the prompts from joint log-densities of the laws; keep the shares of the laws. */
   weigh(log) {
     const {model, laws} = this, {prompts, symbols, temperature} = model;
     const of = laws.map((law) => symbols[law.symbol].prompt), n = prompts.length;
@@ -135,15 +144,16 @@ export class Posterior {
     laws.forEach((law, i) => {
       if (shares[i] < NEGLIGIBLE) return;
       const step = this.x.map((a, j) => a - law.centre[j]), y = this.lifted(solved(law.L, step, p));
-      const more = multiplyByRows(law.covariance, y, d);
+      const more = multiplyTransposed(y, law.covariance, 1, d, d);
       for (let j = 0; j < d; j++) latent[j] += shares[i] * (law.mean[j] + more[j] - v * y[j]);
     });
     return this.completed(latent);
   }
 
   /**
-   * Draw an image (D,) from the posterior of what was observed: its latent exactly, with the conditional mean of what
-   * the encoder discards, and with contrast in the hidden pixels. `uniform()` and `normal()` return random numbers.
+   * Draw an image (D,) from the posterior of what was observed: its latent exactly, with the conditional mean of
+   * what the encoder discards, and with contrast in the hidden pixels. `uniform()` and `normal()` return random
+   * numbers.
    */
   draw(uniform, normal) {
     const {model, shares, laws, p, noise, W, cosines, r} = this, {d} = model;
@@ -151,14 +161,14 @@ export class Posterior {
     for (let rest = uniform() - shares[0]; rest >= 0 && i < laws.length - 1; rest -= shares[i]) i++;
     const law = laws[i], z = this.prior(law, normal);
     const fresh = noise.map((variance) => Math.sqrt(Math.max(variance, 0)) * normal());
-    const simulated = this.direct ? multiplyByRows(W, fresh, d) : fresh;
+    const simulated = this.direct ? multiplyTransposed(fresh, W, 1, d, d) : fresh;
     const measured = this.direct ? z : multiply(z, this.H, 1, d, p);
     const step = this.x.map((a, j) => a - measured[j] - simulated[j]);
-    const more = multiplyByRows(law.covariance, this.lifted(solved(law.L, step, p)), d);
+    const more = multiplyTransposed(this.lifted(solved(law.L, step, p)), law.covariance, 1, d, d);
     for (let j = 0; j < d; j++) z[j] += more[j];
     const u = multiply(z, W, 1, d, d);
     for (let j = 0; j < d; j++) u[j] = 1 - cosines[j] > ALIGNED ? (r[j] - cosines[j] * u[j]) / (1 - cosines[j]) : 0;
-    const rest = multiplyByRows(W, u, d);
+    const rest = multiplyTransposed(u, W, 1, d, d);
     for (let j = 0; j < d; j++) z[j] -= rest[j];
     const picture = finishPosterior(model, this.completed(z), law.symbol);
     for (const j of this.shown) picture[j] = this.image[j];
@@ -167,10 +177,8 @@ export class Posterior {
 
   /** Draw a latent (d,) from the law of a symbol. */
   prior(law, normal) {
-    const {model} = this, {d} = model, L = once(model, `root ${law.symbol}`, () => cholesky(law.covariance, d));
-    const n = new Float64Array(d);
-    for (let j = 0; j < d; j++) n[j] = normal();
-    return law.mean.map((m, j) => m + dotAt(L, j * d, n, 0, j + 1));
+    const {d} = this.model, z = multiply(law.mean.map(() => normal()), scoredRoot(this.model, law.symbol), 1, d, d);
+    return z.map((x, j) => x + law.mean[j]);
   }
 
   /** Return H y (d,). */
@@ -213,25 +221,28 @@ function possible(model) {
   return Array.from(model.symbols.keys()).filter((k) => model.symbols[k].weight > 0);
 }
 
+/** Return the root U of the covariance U^T U of a scored law, upper triangular. */
+function scoredRoot(model, symbol) {
+  const {d} = model;
+  return once(model, `root ${symbol}`, () => {
+    return transpose(cholesky(scoredLaws(model).covariances[symbol], d, true), d, d);
+  });
+}
+
 /** Return a lower bound of the least variance of the laws, 1 / tr C^-1. */
 function leastVariance(model) {
   return once(model, "least variance", () => {
-    const {d} = model, {covariances} = scoredLaws(model);
+    const {d} = model;
     let most = 0;
     for (const k of possible(model)) {
-      const L = once(model, `root ${k}`, () => cholesky(covariances[k], d));
-      if (L === null) return 0;
+      const U = scoredRoot(model, k), column = new Float64Array(d);
       let trace = 0;
-      for (let j = 0; j < d; j++) { // column j of L^-1
-        const column = new Float64Array(d);
-        column[j] = 1 / L[j * d + j];
-        for (let i = j + 1; i < d; i++) {
-          let sum = 0;
-          for (let q = j; q < i; q++) sum += L[i * d + q] * column[q];
-          column[i] = -sum / L[i * d + i];
-        }
-        trace += dotAt(column, 0, column, 0, d);
+      for (let j = 0; j < d; j++) { // column j of U^-1
+        column[j] = 1 / U[j * d + j];
+        for (let i = j - 1; i >= 0; i--) column[i] = -dotAt(U, i * d + i + 1, column, i + 1, j - i) / U[i * d + i];
+        trace += dotAt(column, 0, column, 0, j + 1);
       }
+      if (!(trace < Infinity)) return 0; // a direction has no variance
       most = Math.max(most, trace);
     }
     return 1 / most;
@@ -241,13 +252,6 @@ function leastVariance(model) {
 /** Return A^-1 b of A = L L^T; `b` is overwritten. */
 function solved(L, b, p) {
   return solveUpper(L, solveLower(L, b, p), p);
-}
-
-/** Return A x (d,) of a square matrix A (d, d). */
-function multiplyByRows(A, x, d) {
-  const out = new Float64Array(d);
-  for (let i = 0; i < d; i++) out[i] = dotAt(A, i * d, x, 0, d);
-  return out;
 }
 
 /** Return the logarithm of the sum of exp(log) in each of n groups. */

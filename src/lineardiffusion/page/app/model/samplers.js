@@ -1,5 +1,6 @@
 // Samplers, from noise to latents. Each is a generator of the states at the times after the first. With
-// x = alpha z + sigma n, the denoiser gives x0 = D(x), and eps = (x - alpha x0) / sigma. Primes mark the next level.
+// x = alpha z + sigma n, the denoiser gives x0 = D(x), and eps = (x - alpha x0) / sigma. Primes mark the next
+// level.
 //
 //     ddim        x' = alpha' x0 + sqrt(sigma'^2 - tau^2) eps + tau n,   tau = 0      (Song 2021, eq. 12)
 //     ddpm        the same with tau = sigma' sqrt(1 - (alpha sigma' / (alpha' sigma))^2)   (Ho 2020, alg. 2)
@@ -12,8 +13,9 @@
 //     exact       the solution of the probability-flow ODE, whatever the number of steps
 //     one_step    one ddim step from (alpha, sigma) = (1, 1) to (1, 0)
 //
-// with f = (d alpha/dt) / alpha, g^2 = 2 sigma (d sigma/dt) - 2 f sigma^2, and the score s = (alpha x0 - x) / sigma^2.
-// The step of em and ei out of pure noise is ddpm's. The library's module diffusion/samplers.py has the references.
+// with f = (d alpha/dt) / alpha, g^2 = 2 sigma (d sigma/dt) - 2 f sigma^2, and the score
+// s = (alpha x0 - x) / sigma^2. The step of em and ei out of pure noise is ddpm's. The library's module
+// diffusion/samplers.py has the references.
 
 import {combine} from "./states.js";
 import {schedule} from "./schedules.js";

@@ -1,18 +1,18 @@
-// From noise to latents: drawing under a symbol, its trajectory, the choice of a style, and inversion.
+// From noise to latents: drawing under a symbol, and its trajectory.
 //
 // Without guidance a deterministic sampler is one gain and one offset for each eigendirection of the symbol's
 // covariance, z = m' + Q diag(g) Q^T n, whatever the number of steps.
 
-import {multiply, multiplyTransposed, symmetricEigen} from "../numerics/linalg.js";
+import {multiply, multiplyTransposed} from "../numerics/linalg.js";
 import {once} from "./load.js";
 import {courseOf, isStochastic, run} from "./samplers.js";
 import {guidedDenoiser, symbolDenoiser} from "./denoisers.js";
 import {identityMap, latentsOf, latentState, noiseAdder, partsOf, withNoise} from "./states.js";
 
-const MAPS_KEPT = 200;
+const MAPS_BYTES = 32e6; // of maps that are kept
 
 /** Return the settings of a sampler, the model's own where they are left out. */
-export function settingsOf(model, {sampler, numSteps, guidanceScale} = {}) {
+function settingsOf(model, {sampler, numSteps, guidanceScale} = {}) {
   return {
     sampler: sampler ?? model.sampler,
     numSteps: numSteps ?? model.numSteps,
@@ -24,7 +24,9 @@ export function settingsOf(model, {sampler, numSteps, guidanceScale} = {}) {
 export function predict(model, {symbol, latents, noise, ...given}) {
   const settings = settingsOf(model, given), {sampler, guidanceScale} = settings;
   const affine = symbolDenoiser(model, symbol).law && guidanceScale === 1;
-  if (affine && !isStochastic(sampler)) return applyMap(model, symbol, composed(model, {symbol, ...settings}), latents);
+  if (affine && !isStochastic(sampler)) {
+    return applyMap(model, symbol, composed(model, {symbol, ...settings}), latents);
+  }
   let last;
   for (const state of states(model, {symbol, latents, noise, ...settings}, false)) last = state;
   return latentsOf(last);
@@ -37,7 +39,8 @@ export function trajectory(model, {symbol, latents, noise, ...given}) {
 
 function* states(model, {symbol, latents, noise, sampler, numSteps, guidanceScale}, every) {
   const course = courseOf(sampler, model.schedule, numSteps), {schedule} = course;
-  const times = sampler === "exact" && !every ? ends(course.times) : course.times, [, sigma] = schedule.at(times[0]);
+  const times = sampler === "exact" && !every ? ends(course.times) : course.times;
+  const [, sigma] = schedule.at(times[0]);
   const start = latentState(latents);
   start.rows = start.rows.map((x) => sigma * x);
   yield start;
@@ -49,19 +52,36 @@ function ends(times) {
 }
 
 /** Return the map from starting noise to latents under a symbol; in its eigenbasis where there is no guidance. */
-export function composed(model, {symbol, ...given}) {
+export function composed(model, given) {
+  const work = composing(model, given);
+  let step = work.next();
+  while (!step.done) step = work.next();
+  return step.value;
+}
+
+/** Compose a map step by step, so that it may be done between frames. */
+export function* composing(model, {symbol, ...given}) {
   const maps = once(model, "maps", () => new Map());
   const {sampler, numSteps, guidanceScale} = settingsOf(model, given);
   const steps = sampler === "exact" || sampler === "one_step" ? 1 : numSteps;
   const key = `${[symbol, sampler, steps, guidanceScale]}`;
   if (!maps.has(key)) {
-    if (maps.size >= MAPS_KEPT) maps.delete(maps.keys().next().value); // the oldest
     const {schedule, times} = courseOf(sampler, model.schedule, numSteps);
     const own = symbolDenoiser(model, symbol), diagonal = guidanceScale === 1 && own.law !== undefined;
     const denoiser = diagonal ? own.coordinates() : guidedDenoiser(model, symbol, guidanceScale);
     let map = identityMap(model.d, schedule.at(times[0])[1], diagonal);
     const visited = sampler === "exact" ? ends(times) : times;
-    for (const state of run(sampler, denoiser, map, schedule, visited, withNoise)) map = state;
+    for (const state of run(sampler, denoiser, map, schedule, visited, withNoise)) {
+      map = state;
+      yield;
+    }
+    let bytes = map.rows.byteLength;
+    for (const one of maps.values()) bytes += one.rows.byteLength;
+    for (const [oldest, {rows}] of maps) {
+      if (bytes <= MAPS_BYTES) break;
+      bytes -= rows.byteLength;
+      maps.delete(oldest);
+    }
     maps.set(key, map);
   }
   return maps.get(key);
@@ -75,36 +95,4 @@ function applyMap(model, symbol, map, latents) {
     for (let i = 0; i < d; i++) u[i] = u[i] * matrix[i] + offset[i];
     return multiplyTransposed(u, basis, 1, d, d);
   });
-}
-
-/** Return the starting noise that a sampler takes to a latent, or as near as its map allows. */
-export function invert(model, symbol, latent, given = {}) {
-  const {d} = model, map = composed(model, {symbol, ...given}), {matrix, offset, root} = partsOf(map);
-  if (root) throw new Error("This sampler adds noise and has no inverse.");
-  if (map.diagonal) {
-    const {basis} = symbolDenoiser(model, symbol).law, u = multiply(latent, basis, 1, d, d);
-    const largest = matrix.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
-    for (let i = 0; i < d; i++) u[i] = Math.abs(matrix[i]) > 1e-10 * largest ? (u[i] - offset[i]) / matrix[i] : 0;
-    return multiplyTransposed(u, basis, 1, d, d);
-  }
-  // n = y M^T (M M^T)^+ from the eigenvectors of M M^T
-  const y = latent.map((z, i) => z - offset[i]), right = multiplyTransposed(y, matrix, 1, d, d);
-  const {values, vectors} = symmetricEigen(multiplyTransposed(matrix, matrix, d, d, d), d);
-  const u = multiply(right, vectors, 1, d, d), least = 1e-12 * values[d - 1];
-  for (let i = 0; i < d; i++) u[i] = values[i] > least ? u[i] / values[i] : 0;
-  return multiplyTransposed(u, vectors, 1, d, d);
-}
-
-/** Return the symbol of a prompt that a uniform number in [0, 1) chooses, by the frequency of its styles. */
-export function chooseStyle(model, prompt, uniform) {
-  const own = [];
-  model.symbols.forEach((one, k) => { if (one.prompt === prompt) own.push(k); });
-  let rest = uniform * own.reduce((sum, k) => sum + model.symbols[k].weight, 0), last = own[0];
-  for (const k of own) {
-    if (!(model.symbols[k].weight > 0)) continue;
-    last = k;
-    rest -= model.symbols[k].weight;
-    if (rest < 0) break;
-  }
-  return last;
 }

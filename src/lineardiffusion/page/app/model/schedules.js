@@ -6,7 +6,7 @@
 //     flow      alpha = 1 - t,                   sigma = t
 
 /** Return evenly spaced numbers, n of them, from the first to the last. */
-export function linspace(first, last, n) {
+function linspace(first, last, n) {
   const step = n > 1 ? (last - first) / (n - 1) : 0;
   return Float64Array.from({length: n}, (_, i) => (i > 0 && i === n - 1 ? last : first + i * step));
 }

@@ -2,8 +2,8 @@
 //
 //     x = z M + b + n R,        rows = [M; R; b]
 //
-// An affine denoiser x A + c acts on all rows alike, but its constant c belongs to the rows of latents and to b only:
-// those whose entry of `ones` is 1. So one sampler runs on both.
+// An affine denoiser x A + c acts on all rows alike, but its constant c belongs to the rows of latents and to b
+// only: those whose entry of `ones` is 1. So one sampler runs on both.
 //
 /** @typedef {{rows: Float64Array, ones: Float64Array, dim: number, noises: number, diagonal: boolean}} State */
 

@@ -1,8 +1,8 @@
 // Arrays of the page's data, as Float64Array. Each has a kind, a place and a shape in the index:
 //
 //     f4, f8, u1    numbers as they are
-//     i2, i3        integers of 16 or 24 bits with a scale for each column (single precision): first the scales, then
-//                   the lowest bytes of all integers, then the next ones
+//     i2, i3        integers of 16 or 24 bits with a scale for each column (single precision): first the scales,
+//                   then the lowest bytes of all integers, then the next ones
 
 /** Return the function that reads an array by its name: `{values, shape}`, or null if there is none. */
 export function arrayReader(index, buffer) {

@@ -3,14 +3,21 @@
 //     Cholesky         A = L L^T, L lower triangular
 //     Eigenvalues      A = Q diag(l) Q^T of a symmetric A: Householder reflections to a tridiagonal matrix, then
 //                      implicit QL steps with Wilkinson's shift (Golub and Van Loan, Matrix Computations, ch. 8)
-//     Singular values  of A: one-sided Jacobi rotations of the rows (same book, section 8.6), from the eigenvectors of
-//                      A A^T on, whose eigenvalues alone have half of the digits
+//     Singular values  of A: one-sided Jacobi rotations of the rows (same book, section 8.6). They start from the
+//                      eigenvectors of A A^T, whose eigenvalues alone have half of the digits
 
 /** Return the inner product of a row of `a` that starts at i and one of `b` that starts at j, n entries each. */
 export function dotAt(a, i, b, j, n) {
-  let sum = 0;
-  for (let k = 0; k < n; k++) sum += a[i + k] * b[j + k];
-  return sum;
+  let s = 0, t = 0, u = 0, v = 0, k = 0; // four sums, because each addition waits for the last one of its own sum
+  for (; k + 3 < n; k += 4) {
+    const p = i + k, q = j + k;
+    s += a[p] * b[q];
+    t += a[p + 1] * b[q + 1];
+    u += a[p + 2] * b[q + 2];
+    v += a[p + 3] * b[q + 3];
+  }
+  for (; k < n; k++) s += a[i + k] * b[j + k];
+  return s + t + (u + v);
 }
 
 /** Return the product x A of rows x (n, r) and a matrix A (r, c). */
@@ -49,14 +56,20 @@ export function fromSpectrum(Q, l, d, r = d) {
   return out;
 }
 
-/** Return the lower Cholesky factor L (d, d) of A, or null if A is not positive definite. */
-export function cholesky(A, d) {
+/**
+ * Return the lower Cholesky factor L (d, d) of A, or null if A is not positive definite. If A may be `singular`, L
+ * has columns of zeros for directions without variance.
+ */
+export function cholesky(A, d, singular = false) {
   const L = new Float64Array(d * d);
   for (let i = 0; i < d; i++) {
-    for (let j = 0; j < i; j++) L[i * d + j] = (A[i * d + j] - dotAt(L, i * d, L, j * d, j)) / L[j * d + j];
+    for (let j = 0; j < i; j++) {
+      const pivot = L[j * d + j];
+      if (pivot > 0) L[i * d + j] = (A[i * d + j] - dotAt(L, i * d, L, j * d, j)) / pivot;
+    }
     const rest = A[i * d + i] - dotAt(L, i * d, L, i * d, i);
-    if (!(rest > 0)) return null;
-    L[i * d + i] = Math.sqrt(rest);
+    if (rest > 0) L[i * d + i] = Math.sqrt(rest);
+    else if (!singular) return null;
   }
   return L;
 }
@@ -176,7 +189,12 @@ export function singularValues(rows, n, m) {
       for (let j = i + 1; j < n; j++) {
         const x = i * m, y = j * m;
         let a = 0, b = 0, c = 0;
-        for (let k = 0; k < m; k++) { a += A[x + k] * A[x + k]; b += A[y + k] * A[y + k]; c += A[x + k] * A[y + k]; }
+        for (let k = 0; k < m; k++) {
+          const p = A[x + k], q = A[y + k];
+          a += p * p;
+          b += q * q;
+          c += p * q;
+        }
         if (Math.abs(c) <= 1e-13 * Math.sqrt(a * b) || Math.abs(c) <= 1e-30 * size) continue;
         turned = true;
         const zeta = (b - a) / (2 * c), t = (zeta < 0 ? -1 : 1) / (Math.abs(zeta) + Math.hypot(1, zeta));

@@ -1,5 +1,5 @@
-// Random numbers from a seed: uniform ones by mulberry32 (Tommy Ettinger's generator of 32 bits of state), and normal
-// ones from pairs of them,
+// Random numbers from a seed: uniform ones by mulberry32 (Tommy Ettinger's generator of 32 bits of state), and
+// normal ones from pairs of them,
 //
 //     sqrt(-2 log u) cos(2 pi v),    sqrt(-2 log u) sin(2 pi v)               (Box and Muller 1958)
 

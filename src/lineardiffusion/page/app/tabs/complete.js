@@ -8,13 +8,12 @@ import {generator} from "../numerics/random.js";
 import {Posterior} from "../model/posterior.js";
 import {announce, box, element, setText, shown} from "../ui/dom.js";
 import {bars, verdict} from "../ui/bars.js";
-import {button, choice, counter} from "../ui/controls.js";
+import {choice, counter} from "../ui/controls.js";
 import {captioned, describe, paint, picture} from "../ui/pictures.js";
-import {sketch} from "../ui/sketch.js";
-import {drawingTools} from "./drawing.js";
+import {drawing} from "./drawing.js";
 
 const COMPLETIONS = 10;
-const PAINTED = "painted by hand", OF_STRIPS = ["right half", "left half", "centre", "nothing", "everything"];
+const PAINTED = [undefined, "painted by hand"]; // no link can say what was painted
 
 /** Rules of which pixel (x, y) of an image of a width and a height is hidden. */
 const PARTS = {
@@ -24,67 +23,60 @@ const PARTS = {
   "left half": (x, y, w) => x < w / 2,
   "lower right quarter": (x, y, w, h) => x >= w / 2 && y >= h / 2,
   "centre": (x, y, w, h) => Math.abs(x + 0.5 - w / 2) <= w / 4 && (h === 1 || Math.abs(y + 0.5 - h / 2) <= h / 4),
-  "nothing": () => false,
-  "everything": () => true,
 };
 
 export function completeTab(model, changed) {
-  const parts = model.isImage ? Object.keys(PARTS) : OF_STRIPS;
-  let posterior = null, started = -1, drawnOver = false;
-  const pad = sketch(model, "the picture that is seen in part", (what) => {
-    if (what === "mask") { posterior = null; hidden.setOptions([...parts, PAINTED], PAINTED); }
-    else drawnOver = true;
+  const masks = masksOf(model), parts = Object.keys(masks);
+  let posterior = null;
+  const drawn = (what) => {
+    if (what === "mask") {
+      posterior = null;
+      if (hidden.value !== undefined) hidden.setOptions([...parts, PAINTED], undefined);
+    }
     changed();
+  };
+  const own = drawing(model, {
+    label: "the picture that is seen in part", tools: ["Draw", "Erase", "Hide", "Show"], changed: drawn,
   });
+  const {pad, example} = own;
   const hidden = choice({
-    name: "hidden", label: "Hidden part", options: parts, value: parts[0], changed: () => { maskPart(); changed(); },
+    name: "hidden", label: "Hidden part", options: parts, value: parts[0], changed, set: () => maskPart(),
   });
-  const example = counter({name: "example", label: "Next example", count: model.examples.length, changed});
   const draws = counter({name: "draws", label: "Other draws", changed});
-  const tools = drawingTools(model, pad, ["Draw", "Erase", "Hide", "Show"]);
-  const clear = button("Clear", () => { drawnOver = true; pad.clear(); changed(); });
   const results = bars(model), sentence = element("p", {class: "verdict"});
-  const cells = Array.from({length: COMPLETIONS}, () => ({canvas: picture(model, "completion"), caption: element("span")}));
+  const cells = Array.from({length: COMPLETIONS}, () => (
+    {canvas: picture(model, "completion"), caption: element("span")}));
 
   const maskPart = () => {
-    const rule = PARTS[hidden.value], {width, height, channels} = model;
+    if (hidden.value === undefined) return;
     posterior = null;
-    if (!rule) return;
     hidden.setOptions(parts, hidden.value);
-    for (let j = 0; j < model.D; j++) {
-      const i = Math.floor(j / channels);
-      pad.mask[j] = rule(i % width, Math.floor(i / width), width, height) ? 1 : 0;
-    }
+    pad.mask.set(masks[hidden.value]);
   };
-  const takeHidden = hidden.take;
-  hidden.take = (text) => { takeHidden(text); maskPart(); };
   maskPart();
   posterior = posteriorOf(model, pad.mask);
   example.value = example.initial = mostAmbiguous(model, posterior);
 
   return {
     heading: "Complete a picture",
-    text: `You draw a part, and the model completes it: the chequered pixels are hidden, and the ${COMPLETIONS} pictures `
-      + "are draws of what they may be. The bars say how probable each prompt is, given the visible pixels alone.",
+    text: `The model completes your drawing: ${COMPLETIONS} pictures are draws of the hidden, chequered pixels. `
+      + "The bars show the probability of each prompt, given the visible pixels alone.",
     formula: ["p(hidden | seen) = Σₖ p(k | seen) p(hidden | seen, k)", "p(k | seen) ∝ p(k) N(seen; mₖ, Cₖ)"],
     fields: [hidden, example, draws],
     body: [
-      box("pad", pad.element, ...tools, box("buttons", clear, example.element)),
+      own.element,
       box("wide",
         box("line", hidden.element, draws.element),
         box("pictures five", ...cells.map(({canvas, caption}) => captioned(canvas, caption)))),
       box("results", sentence, results.element),
     ],
     update() {
-      if (started !== example.value) {
-        started = example.value;
-        drawnOver = false;
-        pad.image.set(model.examples[started]);
-      }
+      own.begin();
+      pad.show(`${own.title()}, hidden: ${hidden.text}`);
+      if (pad.unfinished) return; // a posterior of another mask takes longer than a frame
       posterior = posterior ?? posteriorOf(model, pad.mask);
       const {probabilities} = posterior.observe(pad.image), text = verdict(model, probabilities);
       const random = generator(draws.value + 1);
-      pad.show(`${drawnOver ? "Your drawing" : `Example ${started + 1}`}, hidden: ${hidden.value}`);
       results.show(probabilities);
       setText(sentence, text);
       announce(text);
@@ -96,6 +88,17 @@ export function completeTab(model, changed) {
       }
     },
   };
+}
+
+/** Return masks (D,), 1 where a pixel is hidden: of the parts that hide some pixels but not all, and two more. */
+function masksOf({D, width, height, channels}) {
+  const masks = Object.entries(PARTS).map(([name, rule]) => [name, Uint8Array.from({length: D}, (_, j) => {
+    const i = Math.floor(j / channels);
+    return rule(i % width, Math.floor(i / width), width, height) ? 1 : 0;
+  })]);
+  const some = masks.filter(([, mask]) => new Set(mask).size === 2);
+  const all = (value) => new Uint8Array(D).fill(value);
+  return Object.fromEntries([...some, ["nothing", all(0)], ["everything", all(1)]]);
 }
 
 function posteriorOf(model, mask) {

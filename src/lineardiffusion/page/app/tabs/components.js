@@ -13,48 +13,46 @@ export function componentsTab(model, changed) {
   const {d, D, components, scale, componentDeviation: deviation} = model, n = Math.min(SLIDERS, d);
   const canvas = picture(model, "the sum"), total = deviation.reduce((sum, s) => sum + s * s, 0);
   const meanAt = model.examples.length; // the mean comes after the examples
-  let base, started;
+  let base;
   const value = Math.min(7, meanAt - 1);
-  const example = counter({name: "example", label: "Next example", count: meanAt + 1, value, changed});
+  const example = counter({
+    name: "example", label: "Next example", count: meanAt + 1, value, changed, set: () => begin(),
+  });
   const sliders = Array.from({length: n}, (_, i) => slider({
-    name: `c${i + 1}`, label: `Component ${i + 1}`, min: -MOST_DEVIATIONS, max: MOST_DEVIATIONS, step: STEP, value: 0,
-    changed, format: (x) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(2)}`,
+    name: `c${i + 1}`, label: `Component ${i + 1}`, min: -MOST_DEVIATIONS, max: MOST_DEVIATIONS, step: STEP,
+    value: 0, changed, format: (x) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(2)}`,
   }));
   const cells = sliders.map((one, i) => {
-    const part = picture(model, `component ${i + 1}`), share = (100 * deviation[i] ** 2) / total;
+    const part = picture(model, `component ${i + 1}`), share = (100 * deviation[i] ** 2) / (total || 1);
     paintSigned(part, model, scale.map((s, j) => s * components[i * D + j]));
     describe(part, `Component ${i + 1}, ${share.toFixed(1)} % of the variance that the components keep`);
     return box("component", part, one.element);
   });
   const begin = () => {
-    started = example.value;
-    base = started === meanAt ? new Float64Array(d) : encode(model, model.examples[started]);
+    base = example.value === meanAt ? new Float64Array(d) : encode(model, model.examples[example.value]);
     sliders.forEach((one, i) => {
-      one.take(String(deviation[i] > 0 ? base[i] / deviation[i] : 0));
+      one.value = deviation[i] > 0 ? base[i] / deviation[i] : 0;
       one.initial = one.value;
     });
   };
-  const mean = button("Mean", () => { example.value = meanAt; begin(); changed(); });
-  const take = example.take;
-  example.take = (text) => { take(text); begin(); };
+  const mean = button("Mean", () => { example.value = meanAt; changed(); });
   begin();
 
-  const signs = model.channels === 3 ? "are shown about grey" : "add where they are orange and take away where they are blue";
+  const signs = model.channels === 3 ? "are shown about grey" : "add where they are orange and subtract where blue";
   return {
     heading: "Slide the principal components",
-    text: `The picture is the mean of the training images plus a weighted sum of components, which ${signs}. The sliders `
-      + `set the ${n} largest of ${d} weights in standard deviations; the others stay as they are.`,
+    text: `The picture is the mean of the training images plus a weighted sum of components, which ${signs}. `
+      + `The sliders set the first ${n} of ${d} weights, in standard deviations.`,
     formula: ["x = mean + s Σᵢ zᵢ vᵢ", "vᵢ: eigenvectors of the covariance of the pixels"],
     fields: [example, ...sliders],
     body: [box("pad", canvas, box("buttons", mean, example.element)), box("components wide", ...cells)],
     update() {
-      if (started !== example.value) begin();
       const latent = Float64Array.from(base);
       // a slider that was not moved keeps the exact weight
       sliders.forEach((one, i) => { if (one.value !== one.initial) latent[i] = one.value * deviation[i]; });
       paint(canvas, model, decode(model, latent));
       const moved = sliders.filter((one) => one.value !== one.initial).map((one) => `${one.name} ${one.text}`);
-      const text = [started === meanAt ? "The mean" : `Example ${started + 1}`, ...moved].join(", ");
+      const text = [example.value === meanAt ? "The mean" : `Example ${example.value + 1}`, ...moved].join(", ");
       describe(canvas, text);
       announce(text);
     },

@@ -1,5 +1,5 @@
-// Plane: points of the plane under a mixture of Gaussians that the library fitted. Noise of the level t moves them to
-// x = alpha(t) z + sigma(t) n; the score points from there towards the data, and samplers follow it back.
+// Plane: points of the plane under a mixture of Gaussians that the library fitted. Noise of the level t moves them
+// to x = alpha(t) z + sigma(t) n; the score points from there towards the data, and samplers follow it back.
 //
 //     score(x) = grad log p_t(x) = (alpha D(x) - x) / sigma^2
 
@@ -22,7 +22,7 @@ export function planeTab(sets, changed) {
   const names = Object.keys(sets), named = SAMPLERS.filter((name) => name !== "one_step");
   const kinds = () => Object.keys(sets[set.value].mixtures).map((k) => [k, `${k} Gaussian${k === "1" ? "" : "s"}`]);
   const set = choice({
-    name: "points", label: "Points", options: names, value: names[0], changed: () => { refresh(); changed(); },
+    name: "points", label: "Points", options: names, value: names[0], changed, set: () => refresh(),
   });
   const number = choice({name: "gaussians", label: "Number of Gaussians", options: kinds(), value: "40", changed});
   const sampler = choice({name: "sampler", label: "Sampler", options: named, value: "ddim", changed});
@@ -33,8 +33,6 @@ export function planeTab(sets, changed) {
   const canvas = element("canvas", {role: "img", class: "plane", "aria-label": "the plane"});
   const sentence = element("p", {class: "verdict"});
   const refresh = () => number.setOptions(kinds(), number.value);
-  const take = set.take;
-  set.take = (text) => { take(text); refresh(); };
   const width = () => Math.round(canvas.clientWidth * (globalThis.devicePixelRatio || 1));
   new ResizeObserver(() => { if (canvas.clientWidth > 0 && canvas.width !== width()) changed(); }).observe(canvas);
 
@@ -50,9 +48,8 @@ export function planeTab(sets, changed) {
 
   return {
     heading: "Watch noise become points",
-    text: "A sampler takes points from pure noise (t = 1) along the score to the data (t = 0): move the noise level and watch "
-      + "them. One Gaussian has a linear score and keeps only the mean and the covariance of the data; more Gaussians follow "
-      + "its shape.",
+    text: "A sampler takes points from pure noise (t = 1) along the score to the data (t = 0). "
+      + "One Gaussian keeps only the mean and the covariance of the data; more Gaussians follow its shape.",
     formula: ["x = α z + σ n", "score = ∇ log p(x) = (α D(x) − x) / σ²", "α = cos(πt/2), σ = sin(πt/2)"],
     fields: [set, number, sampler, steps, time, noise],
     body: [
@@ -71,8 +68,9 @@ export function planeTab(sets, changed) {
       const {times} = courseOf(sampler.value, SCHEDULE, steps.value), courses = coursesDownTo(paths, times, t);
       plane.lines(courses, 0.03, "--accent");
       plane.dots(courses.map((course) => course[course.length - 1]), 0.055, "--accent");
-      const [alpha, sigma] = schedule(SCHEDULE).at(t).map(format), many = `${steps.value} step${steps.value > 1 ? "s" : ""}`;
-      const text = `${PATHS} paths of ${sampler.value} with ${many}, at t = ${format(t)}, where α = ${alpha} and σ = ${sigma}`;
+      const [alpha, sigma] = schedule(SCHEDULE).at(t).map(format);
+      const many = `${steps.value} step${steps.value > 1 ? "s" : ""}`, levels = `α = ${alpha} and σ = ${sigma}`;
+      const text = `${PATHS} paths of ${sampler.value} with ${many}, at t = ${format(t)}, where ${levels}`;
       setText(sentence, text);
       describe(canvas, `${set.value}, ${number.value} Gaussian${number.value === "1" ? "" : "s"}: ${text}`);
       announce(text);
@@ -142,7 +140,8 @@ function coursesDownTo(states, times, t) {
   return states[0].map((first, i) => {
     const course = [first];
     for (let k = 1; k < times.length && times[k - 1] > t; k++) {
-      const share = Math.min(1, (times[k - 1] - t) / (times[k - 1] - times[k])), a = states[k - 1][i], b = states[k][i];
+      const share = Math.min(1, (times[k - 1] - t) / (times[k - 1] - times[k]));
+      const a = states[k - 1][i], b = states[k][i];
       course.push([a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1])]);
     }
     return course;

@@ -1,12 +1,12 @@
-// Samplers: the same starting noise under any sampler, and the distance W2 of the law that it draws from to the exact
-// one. Every sampler is an affine map of the noise, so both laws are Gaussians,
+// Samplers: the same starting noise under any sampler, and the distance W2 of the law that it draws from to the
+// exact one. Every sampler is an affine map of the noise, so both laws are Gaussians,
 //
 //     W2^2 = |b - b'|^2 + tr(S + S' - 2 (S^1/2 S' S^1/2)^1/2)
 
 import {generator} from "../numerics/random.js";
 import {wasserstein} from "../model/laws.js";
 import {SAMPLERS} from "../model/samplers.js";
-import {trajectory} from "../model/sampling.js";
+import {composing, trajectory} from "../model/sampling.js";
 import {decode, finish} from "../model/encoder.js";
 import {announce, box, element, setText} from "../ui/dom.js";
 import {choice, counter, slider} from "../ui/controls.js";
@@ -24,8 +24,9 @@ export function samplersTab(model, changed) {
   const sampler = choice({name: "sampler", label: "Sampler", options: SAMPLERS, value: "ddim", changed});
   const steps = slider({name: "steps", label: "Steps", min: 1, max: MOST_STEPS, value: 6, changed});
   const guidance = slider({
-    name: "guidance", label: "Guidance", min: 0, max: MOST_GUIDANCE, step: 0.1, changed,
-    value: Math.min(MOST_GUIDANCE, model.guidanceScale), format: (x) => x.toFixed(1),
+    name: "guidance", label: "Guidance", step: 0.1, value: model.guidanceScale, changed,
+    min: Math.min(0, Math.floor(model.guidanceScale)), max: Math.max(MOST_GUIDANCE, Math.ceil(model.guidanceScale)),
+    format: (x) => String(Number(x.toFixed(3))),
   });
   const noise = counter({name: "noise", label: "Other noise", changed});
   const which = slider({name: "picture", label: "Picture of the strip", min: 1, max: PICTURES, value: 1, changed});
@@ -34,27 +35,35 @@ export function samplersTab(model, changed) {
   const plot = chart({x: "number of steps", y: "W₂, in units of the latents"}), work = background();
   let curves = new Map(), key = "", point = null;
 
+  const showPoint = (settings) => {
+    const fixed = WITHOUT_STEPS.includes(settings.sampler), distance = wasserstein(model, settings);
+    const text = sentenceOf(settings, fixed, distance), {sampler: name, numSteps} = settings;
+    setText(sentence, text);
+    announce(text);
+    point = {name, x: fixed ? 1 : numSteps, y: distance, everywhere: name === "exact"};
+    showChart();
+  };
   const showChart = () => plot.show({
     lines: CURVES.filter((name) => curves.has(name)).map((name) => ({name, points: curves.get(name)})),
     chosen: sampler.value, point,
   });
-  /** Compute the curves of a symbol and a guidance scale between frames, and show each when it is done. */
-  const refresh = (symbol, guidanceScale) => {
-    const own = `${symbol} ${guidanceScale}`;
-    if (own === key) return;
+  /** Compute the distance and the curves between frames, and show each when it is done. */
+  const distances = function* (settings) {
+    const {symbol, guidanceScale} = settings, own = `${symbol} ${guidanceScale}`;
+    yield* composing(model, settings);
+    if (own !== key) curves = new Map();
     key = own;
-    curves = new Map();
-    forgetMaps(model);
-    work.start(computed(curves, symbol, guidanceScale));
-  };
-  const computed = function* (found, symbol, guidanceScale) {
-    for (const name of [...CURVES].sort((a, b) => (b === sampler.value) - (a === sampler.value))) {
+    showPoint(settings);
+    for (const name of [...CURVES].sort((a, b) => (b === settings.sampler) - (a === settings.sampler))) {
+      if (curves.has(name)) continue;
       const points = [];
       for (const numSteps of COUNTS) {
-        points.push([numSteps, wasserstein(model, {symbol, sampler: name, guidanceScale, numSteps})]);
+        const one = {symbol, sampler: name, guidanceScale, numSteps};
+        yield* composing(model, one);
+        points.push([numSteps, wasserstein(model, one)]);
         yield;
       }
-      found.set(name, points);
+      curves.set(name, points);
       showChart();
     }
   };
@@ -74,9 +83,8 @@ export function samplersTab(model, changed) {
 
   return {
     heading: "Choose a sampler",
-    text: `The ${PICTURES} pictures start from the same noise whatever the sampler, and the strip shows one of them step by `
-      + "step. Every sampler is an affine map of its noise, so the law that it draws from is a known Gaussian, and W₂ is its "
-      + "distance to the exact law.",
+    text: `The ${PICTURES} pictures start from the same noise whatever the sampler. `
+      + "Each sampler is an affine map of noise and draws from a Gaussian; W₂ is its distance to the exact law.",
     formula: ["W₂² = |b − b′|² + tr(S + S′ − 2 √(√S S′ √S))", "between N(b, S) and N(b′, S′)"],
     fields: [...named.fields, sampler, steps, guidance, noise, which],
     body: [
@@ -84,6 +92,7 @@ export function samplersTab(model, changed) {
       box("wide", box("pictures ten", ...pictures.map((one) => captioned(one))), sentence, plot.element),
       box("whole", element("h3", {}, "The steps of one picture"), strip),
     ],
+    leave: () => work.stop(),
     update() {
       const {symbol} = named, fixed = WITHOUT_STEPS.includes(sampler.value), exact = sampler.value === "exact";
       const settings = {symbol, sampler: sampler.value, guidanceScale: guidance.value, numSteps: steps.value};
@@ -98,19 +107,9 @@ export function samplersTab(model, changed) {
       }
       showStrip(course.map((states) => states[which.value - 1]), symbol);
       steps.input.disabled = fixed;
-      const distance = wasserstein(model, settings), text = sentenceOf(settings, fixed, distance);
-      setText(sentence, text);
-      announce(text);
-      point = {name: sampler.value, x: fixed ? 1 : steps.value, y: distance, everywhere: exact};
-      refresh(symbol, guidance.value);
-      showChart();
+      work.start(distances(settings));
     },
   };
-}
-
-/** Drop the maps of samplers, of which every setting of the guidance has its own. */
-function forgetMaps(model) {
-  for (const name of model.cache.keys()) if (name.startsWith("map ")) model.cache.delete(name);
 }
 
 function sentenceOf({sampler, numSteps, guidanceScale}, fixed, distance) {

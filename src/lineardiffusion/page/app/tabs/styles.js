@@ -1,5 +1,5 @@
-// Styles: the images of a prompt were clustered, and every cluster ("style") has a Gaussian of its own, which is drawn
-// from by its frequency,
+// Styles: the images of a prompt were clustered, and every cluster ("style") has a Gaussian of its own, which is
+// drawn from by its frequency,
 //
 //     p(x | prompt) = sum_k p(k | prompt) N(x; m_k, C_k)
 
@@ -16,20 +16,20 @@ import {promptOptions, promptsInUse, stylesOf} from "./symbols.js";
 const DRAWS = 10;
 
 export function stylesTab(model, changed) {
-  const prompts = promptsInUse(model), value = prompts[Math.min(7, prompts.length - 1)], options = promptOptions(prompts);
-  const prompt = choice({name: "prompt", label: "Prompt", options, value, changed: () => { openBook(); changed(); }});
+  const prompts = promptsInUse(model), options = promptOptions(prompts);
+  const value = prompts[Math.min(7, prompts.length - 1)];
+  const prompt = choice({name: "prompt", label: "Prompt", options, value, changed, set: () => openBook()});
   const draws = counter({name: "draws", label: "Other draws", changed});
-  const book = element("div", {class: "book", role: "group", "aria-label": "Styles of the prompt, the most frequent first"});
+  const title = "Styles of the prompt, the most frequent first";
+  const book = element("div", {class: "book", role: "group", "aria-label": title});
   const pictures = Array.from({length: DRAWS}, (_, i) => picture(model, `draw ${i + 1}`));
   const sentence = element("p", {class: "verdict"});
   let styles = [], chosen = 0;
   const style = {
     name: "style", initial: null,
     get value() { return chosen === 0 ? null : styles[chosen].style; }, // null is the most frequent one
-    take(text) {
-      const i = styles.findIndex((one) => String(one.style) === text);
-      if (i >= 0) pick(i);
-    },
+    set value(k) { pick(Math.max(0, styles.findIndex((one) => one.style === k))); },
+    take(text) { if (/^\d+$/.test(text)) style.value = Number(text); },
   };
   const pick = (i) => {
     chosen = i;
@@ -45,14 +45,12 @@ export function stylesTab(model, changed) {
     }));
     pick(0);
   };
-  const take = prompt.take;
-  prompt.take = (text) => { take(text); openBook(); };
   openBook();
 
   return {
     heading: "Open the style book",
-    text: "The images of each prompt were clustered, and every cluster, called a style, has its own Gaussian: the book shows "
-      + "the mean of each, the most frequent first. Choose one, and the pictures below are drawn from it alone.",
+    text: "Every cluster of a prompt's training images, called a style, has its own Gaussian, whose mean is shown. "
+      + "Choose a style, and the pictures below are drawn from it alone.",
     formula: ["p(x | prompt) = Σₖ p(k | prompt) N(x; mₖ, Cₖ)"],
     fields: [prompt, style, draws],
     body: [
@@ -67,7 +65,8 @@ export function stylesTab(model, changed) {
         paint(pictures[i], model, finish(model, decode(model, latent), symbol));
         describe(pictures[i], `Draw ${i + 1} of ${shown(prompt.value)}, style ${k}`);
       }
-      const text = `Ten draws of "${shown(prompt.value)}" in style ${k}, which ${percent(share)} of its images have`;
+      const name = shown(prompt.value);
+      const text = `Ten draws of "${name}" in style ${k}, which ${percent(share)} of its images have`;
       setText(sentence, text);
       announce(text);
     },

@@ -4,12 +4,13 @@ import {shown} from "../ui/dom.js";
 import {choice} from "../ui/controls.js";
 import {percent} from "../ui/bars.js";
 
-/** Return the symbols of a prompt (its place) that have a weight, with their shares of it, the most frequent first. */
+/** Return the symbols of a prompt (its place) that have a weight, with their shares, the most frequent first. */
 export function stylesOf(model, prompt) {
   const own = Array.from(model.symbols, ({prompt: u, style, weight}, symbol) => ({symbol, u, style, weight}))
     .filter((one) => one.u === prompt && one.weight > 0);
   const total = own.reduce((sum, one) => sum + one.weight, 0);
-  return own.map(({symbol, style, weight}) => ({symbol, style, share: weight / total})).sort((a, b) => b.share - a.share);
+  return own.map(({symbol, style, weight}) => ({symbol, style, share: weight / total}))
+    .sort((a, b) => b.share - a.share);
 }
 
 /** Return the prompts that have a symbol of some weight. */
@@ -25,15 +26,17 @@ export function promptOptions(prompts) {
 
 /** Return the fields of a prompt and of a style, `fields`, and the `symbol` that they name. */
 export function symbolFields(model, changed, first) {
-  const prompts = promptsInUse(model), value = prompts[Math.min(first, prompts.length - 1)], options = promptOptions(prompts);
-  const prompt = choice({name: "prompt", label: "Prompt", options, value, changed: () => { refresh(); changed(); }});
+  const prompts = promptsInUse(model), options = promptOptions(prompts);
+  const value = prompts[Math.min(first, prompts.length - 1)];
+  const prompt = choice({name: "prompt", label: "Prompt", options, value, changed, set: () => refresh()});
   const style = model.hasStyles ? choice({name: "style", label: "Style", options: [], value: null, changed}) : null;
   const styles = () => stylesOf(model, model.prompts.indexOf(prompt.value));
   const refresh = () => {
-    if (style) style.setOptions(styles().map((one) => [one.style, `${one.style} (${percent(one.share)})`]));
+    if (!style) return;
+    const own = styles();
+    style.initial = own[0].style;
+    style.setOptions(own.map((one) => [one.style, `${one.style} (${percent(one.share)})`]));
   };
-  const take = prompt.take;
-  prompt.take = (text) => { take(text); refresh(); };
   refresh();
   return {
     fields: style ? [prompt, style] : [prompt],

@@ -14,16 +14,20 @@ export function readAddress(hash) {
 export function takeFields(fields, given) {
   const texts = new Map(given);
   for (const field of fields) {
-    field.take(String(field.initial));
+    field.value = field.initial;
     if (texts.has(field.name)) field.take(texts.get(field.name));
   }
 }
 
-/** Write the state of a tab into the address. Files and frames may refuse it; the page works all the same. */
+/**
+ * Write the state of a tab into the address; no link can say a value that is undefined. Files and frames may refuse
+ * an address; the page works all the same.
+ */
 export function writeAddress(id, fields) {
   clearTimeout(waiting);
   waiting = setTimeout(() => {
-    const given = fields.filter((one) => one.value !== one.initial).map((one) => [one.name, one.value]);
+    const said = fields.filter(({value, initial}) => value !== initial && value !== undefined);
+    const given = said.map(({name, value}) => [name, value]);
     const query = new URLSearchParams(given).toString();
     try {
       history.replaceState(null, "", `#${id}${query && "?"}${query}`);

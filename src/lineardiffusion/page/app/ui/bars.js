@@ -1,5 +1,5 @@
-// Probabilities of the prompts as bars with numbers: of all prompts in their order, or of the ten likeliest where there
-// are more than ten.
+// Probabilities of the prompts as bars with numbers: of all prompts in their order, or of the ten likeliest where
+// there are more than ten.
 
 import {element, setText, shown} from "./dom.js";
 

@@ -1,10 +1,10 @@
-// A chart of curves on logarithmic axes. The chosen curve is thick and has markers; the others are thin, with a dash
-// pattern each, and every curve has its name at its end, so that no colour is needed to read it.
+// A chart of curves on logarithmic axes. The chosen curve is thick and has markers; the others are thin, with a
+// dash pattern each, and every curve has its name at its end, so that no colour is needed to read it.
 
 import {drawn, element} from "./dom.js";
 
 // pixels, where text has 16 of them
-const MARGIN = {left: 56, right: 88, top: 12, bottom: 44}, LINE = 15;
+const MARGIN = {left: 56, right: 88, top: 12, bottom: 44}, LINE = 15, TICK = 22;
 const WIDEST = 900, LEAST_HEIGHT = 230, MOST_HEIGHT = 330;
 const DASHES = ["7 3", "2 3", "9 3 2 3", "12 4", "5 5", "1 4", "14 3 3 3", "4 2"];
 const LEAST_SHOWN = 1e-4; // a distance of which nothing is seen in a picture
@@ -54,9 +54,12 @@ function figureOf({lines, chosen, point}, room, titles) {
     rule("grid", `M${left} ${Y(10 ** k)}H${right}`);
     write(text, left - 8, Y(10 ** k) + 4 * em, {"text-anchor": "end"});
   }
+  let free = 0; // where the next number has room
   for (const x of TICKS.filter((one) => one <= most)) {
     rule("grid", `M${X(x)} ${top}V${bottom}`);
+    if (X(x) < free) continue;
     write(String(x), X(x), bottom + 17 * em);
+    free = X(x) + TICK * em;
   }
   write(titles.x, (left + right) / 2, height - 6 * em);
   write(titles.y, 13 * em, (top + bottom) / 2, {transform: `rotate(-90 ${13 * em} ${(top + bottom) / 2})`});

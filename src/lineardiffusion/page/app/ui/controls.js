@@ -1,5 +1,6 @@
-// Controls with a name, a value and a label. A field is `{name, element, value, initial, take(text)}`: `take` sets the
-// value from the text of a link, and leaves it where the text means nothing.
+// Controls with a name, a value and a label. A field is `{name, element, value, initial, take(text)}`: `take` sets
+// the value from the text of a link, and leaves it where the text means nothing. `set` is called whenever the value
+// was set, and `changed` after the user did it.
 
 import {element, freshId, setText} from "./dom.js";
 
@@ -44,21 +45,25 @@ function rounded(x) {
 }
 
 /** Return a field of one of some options, `[value, text]` or texts. */
-export function choice({name, label, options, value, changed}) {
-  const id = freshId(name), select = element("select", {id, change: changed});
+export function choice({name, label, options, value, changed, set = () => {}}) {
+  const id = freshId(name), select = element("select", {id, change: () => { set(); changed(); }});
   let values = [];
-  const pick = (i) => { if (i >= 0) select.selectedIndex = i; };
+  const pick = (i) => {
+    if (i >= 0) select.selectedIndex = i;
+    set();
+  };
   const own = {
     name, initial: value,
     element: element("div", {class: "field"}, element("label", {for: id}, label), select),
     get value() { return values[select.selectedIndex]; },
     set value(x) { pick(values.indexOf(x)); },
-    take(text) { pick(values.findIndex((x) => String(x) === text)); },
+    get text() { return select.options[select.selectedIndex].text; },
+    take(text) { pick(values.findIndex((x) => x !== null && String(x) === text)); },
     setOptions(list, chosen) {
       const pairs = list.map((one) => (Array.isArray(one) ? one : [one, one]));
       values = pairs.map(([x]) => x);
       select.replaceChildren(...pairs.map(([, text]) => element("option", {}, text)));
-      pick(Math.max(0, values.indexOf(chosen)));
+      select.selectedIndex = Math.max(0, values.indexOf(chosen));
     },
   };
   own.setOptions(options, value);
@@ -84,13 +89,14 @@ export function button(label, action) {
 }
 
 /** Return a field of a number that a button counts up, from 0 and modulo `count`. */
-export function counter({name, label, count = 1000, value = 0, changed}) {
+export function counter({name, label, count = 1000, value = 0, changed, set = () => {}}) {
   let current = value;
-  return {
+  const own = {
     name, initial: value,
-    element: button(label, () => { current = (current + 1) % count; changed(); }),
+    element: button(label, () => { own.value = (current + 1) % count; changed(); }),
     get value() { return current; },
-    set value(x) { current = x; },
-    take(text) { if (/^\d+$/.test(text)) current = Number(text) % count; },
+    set value(x) { current = x; set(); },
+    take(text) { if (/^\d+$/.test(text)) own.value = Number(text) % count; },
   };
+  return own;
 }

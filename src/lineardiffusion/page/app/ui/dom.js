@@ -3,7 +3,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 let serial = 0;
 
-/** Return an element with attributes (functions are listeners, null leaves one out) and children (strings are text). */
+/** Return an element with attributes (functions are listeners, null omits one) and children (text or nodes). */
 export function element(tag, attributes = {}, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }

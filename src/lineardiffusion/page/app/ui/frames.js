@@ -1,5 +1,6 @@
-// Updates of the picture: at most one is pending, and it runs with the browser's next frame. What takes longer than a
-// frame is a generator, which runs between frames in slices and is given up when another takes its place.
+// Updates of the picture: at most one is pending, and it runs with the browser's next frame. What takes longer than
+// a frame is a generator, which runs between frames in slices and is given up when another takes its place. Errors
+// of both are kept, and told to a listener.
 
 const KEPT = 2000; // times that are kept
 const SLICE = 8; // milliseconds
@@ -7,7 +8,20 @@ const SLICE = 8; // milliseconds
 /** Milliseconds that each update took. */
 export const timings = [];
 
-let pending = null;
+/** Errors of updates and of generators. */
+export const errors = [];
+
+let pending = null, listener = () => {};
+
+/** Call a function with each error, and with null after an update without one. */
+export function listen(hears) {
+  listener = hears;
+}
+
+function failed(error) {
+  errors.push(error);
+  listener(error);
+}
 
 /** Run an update with the next frame; it takes the place of one that is still to come. */
 export function soon(update) {
@@ -18,7 +32,12 @@ export function soon(update) {
 function runPending() {
   const update = pending, start = performance.now();
   pending = null;
-  update();
+  try {
+    update();
+    listener(null);
+  } catch (error) {
+    failed(error);
+  }
   timings.push(performance.now() - start);
   if (timings.length > KEPT) timings.splice(0, timings.length - KEPT);
 }
@@ -29,15 +48,19 @@ export function background() {
   const step = (work) => {
     if (work !== current) return;
     const end = performance.now() + SLICE;
-    for (let done = false; !done && performance.now() < end;) {
-      ({done} = work.next());
-      if (done) current = null;
+    try {
+      for (let done = false; !done && performance.now() < end;) {
+        ({done} = work.next());
+        if (done) current = null;
+      }
+    } catch (error) {
+      current = null;
+      failed(error);
     }
     if (current === work) setTimeout(step, 0, work);
   };
   return {
     start(work) { current = work; setTimeout(step, 0, work); },
     stop() { current = null; },
-    get busy() { return current !== null; },
   };
 }

@@ -1,5 +1,6 @@
-// Pictures: an image is painted into a canvas with a pixel for each of its own. What is not an image, such as a vector,
-// is a strip of one row. Pictures with a sign, such as components and scores, are white at 0, orange above, blue below.
+// Pictures: an image is painted into a canvas with a pixel for each of its own. What is not an image, such as a
+// vector, is a strip of one row. Pictures with a sign, such as components and scores, are white at 0, orange above,
+// blue below.
 
 import {element} from "./dom.js";
 

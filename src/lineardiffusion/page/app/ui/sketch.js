@@ -1,6 +1,6 @@
-// An image that is drawn by hand, and a mask of its hidden pixels. A stroke has a coverage c in [0, 1] of each pixel,
-// the largest of its dabs, and makes (1 - c) x + c ink of the pixel x. With the keyboard, arrows move a cursor, Space
-// paints where it is, and Shift with an arrow moves and paints.
+// An image that is drawn by hand, and a mask of its hidden pixels. A stroke has a coverage c in [0, 1] of each
+// pixel, the largest of its dabs, and makes (1 - c) x + c ink of the pixel x. With the keyboard, arrows move a
+// cursor, Space paints where it is, and Shift with an arrow moves and paints.
 
 import {element, freshId} from "./dom.js";
 import {describe, fitHeight, paint, picture} from "./pictures.js";
@@ -9,14 +9,16 @@ const HELP = "Or draw with keys: arrows move, Space paints, Shift and an arrow p
 const MOVES = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
 
 /**
- * Return the drawing area of a model: its `element`, the `image` (D,), the `mask` (D,), and `tool`, which the caller
- * sets to "draw", "erase", "hide" or "show". `changed(what)` is told "image" or "mask".
+ * Return the drawing area of a model: its `element`, the `image` (D,), the `mask` (D,), and `tool`, which the
+ * caller sets to "draw", "erase", "hide" or "show". `changed(what)` is told "image" or "mask"; a mask is
+ * `unfinished` until its stroke ends, when `changed` is called again.
  */
 export function sketch(model, label, changed) {
   const {width, height, channels, low, high, D} = model, canvas = picture(model, label), help = freshId("help");
   const cursor = element("div", {class: "cursor", hidden: true});
   const area = element("div", {
-    class: "sketch", tabindex: 0, role: "application", "aria-label": `Drawing area: ${label}`, "aria-describedby": help,
+    class: "sketch", tabindex: 0, role: "application",
+    "aria-label": `Drawing area: ${label}`, "aria-describedby": help,
   }, canvas, cursor);
   fitHeight(area, model);
   canvas.style.width = "100%";
@@ -28,18 +30,27 @@ export function sketch(model, label, changed) {
       describe(canvas, text);
     },
     clear() { own.image.fill(low); },
+    get unfinished() { return stroke !== null && stroke.masks; },
   };
   const radius = model.isImage ? Math.max(0.7, Math.min(width, height) / 26) : 0.5;
   let stroke = null;
 
-  /** Begin a stroke, whose dabs cover what is drawn already. */
-  const begin = (x, y) => {
-    stroke = {x, y, before: Float64Array.from(own.image), coverage: new Float64Array(width * height)};
+  /** Begin a stroke, whose dabs cover what is drawn already; of the fingers on a screen only one draws. */
+  const begin = (x, y, pointer = null) => {
+    const masks = own.tool === "hide" || own.tool === "show";
+    const before = Float64Array.from(own.image), coverage = new Float64Array(width * height);
+    stroke = {x, y, pointer, masks, before, coverage};
     dab(x, y);
   };
 
+  const end = () => {
+    const {masks} = stroke;
+    stroke = null;
+    if (masks) changed("mask");
+  };
+
   const dab = (x, y) => {
-    const reach = 2.5 * radius + 1, masks = own.tool === "hide" || own.tool === "show";
+    const reach = 2.5 * radius + 1, {masks} = stroke;
     const brush = masks ? Math.max(0.5, 1.6 * radius) : radius;
     for (let i = Math.max(0, Math.floor(y - reach)); i < Math.min(height, y + reach); i++) {
       for (let j = Math.max(0, Math.floor(x - reach)); j < Math.min(width, x + reach); j++) {
@@ -72,17 +83,19 @@ export function sketch(model, label, changed) {
     return [((event.clientX - box.left) / box.width) * width, ((event.clientY - box.top) / box.height) * height];
   };
   area.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0) return;
+    if (event.button !== 0 || stroke !== null) return;
     area.setPointerCapture(event.pointerId);
     cursor.hidden = true;
-    begin(...placeOf(event));
+    begin(...placeOf(event), event.pointerId);
   });
   area.addEventListener("pointermove", (event) => {
-    if (stroke === null) return;
+    if (stroke?.pointer !== event.pointerId) return;
     const events = event.getCoalescedEvents ? event.getCoalescedEvents() : [];
     for (const one of events.length ? events : [event]) line(...placeOf(one));
   });
-  for (const end of ["pointerup", "pointercancel"]) area.addEventListener(end, () => { stroke = null; });
+  for (const name of ["pointerup", "pointercancel"]) {
+    area.addEventListener(name, (event) => { if (stroke?.pointer === event.pointerId) end(); });
+  }
 
   const at = [Math.floor(width / 2), Math.floor(height / 2)];
   const showCursor = () => {
@@ -94,7 +107,8 @@ export function sketch(model, label, changed) {
   };
   area.addEventListener("keydown", (event) => {
     const move = MOVES[event.key];
-    if (!move && event.key !== " ") return;
+    const theirs = event.altKey || event.ctrlKey || event.metaKey; // keys of the browser
+    if ((!move && event.key !== " ") || theirs || stroke !== null) return;
     event.preventDefault();
     const from = [at[0] + 0.5, at[1] + 0.5];
     if (move) {
@@ -105,7 +119,7 @@ export function sketch(model, label, changed) {
     if (!move || event.shiftKey) {
       begin(...from);
       line(at[0] + 0.5, at[1] + 0.5);
-      stroke = null;
+      end();
     }
   });
   area.addEventListener("focus", () => { if (area.matches(":focus-visible")) showCursor(); });

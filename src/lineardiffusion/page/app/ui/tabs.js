@@ -1,11 +1,11 @@
-// Tabs, as the WAI-ARIA practices describe them: arrow keys, Home and End choose, and a tab controls its panel. A panel
-// is built when it is first shown.
+// Tabs, as the WAI-ARIA practices describe them: arrow keys, Home and End choose, and a tab controls its panel. A
+// panel is built when it is first shown.
 
 import {element} from "./dom.js";
 
 const STEPS = {ArrowRight: 1, ArrowLeft: -1};
 
-/** Return `{list, panels, show(id)}` of tabs `{id, title, build() -> element}`; `chosen(id)` hears of each choice. */
+/** Return `{list, panels, show(id)}` of tabs `{id, title, build() -> elements}`; each choice calls `chosen(id)`. */
 export function tabs(all, chosen) {
   const list = element("div", {role: "tablist", "aria-label": "Views of the model"}), panels = element("div");
   const heads = all.map(({id, title}, i) => {
@@ -24,6 +24,7 @@ export function tabs(all, chosen) {
     return body;
   });
   const pressed = (event, i) => {
+    if (event.altKey || event.ctrlKey || event.metaKey) return; // those are the browser's
     const n = all.length, step = STEPS[event.key];
     const next = step ? (i + step + n) % n : event.key === "Home" ? 0 : event.key === "End" ? n - 1 : -1;
     if (next < 0) return;
