@@ -567,4 +567,5 @@ def test_mnist(engine, mnist):
     engine.load("mnist", ld)
     assert len(gzip.compress(contents(ld).blob, 9)) < 650_000
     assert picture_error(engine, "mnist", ld) <= 1
+    assert distance_error(engine, "mnist", ld) <= 1
     assert max(posterior_errors(engine, "mnist", ld, images.reshape(60, -1).astype(float))) <= 1
