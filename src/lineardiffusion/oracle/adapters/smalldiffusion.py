@@ -71,8 +71,9 @@ class _Model:
     def __init__(self, denoise: Any, is_flow: bool, noise: Noise) -> None:
         self.denoise, self.is_flow, self.noise = denoise, is_flow, noise
 
-    def eval(self) -> None:
-        """Switch to evaluation, as ``samples`` asks for: the exact denoiser is the same in training."""
+    def eval(self) -> _Model:
+        """Return the model itself, as ``torch.nn.Module.eval`` does: the denoiser has no training mode."""
+        return self
 
     def rand_input(self, batchsize: int) -> Any:
         """Return noise of the shape of the state."""
