@@ -30,7 +30,6 @@ extensions = [
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "gallery/**/*.ipynb", "learn/course/*.ipynb"]
 highlight_language = "none"
-nitpicky = False
 
 # ---------------------------------------------------------------------- docstrings
 
@@ -69,7 +68,6 @@ sphinx_gallery_conf = {
     "doc_module": ("lineardiffusion",),
     "backreferences_dir": "reference/api/used_by",
     "remove_config_comments": True,
-    "plot_gallery": "True",
     "write_computation_times": False,  # its page loads scripts from other hosts
 }
 warnings.filterwarnings("ignore", message=".*styles.*")
@@ -104,7 +102,7 @@ html_theme_options = {
 }
 
 
-def write_the_page(app, error):
+def write_generated_files(app, error):
     """Write the page that holds a model, and the digits of the front page, beside the site's own pages."""
     if error is None and app.builder.format == "html":
         write_page(LinearDiffusion.from_pretrained("mnist-small"), Path(app.outdir) / "page.html")
@@ -121,4 +119,4 @@ def without_last_lines(app, name, source):
 
 def setup(app):
     app.connect("source-read", without_last_lines)
-    app.connect("build-finished", write_the_page)
+    app.connect("build-finished", write_generated_files)

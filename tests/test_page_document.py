@@ -16,6 +16,7 @@ from lineardiffusion.page import write_page
 from lineardiffusion.page.bundle import bundle, bundled
 from lineardiffusion.page.contents import contents
 from lineardiffusion.page.document import document
+from lineardiffusion.page.plane import mixture, point_sets
 
 
 def small(prompts=("a", "b"), **params):
@@ -190,3 +191,76 @@ def test_a_bundle_refuses_names_that_collide_and_what_it_cannot_read(text, said)
 def test_a_bundle_needs_its_first_module():
     with pytest.raises(ValueError, match=r"no module 'start\.js' to start with; the modules are a\.js"):
         bundled({"a.js": ""}, "start.js")
+
+
+def test_a_bundle_is_its_modules_in_order():
+    modules = {
+        "main.js": '// The page.\nimport {twice} from "./a/twice.js";\n'
+        'import {once} from "./once.js";\n\ntwice(once);',
+        "a/twice.js": 'import {once} from "../once.js";\n\n/** Return\n * twice. */\nexport function twice(f) {\n'
+        '  // why\n  return once(f) + "// text";\n}\n',
+        "once.js": "export const once = (f) => f();\n",
+        "unused.js": "const once = 0;\n",
+    }
+    inner = 'const once = (f) => f();\nfunction twice(f) {\n  return once(f) + "// text";\n}\ntwice(once);\n'
+    assert bundled(modules, "main.js") == f'"use strict";\n(() => {{\n{inner}}})();'
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"b.js": "export const b = 1;\nfunction a() {}\n"}, "both declare 'a'"),
+        ({"b.js": 'import {a} from "./a.js";\nexport const b = a;\n'}, "import each other: a.js -> b.js -> a.js"),
+        ({"b.js": "const b = 1;\n"}, "imports b from b.js, which does not export it"),
+        ({"a.js": 'import {c} from "./c.js";\n'}, "imports ./c.js, which does not exist"),
+        ({"a.js": 'import b from "./b.js";\n'}, "write 'import b from"),
+        ({"b.js": "export default 1;\nexport const b = 1;\n"}, "write 'export default"),
+    ],
+)
+def test_a_bundle_refuses_what_it_cannot_do(change, said):
+    modules = {"a.js": 'import {b} from "./b.js";\nexport const a = b;\n', "b.js": "export const b = 1;\n"} | change
+    with pytest.raises(ValueError, match=re.escape(said)):
+        bundled(modules, "a.js")
+
+
+def test_a_page_loads_nothing():
+    html = document(small())
+    assert "default-src 'none'" in html
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", html)
+    assert "{{" not in html.replace(bundle(), "")
+
+
+def test_a_page_too_large_says_what_fits(monkeypatch):
+    data = load_digits()
+    ld = LinearDiffusion(40, n_styles=6, random_state=0).fit(*data)
+    size = len(document(ld).encode())
+    monkeypatch.setattr(document_module, "LARGEST", int(0.7 * size))
+    with pytest.raises(ValueError, match="MB are allowed") as error:
+        document(ld)
+    advice = {name: int(n) for name, n in re.findall(r"(n_components|n_styles)=(\d+)", str(error.value))}
+    assert set(advice) == {"n_components", "n_styles"}
+    for change in advice.items():
+        smaller = LinearDiffusion(**{"n_components": 40, "n_styles": 6, "random_state": 0} | dict([change])).fit(
+            *data
+        )
+        assert 0.75 <= len(document(smaller).encode()) / (0.7 * size) <= 1
+
+
+def test_mixtures_of_the_plane_have_the_moments_of_their_points():
+    points = np.random.default_rng(0).normal(size=(500, 2)) @ [[1.0, 0.7], [0.0, 0.3]] + [3.0, -1.0]
+    expected = np.cov(points.T, bias=True)
+
+    def error(found):
+        weights, means, covariances = (np.array(found[name]) for name in ("weights", "means", "covariances"))
+        mean = weights @ means
+        total = np.einsum("k,kij->ij", weights, covariances + means[:, :, None] * means[:, None]) - np.outer(
+            mean, mean
+        )
+        return max(np.abs(mean - points.mean(axis=0)).max(), np.abs(total - expected).max() / expected.max())
+
+    assert error(mixture(points, 1)) < 1e-4
+    ten = mixture(points, 10)
+    assert error(ten) < 0.03
+    assert error(ten | {"weights": ten["weights"][::-1]}) > 0.1  # weights of other Gaussians
+    for one in point_sets().values():
+        assert np.abs(np.mean(one["points"], axis=0)).max() < 0.3

@@ -1,7 +1,7 @@
-"""The HTML of a page: the model, the script and the style in one file that asks for nothing else.
+"""The HTML of a page: the model, the script and the style in one self-contained file.
 
 The description of the model is JSON and its arrays are gzip in base64, both in elements that no browser executes. A
-content security policy admits this one script and this one style, by their hashes, and nothing from anywhere.
+content security policy admits this script and this style, by their hashes, and blocks all else.
 """
 
 from __future__ import annotations

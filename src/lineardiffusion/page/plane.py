@@ -7,6 +7,7 @@ the set is one prompt with k styles, and the mixture is that of the styles, each
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -22,7 +23,6 @@ SHOWN = 300
 GAUSSIANS = (1, 4, 10, 40)
 
 
-@cache
 def point_sets() -> dict[str, Any]:
     """Return the point sets, by name, each with points (n, 2) and a mixture for each number of Gaussians.
 
@@ -38,6 +38,11 @@ def point_sets() -> dict[str, Any]:
     >>> list(sets), len(sets["moons"]["mixtures"]["10"]["weights"])
     (['swiss roll', 'moons', 'one Gaussian'], 10)
     """
+    return deepcopy(_point_sets())
+
+
+@cache
+def _point_sets() -> dict[str, Any]:
     roll = make_swiss_roll(NUM_POINTS, noise=0.4, random_state=0)[0][:, [0, 2]]
     moons = make_moons(NUM_POINTS, noise=0.06, random_state=0)[0]
     bell = np.random.default_rng(0).normal(size=(NUM_POINTS, 2)) @ np.array([[1.0, 0.6], [0.0, 0.5]])

@@ -81,10 +81,10 @@ def refusal(size: float, limit: int, length: Mapping[str, float], now: Layout, p
         change = sum(bytes_ * (then.units(name) / now.units(name) - 1) for name, bytes_ in length.items())
         return size + change <= MARGIN * limit
 
-    ways = [f"n_components={d}" for d in range(now.d - 1, 0, -1) if fits(now._replace(d=d))][:1]
+    choices = [f"n_components={d}" for d in range(now.d - 1, 0, -1) if fits(now._replace(d=d))][:1]
     if now.images is not None:
         most = int(np.ceil(now.K / prompts)) - 1
-        ways += [f"n_styles={s}" for s in range(most, 0, -1) if fits(now.with_symbols(s * prompts))][:1]
-    instead = f"about {' or '.join(ways)} would fit" if ways else "fit on smaller images or with fewer prompts"
+        choices += [f"n_styles={s}" for s in range(most, 0, -1) if fits(now.with_symbols(s * prompts))][:1]
+    advice = f"about {' or '.join(choices)} would fit" if choices else "fit on smaller images or with fewer prompts"
     allowed = f"{limit / 1e6:.3g} MB"
-    return f"the page would have {size / 1e6:.2f} MB, and at most {allowed} are allowed; {instead}. {EXAMPLE}"
+    return f"the page would have {size / 1e6:.2f} MB, and at most {allowed} are allowed; {advice}. {EXAMPLE}"
